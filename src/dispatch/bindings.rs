@@ -1,0 +1,63 @@
+//! The memory that a kernel sees on the CPU: words, viewed as the types it needs.
+
+/// One bound buffer.
+#[derive(Debug)]
+pub enum View<'a> {
+    /// Bound for reading.
+    Read(&'a [u32]),
+    /// Bound for writing, or for reading and writing.
+    Write(&'a mut [u32]),
+}
+
+impl View<'_> {
+    /// The words.
+    pub fn words(&self) -> &[u32] {
+        match self {
+            Self::Read(words) => words,
+            Self::Write(words) => words,
+        }
+    }
+
+    /// The words as f32.
+    pub fn f32(&self) -> &[f32] {
+        bytemuck::must_cast_slice(self.words())
+    }
+
+    /// The words for writing.
+    ///
+    /// # Panics
+    /// If the kernel's contract binds this buffer for reading only.
+    pub fn words_mut(&mut self) -> &mut [u32] {
+        match self {
+            Self::Read(_) => panic!("a kernel writes to a binding that its contract calls read-only"),
+            Self::Write(words) => words,
+        }
+    }
+
+    /// The words as f32, for writing.
+    ///
+    /// # Panics
+    /// As [`Self::words_mut`].
+    pub fn f32_mut(&mut self) -> &mut [f32] {
+        bytemuck::must_cast_slice_mut(self.words_mut())
+    }
+}
+
+/// All storage bindings of one dispatch, in the order of the contract.
+#[derive(Debug)]
+pub struct Bindings<'a>(Vec<View<'a>>);
+
+impl<'a> Bindings<'a> {
+    /// Bindings over these views.
+    pub fn new(views: Vec<View<'a>>) -> Self {
+        Self(views)
+    }
+
+    /// The views, one by one.
+    ///
+    /// # Panics
+    /// If the contract has another number of bindings.
+    pub fn take<const N: usize>(self) -> [View<'a>; N] {
+        self.0.try_into().expect("a kernel takes as many views as its contract binds")
+    }
+}

@@ -1,0 +1,66 @@
+//! A quantized matrix in the layout that kernels read and files hold.
+
+use super::Packing;
+use crate::error::{Error, Result};
+use crate::scheme::Scheme;
+use crate::tensor::QuantizedTensor;
+
+/// A quantized `[rows, cols]` matrix whose codes are packed by [`Packing::Rows`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackedTensor {
+    /// What the codes mean.
+    pub scheme: Scheme,
+    /// Output features.
+    pub rows: usize,
+    /// Input features.
+    pub cols: usize,
+    /// Packed codes, `[rows, ceil(cols*bits/32)]`.
+    pub codes: Vec<u32>,
+    /// One scale a group.
+    pub scales: Vec<f32>,
+    /// One zero point a group, if the scheme stores them.
+    pub zeros: Option<Vec<u8>>,
+}
+
+impl PackedTensor {
+    /// Packs a checked tensor.
+    pub fn pack(tensor: &QuantizedTensor) -> Self {
+        let (rows, cols, scheme) = (tensor.rows(), tensor.cols(), tensor.scheme());
+        let codes = Packing::Rows.pack(tensor.codes(), rows, cols, scheme.bits());
+        Self {
+            scheme,
+            rows,
+            cols,
+            codes: codes.expect("a QuantizedTensor has rows * cols codes"),
+            scales: tensor.scales().to_vec(),
+            zeros: tensor.zeros().map(<[u8]>::to_vec),
+        }
+    }
+
+    /// Unpacks, and checks the parts against each other.
+    pub fn unpack(&self) -> Result<QuantizedTensor> {
+        let codes = Packing::Rows.unpack(&self.codes, self.rows, self.cols, self.scheme.bits())?;
+        QuantizedTensor::new(self.scheme, self.rows, self.cols, codes, self.scales.clone(), self.zeros.clone())
+    }
+
+    /// Checks lengths without unpacking.
+    pub fn check(&self) -> Result<()> {
+        let groups = self.scheme.groups(self.rows, self.cols).count();
+        let words = Packing::Rows.words(self.rows, self.cols, self.scheme.bits());
+        let zeros = self.zeros.as_ref().map(Vec::len);
+        if self.codes.len() != words
+            || self.scales.len() != groups
+            || zeros != (!self.scheme.is_symmetric()).then_some(groups)
+        {
+            return Err(Error::Shape {
+                op: "packed tensor",
+                expected: format!(
+                    "{words} words and {groups} groups for {} of [{}, {}]",
+                    self.scheme, self.rows, self.cols
+                ),
+                found: format!("{} words, {} scales, {zeros:?} zero points", self.codes.len(), self.scales.len()),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Tensors on the host: plain ones, often borrowed from a mapped file, and quantized ones.
+
+mod quantized;
+
+use std::borrow::Cow;
+
+pub use quantized::QuantizedTensor;
+
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+
+/// A row-major floating-point tensor; its bytes are little-endian and may be borrowed from a mapped file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    data: Cow<'a, [u8]>,
+}
+
+impl<'a> Tensor<'a> {
+    /// A tensor over `data`, which must hold exactly the elements of `shape`.
+    pub fn new(dtype: Dtype, shape: Vec<usize>, data: impl Into<Cow<'a, [u8]>>) -> Result<Self> {
+        let data = data.into();
+        let bytes = shape.iter().try_fold(dtype.bytes(), |n, d| n.checked_mul(*d));
+        if bytes != Some(data.len()) {
+            return Err(Error::Shape {
+                op: "tensor",
+                expected: format!("{dtype} of shape {shape:?}"),
+                found: format!("{} bytes", data.len()),
+            });
+        }
+        Ok(Self { dtype, shape, data })
+    }
+
+    /// An f32 tensor of the given values.
+    ///
+    /// ```
+    /// let t = bitsmith::Tensor::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])?;
+    /// assert_eq!((t.rows(), t.cols()), (2, 2));
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    pub fn from_f32(shape: Vec<usize>, values: &[f32]) -> Result<Tensor<'static>> {
+        Tensor::new(Dtype::F32, shape, Dtype::F32.encode(values))
+    }
+
+    /// Storage type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Extent of each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.data.len() / self.dtype.bytes()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// Rows of the tensor seen as a matrix: the first axis.
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Columns of the tensor seen as a matrix: all further axes.
+    pub fn cols(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+
+    /// The raw little-endian bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// The values as f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.dtype.decode(&self.data)
+    }
+}
