@@ -1,11 +1,15 @@
 //! Makes neural networks small.
 #![deny(unsafe_code)]
+pub mod check;
+pub mod device;
 pub mod dispatch;
 mod dtype;
 mod error;
+pub mod kernel;
 pub mod pack;
 pub mod scheme;
 mod tensor;
+pub use device::{Buffer, Device, DeviceRequest, Recorder};
 pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use pack::{PackedTensor, Packing};

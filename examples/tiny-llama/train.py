@@ -63,12 +63,13 @@ def main():
     ap.add_argument("train_txt", type=Path)
     ap.add_argument("tokenizer_dir", type=Path)
     ap.add_argument("out_dir", type=Path)
-    ap.add_argument("--steps", type=int, default=2600)
+    ap.add_argument("--steps", type=int, default=3400)
     args = ap.parse_args()
 
     tok = Tokenizer.from_file(str(args.tokenizer_dir / "tokenizer.json"))
     stories = [s.strip() for s in args.train_txt.read_text(encoding="utf-8").split(SEPARATOR)]
-    stream = torch.tensor([i for e in tok.encode_batch([s for s in stories if s]) for i in e.ids])
+    stories = [s for s in stories if s]
+    stream = torch.tensor([i for e in tok.encode_batch(stories) for i in e.ids])
     print(f"{len(stories)} stories, {len(stream)} tokens", flush=True)
 
     torch.manual_seed(7)

@@ -1,0 +1,3 @@
+// Element i of the weight `w`, stored as bf16.
+fn w_bits(i: u32) -> u32 { return bf16_bits(w[i / 2u], i); }
+fn w_at(i: u32) -> f32 { return bitcast<f32>(w_bits(i)); }

@@ -1,0 +1,12 @@
+//! Whether a device computes rightly: cases of one kernel each, run on a device and by the plain twin. The same
+//! cases serve the conformance suite, the self-test when a GPU is opened, and the benches.
+
+mod case;
+mod cases;
+mod compare;
+mod random;
+
+pub use case::{Binding, Case};
+pub use cases::all;
+pub use compare::Tolerance;
+pub use random::Random;

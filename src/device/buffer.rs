@@ -1,0 +1,82 @@
+//! Handles of device memory. The memory goes back to its pool with the last handle.
+
+use std::sync::{Arc, Weak};
+
+use super::cpu::CpuMemory;
+use super::foreign_buffer;
+use super::pool::FreeList;
+use crate::error::Result;
+
+/// Memory of one device.
+#[derive(Clone, Debug)]
+pub(super) enum Raw {
+    Cpu(Arc<CpuMemory>),
+    #[cfg(feature = "wgpu")]
+    Wgpu(::wgpu::Buffer),
+}
+
+impl Raw {
+    pub(super) fn cpu(&self) -> Result<&CpuMemory> {
+        match self {
+            Self::Cpu(memory) => Ok(memory),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(_) => Err(foreign_buffer()),
+        }
+    }
+
+    #[cfg(feature = "wgpu")]
+    pub(super) fn wgpu(&self) -> Result<&::wgpu::Buffer> {
+        match self {
+            Self::Wgpu(buffer) => Ok(buffer),
+            Self::Cpu(_) => Err(foreign_buffer()),
+        }
+    }
+
+    /// Whether both are the same memory.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Cpu(a), Self::Cpu(b)) => Arc::ptr_eq(a, b),
+            #[cfg(feature = "wgpu")]
+            (Self::Wgpu(a), Self::Wgpu(b)) => a == b,
+            #[cfg(feature = "wgpu")]
+            _ => false,
+        }
+    }
+}
+
+/// Memory on loan from a pool.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) raw: Raw,
+    pub(super) class: u64,
+    /// The recording this memory may be reused in before it returns to the device.
+    pub(super) nearest: Weak<FreeList>,
+    pub(super) pool: Arc<FreeList>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.nearest.upgrade() {
+            Some(list) => list.put(self.class, self.raw.clone()),
+            None => self.pool.put(self.class, self.raw.clone()),
+        }
+    }
+}
+
+/// A buffer on a device. Cheap to clone; clones are the same buffer.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub(super) lease: Arc<Lease>,
+    pub(super) bytes: usize,
+}
+
+impl Buffer {
+    /// Size in bytes, a multiple of 4.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn raw(&self) -> &Raw {
+        &self.lease.raw
+    }
+}

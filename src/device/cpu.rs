@@ -1,0 +1,95 @@
+//! The processor as a device: runs each kernel's fast implementation, or its twin where there is none.
+
+use std::sync::{PoisonError, RwLock};
+
+use super::caps::{Caps, DeviceKind};
+use super::pool::Pool;
+use super::recording::Recording;
+use crate::dispatch::{Access, Bindings, View};
+use crate::error::Result;
+
+/// Words in main memory.
+#[derive(Debug)]
+pub struct CpuMemory(RwLock<Vec<u32>>);
+
+impl CpuMemory {
+    #[allow(clippy::cast_possible_truncation, reason = "CpuDevice::new caps a buffer below what usize holds")]
+    pub(super) fn zeroed(bytes: u64) -> Self {
+        Self(RwLock::new(vec![0; bytes as usize / 4]))
+    }
+
+    /// Copies bytes to the front; the rest of the last word becomes zero.
+    pub(super) fn fill(&self, bytes: &[u8]) {
+        let mut words = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        bytemuck::must_cast_slice_mut::<u32, u8>(&mut words)[..whole.len()].copy_from_slice(whole);
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            words[whole.len() / 4] = u32::from_ne_bytes(last);
+        }
+    }
+
+    /// The first `length` bytes.
+    pub(super) fn bytes(&self, length: usize) -> Vec<u8> {
+        let words = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        bytemuck::must_cast_slice::<u32, u8>(&words)[..length].to_vec()
+    }
+}
+
+/// The processor.
+#[derive(Debug)]
+pub struct CpuDevice {
+    pool: Pool,
+    caps: Caps,
+}
+
+impl CpuDevice {
+    pub(super) fn new() -> Self {
+        let threads = rayon::current_num_threads();
+        let caps = Caps {
+            name: format!("CPU, {threads} threads"),
+            backend: "cpu".into(),
+            driver: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
+            kind: DeviceKind::Cpu,
+            max_binding_bytes: isize::MAX as u64,
+            max_buffer_bytes: isize::MAX as u64,
+            ..Caps::portable()
+        };
+        Self { pool: Pool::new(), caps }
+    }
+
+    pub(super) fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
+        enum Guard<'a> {
+            Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
+            Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
+        }
+        for step in &recording.steps {
+            let mut guards = Vec::with_capacity(step.buffers.len());
+            for (bound, access) in step.buffers.iter().zip(step.spec.access) {
+                let memory = &bound.raw.cpu()?.0;
+                guards.push(match access {
+                    Access::Read => Guard::Read(memory.read().unwrap_or_else(PoisonError::into_inner)),
+                    Access::Write | Access::ReadWrite => {
+                        Guard::Write(memory.write().unwrap_or_else(PoisonError::into_inner))
+                    }
+                });
+            }
+            let views = guards.iter_mut().zip(&step.buffers).map(|(guard, bound)| match guard {
+                Guard::Read(words) => View::Read(&words[..bound.bytes / 4]),
+                Guard::Write(words) => View::Write(&mut words[..bound.bytes / 4]),
+            });
+            let run = step.spec.fast.unwrap_or(step.spec.run);
+            run(&step.params, &step.variant, Bindings::new(views.collect()));
+        }
+        Ok(())
+    }
+}

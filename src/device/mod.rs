@@ -1,0 +1,144 @@
+//! Devices: a narrow interface of four verbs (allocate, upload, submit, read) that runs any kernel and
+//! knows none by name.
+
+mod buffer;
+mod caps;
+mod cpu;
+mod pool;
+mod recording;
+mod request;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
+
+use std::sync::Arc;
+
+pub use buffer::Buffer;
+pub use caps::{Caps, DeviceKind};
+pub use cpu::{CpuDevice, CpuMemory};
+pub use pool::MemoryStats;
+pub use recording::{Recorder, Recording};
+pub use request::DeviceRequest;
+
+use crate::error::{Error, Result};
+use buffer::Raw;
+use pool::Pool;
+
+/// Something that runs kernels. Cheap to clone; clones are the same device.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// The processor.
+    Cpu(Arc<CpuDevice>),
+    /// A GPU (or software adapter) through wgpu.
+    #[cfg(feature = "wgpu")]
+    Wgpu(Arc<wgpu::WgpuDevice>),
+}
+
+impl Device {
+    /// The processor: threads, SIMD chosen at run time.
+    ///
+    /// ```
+    /// let device = bitsmith::Device::cpu();
+    /// let buffer = device.upload(&[1.0f32, 2.0])?;
+    /// assert_eq!(pollster::block_on(device.read::<f32>(&buffer))?, [1.0, 2.0]);
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    pub fn cpu() -> Self {
+        Self::Cpu(Arc::new(CpuDevice::new()))
+    }
+
+    /// What the device offers.
+    pub fn caps(&self) -> &Caps {
+        match self {
+            Self::Cpu(cpu) => cpu.caps(),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.caps(),
+        }
+    }
+
+    /// A buffer of `bytes` (rounded up to whole words) with arbitrary contents.
+    pub fn alloc(&self, bytes: usize) -> Result<Buffer> {
+        self.pool().take(bytes, None, &|class| self.create(class))
+    }
+
+    /// A buffer that holds `data`, padded with zeros to whole words.
+    pub fn upload<T: bytemuck::NoUninit>(&self, data: &[T]) -> Result<Buffer> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        let buffer = self.alloc(bytes.len())?;
+        self.write(&buffer, bytes)?;
+        Ok(buffer)
+    }
+
+    /// Runs a recording. Work on a GPU may still be under way when this returns.
+    pub fn submit(&self, recording: Recording) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => cpu.submit(&recording),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.submit(&recording),
+        }
+    }
+
+    /// The contents of a buffer, once all submitted work is done.
+    pub async fn read<T: bytemuck::Pod>(&self, buffer: &Buffer) -> Result<Vec<T>> {
+        let mut read = self.read_all(&[buffer]).await?;
+        Ok(bytemuck::pod_collect_to_vec(&read.remove(0)))
+    }
+
+    /// The bytes of several buffers, in one wait.
+    pub async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+        match self {
+            Self::Cpu(_) => buffers.iter().map(|b| b.raw().cpu().map(|memory| memory.bytes(b.bytes()))).collect(),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.read_all(buffers).await,
+        }
+    }
+
+    /// Buffer memory: now, at its peak, and the cap.
+    pub fn memory(&self) -> MemoryStats {
+        self.pool().stats()
+    }
+
+    /// Refuses buffers that would take more than `bytes` in all.
+    pub fn set_memory_cap(&self, bytes: u64) {
+        self.pool().set_cap(bytes);
+    }
+
+    fn pool(&self) -> &Pool {
+        match self {
+            Self::Cpu(cpu) => cpu.pool(),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.pool(),
+        }
+    }
+
+    fn create(&self, bytes: u64) -> Result<Raw> {
+        let limit = self.caps().max_buffer_bytes;
+        if bytes > limit {
+            return Err(Error::Limit {
+                what: format!("one buffer on {}", self.caps().name),
+                wanted: bytes,
+                allowed: limit,
+            });
+        }
+        match self {
+            Self::Cpu(_) => Ok(Raw::Cpu(Arc::new(CpuMemory::zeroed(bytes)))),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.create(bytes).map(Raw::Wgpu),
+        }
+    }
+
+    fn write(&self, buffer: &Buffer, bytes: &[u8]) -> Result<()> {
+        match (self, buffer.raw()) {
+            (Self::Cpu(_), raw) => {
+                raw.cpu()?.fill(bytes);
+                Ok(())
+            }
+            #[cfg(feature = "wgpu")]
+            (Self::Wgpu(gpu), raw) => gpu.write(raw.wgpu()?, bytes),
+        }
+    }
+}
+
+/// The error for a buffer of one device handed to another.
+fn foreign_buffer() -> Error {
+    Error::Device { device: "buffer".into(), detail: "it belongs to another device; upload it to this one".into() }
+}

@@ -1,0 +1,172 @@
+//! Recycling of device memory by size class, under a cap.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::buffer::{Buffer, Lease, Raw};
+use crate::error::{Error, Result};
+
+/// Buffer memory of a device, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// Taken from the device, lent or waiting to be reused.
+    pub allocated: u64,
+    /// The most that was ever taken.
+    pub peak: u64,
+    /// What may be taken at most.
+    pub cap: u64,
+    /// Buffers taken from the device so far.
+    pub created: u64,
+}
+
+/// Memory that waits to be reused.
+#[derive(Debug, Default)]
+pub(super) struct FreeList(Mutex<BTreeMap<u64, Vec<Raw>>>);
+
+impl FreeList {
+    pub(super) fn put(&self, class: u64, raw: Raw) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(class).or_default().push(raw);
+    }
+
+    fn pop(&self, class: u64) -> Option<Raw> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&class)?.pop()
+    }
+
+    /// Empties the list and tells how much it held.
+    fn drain(&self) -> BTreeMap<u64, Vec<Raw>> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Moves everything to another list.
+    pub(super) fn move_to(&self, other: &Self) {
+        for (class, raws) in self.drain() {
+            raws.into_iter().for_each(|raw| other.put(class, raw));
+        }
+    }
+}
+
+/// The memory of one device.
+#[derive(Debug)]
+pub(super) struct Pool {
+    free: Arc<FreeList>,
+    allocated: AtomicU64,
+    peak: AtomicU64,
+    cap: AtomicU64,
+    created: AtomicU64,
+}
+
+impl Pool {
+    pub(super) fn new() -> Self {
+        Self {
+            free: Arc::default(),
+            allocated: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            cap: AtomicU64::new(u64::MAX),
+            created: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn free(&self) -> &FreeList {
+        &self.free
+    }
+
+    pub(super) fn set_cap(&self, bytes: u64) {
+        self.cap.store(bytes, Relaxed);
+    }
+
+    pub(super) fn stats(&self) -> MemoryStats {
+        MemoryStats {
+            allocated: self.allocated.load(Relaxed),
+            peak: self.peak.load(Relaxed),
+            cap: self.cap.load(Relaxed),
+            created: self.created.load(Relaxed),
+        }
+    }
+
+    /// A buffer of at least `bytes`: from the recording's own list, from the pool, or newly created.
+    pub(super) fn take(
+        &self,
+        bytes: usize,
+        nearest: Option<&Arc<FreeList>>,
+        create: &dyn Fn(u64) -> Result<Raw>,
+    ) -> Result<Buffer> {
+        let bytes = bytes.next_multiple_of(4).max(4);
+        let class = size_class(bytes as u64);
+        let reused = nearest.and_then(|list| list.pop(class)).or_else(|| self.free.pop(class));
+        let raw = match reused {
+            Some(raw) => raw,
+            None => self.create(class, create)?,
+        };
+        let nearest = nearest.map(Arc::downgrade).unwrap_or_default();
+        Ok(Buffer { lease: Arc::new(Lease { raw, class, nearest, pool: self.free.clone() }), bytes })
+    }
+
+    fn create(&self, class: u64, create: &dyn Fn(u64) -> Result<Raw>) -> Result<Raw> {
+        let cap = self.cap.load(Relaxed);
+        if self.allocated.load(Relaxed).saturating_add(class) > cap {
+            self.trim();
+        }
+        let wanted = self.allocated.load(Relaxed).saturating_add(class);
+        if wanted > cap {
+            return Err(Error::Limit { what: "device memory (cap set by the caller)".into(), wanted, allowed: cap });
+        }
+        let raw = create(class)?;
+        self.created.fetch_add(1, Relaxed);
+        let now = self.allocated.fetch_add(class, Relaxed) + class;
+        self.peak.fetch_max(now, Relaxed);
+        Ok(raw)
+    }
+
+    /// Gives memory that nobody uses back to the device.
+    fn trim(&self) {
+        let freed: u64 = self.free.drain().into_iter().map(|(class, raws)| class * raws.len() as u64).sum();
+        self.allocated.fetch_sub(freed, Relaxed);
+    }
+}
+
+/// Four classes to an octave: at most a quarter of a buffer is unused, and sizes recur often enough to be reused.
+fn size_class(bytes: u64) -> u64 {
+    let step = (bytes.next_power_of_two() / 8).max(256);
+    bytes.next_multiple_of(step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{CpuMemory, Device};
+
+    #[test]
+    fn a_class_wastes_at_most_a_quarter_above_the_smallest() {
+        for bytes in (4..100_000).step_by(4).chain([1 << 30, (1 << 30) + 4]) {
+            let class = size_class(bytes);
+            assert!(class >= bytes && class % 4 == 0, "{bytes} -> {class}");
+            assert!(class <= 256 || class - bytes <= bytes / 4 + 256, "{bytes} -> {class}");
+        }
+    }
+
+    #[test]
+    fn memory_is_reused_and_capped() -> Result<()> {
+        let pool = Pool::new();
+        let create = |bytes| Ok(Raw::Cpu(Arc::new(CpuMemory::zeroed(bytes))));
+        drop(pool.take(1000, None, &create)?);
+        let held = pool.take(1000, None, &create)?;
+        assert_eq!(pool.stats().created, 1);
+        pool.set_cap(pool.stats().allocated);
+        assert!(matches!(pool.take(1000, None, &create), Err(Error::Limit { .. })));
+        drop(held);
+        // The idle buffer of another class is given up to make room.
+        assert!(pool.take(500, None, &create).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn a_recording_reuses_what_it_dropped() -> Result<()> {
+        let device = Device::cpu();
+        let recorder = crate::device::Recorder::new(&device);
+        drop(recorder.alloc(64)?);
+        drop(recorder.alloc(64)?);
+        assert_eq!(device.memory().created, 1);
+        Ok(())
+    }
+}

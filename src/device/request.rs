@@ -1,0 +1,43 @@
+//! Which device somebody asks for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// A device by name: `auto`, `cpu`, `wgpu`, `wgpu:N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceRequest {
+    /// A real GPU that computes rightly, else the CPU.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A wgpu adapter: the one of this index, or the best.
+    Wgpu(Option<usize>),
+}
+
+impl FromStr for DeviceRequest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "wgpu" => Ok(Self::Wgpu(None)),
+            Some(("wgpu", index)) if index.parse::<usize>().is_ok() => Ok(Self::Wgpu(index.parse().ok())),
+            _ => Err(Error::config("device", format!("`{text}` is not one of auto, cpu, wgpu, wgpu:N"))),
+        }
+    }
+}
+
+impl fmt::Display for DeviceRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Wgpu(None) => f.write_str("wgpu"),
+            Self::Wgpu(Some(index)) => write!(f, "wgpu:{index}"),
+        }
+    }
+}

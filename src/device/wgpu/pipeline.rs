@@ -1,0 +1,59 @@
+//! Compute pipelines, created when first used and kept.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::dispatch::{Access, KernelSpec, Variant};
+
+/// The pipelines of one device.
+#[derive(Debug, Default)]
+pub(super) struct Pipelines(Mutex<HashMap<String, wgpu::ComputePipeline>>);
+
+impl Pipelines {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The pipeline of a kernel in a variant.
+    pub(super) fn get(&self, device: &wgpu::Device, spec: &KernelSpec, variant: &Variant) -> wgpu::ComputePipeline {
+        let key = format!("{} {variant}", spec.name);
+        let mut pipelines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pipelines.entry(key).or_insert_with_key(|key| create(device, key, spec, variant)).clone()
+    }
+}
+
+fn create(device: &wgpu::Device, label: &str, spec: &KernelSpec, variant: &Variant) -> wgpu::ComputePipeline {
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(label),
+        source: wgpu::ShaderSource::Wgsl(super::source::assemble(spec, variant).into()),
+    });
+    // From the contract, not from the shader: an automatic layout drops bindings that a variant leaves unused.
+    let storage = spec.access.iter().map(|a| wgpu::BufferBindingType::Storage { read_only: *a == Access::Read });
+    let entries: Vec<_> = storage
+        .chain([wgpu::BufferBindingType::Uniform])
+        .zip(0..)
+        .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        })
+        .collect();
+    let bindings =
+        device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(label),
+        bind_group_layouts: &[Some(&bindings)],
+        immediate_size: 0,
+    });
+    let constants: Vec<_> = variant.constants().iter().map(|(name, value)| (*name, f64::from(*value))).collect();
+    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(label),
+        layout: Some(&layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
+        cache: None,
+    })
+}

@@ -1,0 +1,18 @@
+//! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
+
+mod code;
+pub mod group_dequantize;
+pub mod group_error;
+pub mod group_quantize;
+pub mod group_range;
+pub mod part;
+
+use crate::dispatch::{Kernel, KernelSpec};
+
+/// Every kernel.
+pub static ALL: &[&KernelSpec] = &[
+    group_range::GroupRange::SPEC,
+    group_quantize::GroupQuantize::SPEC,
+    group_dequantize::GroupDequantize::SPEC,
+    group_error::GroupError::SPEC,
+];

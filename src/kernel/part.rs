@@ -1,0 +1,101 @@
+//! The part files that complete shaders, each with the role it plays.
+
+use crate::dispatch::{Needs, Part, Role};
+use crate::dtype::Dtype;
+
+macro_rules! part {
+    ($(#[$doc:meta])* $ident:ident, $name:literal, $role:ident $(, dtype $dtype:ident)? $(, needs $need:ident)?) => {
+        $(#[$doc])*
+        pub static $ident: Part = Part {
+            name: $name,
+            wgsl: include_str!(concat!("../../shaders/part/", $name, ".wgsl")),
+            role: Role::$role,
+            #[allow(clippy::needless_update, reason = "most parts need nothing")]
+            needs: Needs { $($need: true,)? ..NOTHING },
+            dtype: part!(@dtype $($dtype)?),
+        };
+    };
+    (@dtype) => { None };
+    (@dtype $dtype:ident) => { Some(Dtype::$dtype) };
+}
+
+const NOTHING: Needs = Needs { f16: false, subgroups: false };
+
+part!(/// Division and rounding that no device gets wrong.
+    EXACT, "exact", Library);
+part!(/// Bits of 16-bit floats.
+    HALF, "half", Library);
+part!(/// Weights in f32.
+    W_F32, "w_f32", Weight, dtype F32);
+part!(/// Weights in f16.
+    W_F16, "w_f16", Weight, dtype F16);
+part!(/// Weights in bf16.
+    W_BF16, "w_bf16", Weight, dtype Bf16);
+part!(/// Scales in f32.
+    SCALE_F32, "scale_f32", Scale, dtype F32);
+part!(/// Scales in f16.
+    SCALE_F16, "scale_f16", Scale, dtype F16);
+part!(/// Scales in bf16.
+    SCALE_BF16, "scale_bf16", Scale, dtype Bf16);
+part!(/// Codes of 2, 4 or 8 bits.
+    CODES_DENSE, "codes_dense", Codes);
+part!(/// Codes of 3 bits.
+    CODES_DENSE3, "codes_dense3", Codes);
+part!(/// The middle code as zero point.
+    ZERO_MIDDLE, "zero_middle", Zero);
+part!(/// Zero points, one a byte.
+    ZERO_BYTE, "zero_byte", Zero);
+part!(/// Reductions through workgroup memory.
+    REDUCE_SHARED, "reduce_shared", Reduce);
+part!(/// Reductions by subgroup operations.
+    REDUCE_SUBGROUP, "reduce_subgroup", Reduce, needs subgroups);
+
+/// Weights of a storage type.
+pub fn weight(dtype: Dtype) -> &'static Part {
+    match dtype {
+        Dtype::F32 => &W_F32,
+        Dtype::F16 => &W_F16,
+        Dtype::Bf16 => &W_BF16,
+    }
+}
+
+/// Scales of a storage type.
+pub fn scale(dtype: Dtype) -> &'static Part {
+    match dtype {
+        Dtype::F32 => &SCALE_F32,
+        Dtype::F16 => &SCALE_F16,
+        Dtype::Bf16 => &SCALE_BF16,
+    }
+}
+
+/// Codes of a width.
+pub fn codes(bits: u8) -> &'static Part {
+    if bits == 3 { &CODES_DENSE3 } else { &CODES_DENSE }
+}
+
+/// Zero points, stored or not.
+pub fn zero(symmetric: bool) -> &'static Part {
+    if symmetric { &ZERO_MIDDLE } else { &ZERO_BYTE }
+}
+
+/// How a workgroup reduces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduce {
+    /// Through workgroup memory; runs everywhere.
+    Shared,
+    /// By subgroup operations.
+    Subgroup,
+}
+
+impl Reduce {
+    /// Both ways.
+    pub const ALL: [Self; 2] = [Self::Shared, Self::Subgroup];
+
+    /// The part.
+    pub fn part(self) -> &'static Part {
+        match self {
+            Self::Shared => &REDUCE_SHARED,
+            Self::Subgroup => &REDUCE_SUBGROUP,
+        }
+    }
+}

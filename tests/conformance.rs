@@ -1,0 +1,72 @@
+//! One suite for every device: each case of each kernel in each variant, on each device present, against the plain
+//! twin. `BITSMITH_REQUIRE=wgpu` makes a missing device a failure; a device that is absent is named.
+
+use bitsmith::Device;
+use bitsmith::check::{self, Case};
+use bitsmith::kernel;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // One device, one queue: cases in parallel would only wait for each other.
+    arguments.test_threads.get_or_insert(4);
+    let mut trials = vec![Trial::test("every variant of every kernel has a case", complete)];
+    trials.extend(device_trials("cpu", Ok(Device::cpu())));
+    trials.extend(wgpu_trials());
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu_trials() -> Vec<Trial> {
+    use bitsmith::device::wgpu::WgpuDevice;
+    let found = pollster::block_on(WgpuDevice::list());
+    if found.is_empty() {
+        return device_trials("wgpu", Err("no adapter found".to_owned()));
+    }
+    let trials = found.iter().enumerate().flat_map(|(i, caps)| {
+        let name = format!("wgpu:{}", caps.name.split(' ').next().unwrap_or_default());
+        let device = pollster::block_on(WgpuDevice::open(i)).map(|d| Device::Wgpu(d.into()));
+        device_trials(&name, device.map_err(|e| e.to_string()))
+    });
+    trials.collect()
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu_trials() -> Vec<Trial> {
+    device_trials("wgpu", Err("built without the feature wgpu".to_owned()))
+}
+
+/// The cases on one device; without it one trial that is ignored, or fails where the device is required.
+fn device_trials(name: &str, device: Result<Device, String>) -> Vec<Trial> {
+    let device = match device {
+        Ok(device) => device,
+        Err(why) => {
+            let required = std::env::var("BITSMITH_REQUIRE").is_ok_and(|r| r.split(',').any(|d| name.starts_with(d)));
+            return vec![
+                Trial::test(format!("{name} is absent: {why}"), || Err(why.into())).with_ignored_flag(!required),
+            ];
+        }
+    };
+    let able: Vec<Case> = check::all().into_iter().filter(|c| device.caps().meet(c.variant.needs())).collect();
+    let unable = check::all().len() - able.len();
+    eprintln!("{name}: {} with {} cases, {unable} need what it lacks", device.caps().name, able.len());
+    let trial = |case: Case| {
+        let device = device.clone();
+        let label = format!("{}/{name}/{}/{}", case.kernel.name, case.variant, case.size);
+        Trial::test(label, move || pollster::block_on(case.check(&device)).map_err(|e| Failed::from(e.to_string())))
+    };
+    able.into_iter().map(trial).collect()
+}
+
+fn complete() -> Result<(), Failed> {
+    let cases = check::all();
+    for spec in kernel::ALL {
+        for variant in (spec.variants)() {
+            let wanted = variant.to_string();
+            if !cases.iter().any(|c| c.kernel.name == spec.name && c.variant.to_string() == wanted) {
+                return Err(format!("no case of {} {wanted}", spec.name).into());
+            }
+        }
+    }
+    Ok(())
+}
