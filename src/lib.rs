@@ -6,6 +6,7 @@ pub mod dispatch;
 mod dtype;
 mod error;
 pub mod kernel;
+pub mod op;
 pub mod pack;
 pub mod scheme;
 mod tensor;
