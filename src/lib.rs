@@ -5,6 +5,8 @@ pub mod device;
 pub mod dispatch;
 mod dtype;
 mod error;
+pub mod export;
+pub mod io;
 pub mod kernel;
 pub mod op;
 pub mod pack;

@@ -1,0 +1,34 @@
+//! Reading small files whole.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// The content of `path`, which must be a regular file of at most `limit` bytes.
+pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::format(path, "is not a regular file"));
+    }
+    let too_large = |wanted| Error::Limit { what: path.display().to_string(), wanted, allowed: limit };
+    if metadata.len() > limit {
+        return Err(too_large(metadata.len()));
+    }
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut bytes = Vec::new();
+    // A file may grow between the two calls.
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+/// As [`read_limited`], for a file of UTF-8 text. The error names the byte where it stops being text.
+pub fn read_text(path: &Path, limit: u64) -> Result<String> {
+    String::from_utf8(read_limited(path, limit)?).map_err(|e| {
+        let offset = e.utf8_error().valid_up_to();
+        Error::format(path, format!("is not UTF-8 text: byte {offset} begins no valid character"))
+    })
+}

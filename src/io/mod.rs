@@ -1,0 +1,29 @@
+//! Model folders, token streams and everything else that lies in files. Whatever comes from a file is checked
+//! before it is trusted; what is wrong with it is said with the file, the field and the remedy.
+
+mod checkpoint;
+mod config;
+mod file;
+mod header;
+mod index;
+mod json;
+mod map;
+mod shards;
+mod staging;
+mod stored;
+mod text;
+mod tokenizer;
+mod windows;
+mod writer;
+
+pub use checkpoint::{Checkpoint, RawTensor};
+pub use config::{Activation, Family, ModelConfig, RopeConfig, RopeScaling, read_config};
+pub use header::{Header, TensorInfo};
+pub use index::Index;
+pub use shards::{CheckpointWriter, Shard, ShardPlan};
+pub use staging::Staging;
+pub use stored::StoredDtype;
+pub use text::{Text, TokenStream};
+pub use tokenizer::{DecodeStream, Tokenizer};
+pub use windows::{Window, Windows};
+pub use writer::{SafetensorsWriter, TensorSpec};

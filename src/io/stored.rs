@@ -1,0 +1,133 @@
+//! The element types that a safetensors file may hold.
+
+use std::fmt;
+
+use crate::dtype::Dtype;
+
+/// Element type of a stored tensor. Only those with a [`Dtype`] are computed with; the others are kept as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is the type that its format name says")]
+#[allow(non_camel_case_types, reason = "the names of the format")]
+pub enum StoredDtype {
+    Bool,
+    F4,
+    F6E2M3,
+    F6E3M2,
+    U8,
+    I8,
+    F8E5M2,
+    F8E4M3,
+    F8E8M0,
+    F8E4M3Fnuz,
+    F8E5M2Fnuz,
+    I16,
+    U16,
+    F16,
+    Bf16,
+    I32,
+    U32,
+    F32,
+    C64,
+    F64,
+    I64,
+    U64,
+}
+
+impl StoredDtype {
+    /// Every type, with the name and the bits of an element that the format gives it.
+    const TABLE: [(Self, &'static str, usize); 22] = [
+        (Self::Bool, "BOOL", 8),
+        (Self::F4, "F4", 4),
+        (Self::F6E2M3, "F6_E2M3", 6),
+        (Self::F6E3M2, "F6_E3M2", 6),
+        (Self::U8, "U8", 8),
+        (Self::I8, "I8", 8),
+        (Self::F8E5M2, "F8_E5M2", 8),
+        (Self::F8E4M3, "F8_E4M3", 8),
+        (Self::F8E8M0, "F8_E8M0", 8),
+        (Self::F8E4M3Fnuz, "F8_E4M3FNUZ", 8),
+        (Self::F8E5M2Fnuz, "F8_E5M2FNUZ", 8),
+        (Self::I16, "I16", 16),
+        (Self::U16, "U16", 16),
+        (Self::F16, "F16", 16),
+        (Self::Bf16, "BF16", 16),
+        (Self::I32, "I32", 32),
+        (Self::U32, "U32", 32),
+        (Self::F32, "F32", 32),
+        (Self::C64, "C64", 64),
+        (Self::F64, "F64", 64),
+        (Self::I64, "I64", 64),
+        (Self::U64, "U64", 64),
+    ];
+
+    /// Every element type.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::TABLE.iter().map(|row| row.0)
+    }
+
+    /// The type of this name, upper case as in the file.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
+    /// The name in the file: `F32`, `BF16`, `I32`.
+    pub const fn name(self) -> &'static str {
+        Self::TABLE[self as usize].1
+    }
+
+    /// Bits of one element.
+    pub const fn bits(self) -> usize {
+        Self::TABLE[self as usize].2
+    }
+
+    /// The type to compute with, where there is one.
+    pub const fn dtype(self) -> Option<Dtype> {
+        match self {
+            Self::F32 => Some(Dtype::F32),
+            Self::F16 => Some(Dtype::F16),
+            Self::Bf16 => Some(Dtype::Bf16),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a tensor of `shape`: `None` if they are no whole number or over the address space.
+    ///
+    /// ```
+    /// use bitsmith::io::StoredDtype;
+    /// assert_eq!(StoredDtype::I32.bytes(&[2, 3]), Some(24));
+    /// assert_eq!(StoredDtype::F4.bytes(&[3]), None);
+    /// ```
+    pub fn bytes(self, shape: &[usize]) -> Option<usize> {
+        let bits = shape.iter().try_fold(self.bits() as u128, |n, d| n.checked_mul(*d as u128))?;
+        (bits % 8 == 0).then(|| usize::try_from(bits / 8).ok()).flatten()
+    }
+}
+
+impl From<Dtype> for StoredDtype {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+impl fmt::Display for StoredDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_variants() {
+        for (index, dtype) in StoredDtype::all().enumerate() {
+            assert_eq!(dtype as usize, index, "{dtype}");
+            assert_eq!(StoredDtype::from_name(dtype.name()), Some(dtype));
+        }
+    }
+}
