@@ -3,6 +3,7 @@
 pub mod dispatch;
 mod dtype;
 mod error;
+pub mod export;
 pub mod pack;
 pub mod scheme;
 mod tensor;
