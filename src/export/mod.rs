@@ -1,1 +1,168 @@
-//! x
+//! File formats: how the parts of a quantized layer are named, laid out and described so that other programs
+//! read them, and how files of those formats come back.
+//!
+//! A format is an [`Exporter`] and, where files of it can be read, an [`Importer`]. Both work on one layer at a
+//! time and never touch a file: the names, types and shapes of all tensors are known before any work is done, so
+//! a header can be written first and the layers streamed after it.
+
+pub mod compressed_tensors;
+mod record;
+
+use std::path::Path;
+
+pub use record::{LayerRecord, Method, Quality, Record, Sizes};
+use serde_json::Value;
+
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::pack::PackedTensor;
+use crate::scheme::{Plan, Scheme};
+
+/// A linear layer and how it is quantized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// Module path, such as `model.layers.0.self_attn.q_proj`.
+    pub path: String,
+    /// What its codes mean.
+    pub scheme: Scheme,
+    /// Output features.
+    pub rows: usize,
+    /// Input features.
+    pub cols: usize,
+}
+
+impl LayerSpec {
+    /// The layer at `path` that has this weight.
+    pub fn of(path: &str, weight: &PackedTensor) -> Self {
+        Self { path: path.to_owned(), scheme: weight.scheme, rows: weight.rows, cols: weight.cols }
+    }
+}
+
+/// A tensor of a file before its bytes exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Full name, the layer's path included.
+    pub name: String,
+    /// Element type as safetensors writes it: `I32`, `I64`, `F16`, ….
+    pub dtype: &'static str,
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+}
+
+/// How well a format takes a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Other readers of the format load it.
+    Exact,
+    /// It is written in the format's terms, but other readers do not take it by default, for this reason.
+    OwnReader(String),
+    /// It cannot be written, for this reason.
+    Refused(String),
+}
+
+/// Writes quantized layers in one format.
+pub trait Exporter {
+    /// Name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Whether the format has room for the layer, and who reads it then.
+    fn fit(&self, layer: &LayerSpec) -> Fit;
+
+    /// The tensors that [`Self::encode`] makes of the layer, in its order, in a model of `model_dtype`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where [`Self::fit`] refuses.
+    fn tensors(&self, layer: &LayerSpec, model_dtype: Dtype) -> Result<Vec<TensorSpec>>;
+
+    /// Name and bytes of each tensor of the layer at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where [`Self::fit`] refuses, [`Error::Shape`] if the parts of the weight do not fit
+    /// together.
+    fn encode(&self, path: &str, weight: &PackedTensor, model_dtype: Dtype) -> Result<Vec<(String, Vec<u8>)>>;
+
+    /// The `quantization_config` of a model with this plan. `kept` names every linear layer that is not in it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the plan is empty or names a layer that is also kept.
+    fn config(&self, plan: &Plan, kept: &[String]) -> Result<Value>;
+}
+
+/// The exporter of a name.
+///
+/// ```
+/// assert_eq!(bitsmith::export::exporter("compressed-tensors")?.name(), "compressed-tensors");
+/// assert!(bitsmith::export::exporter("zip").is_err());
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Config`] for a name that is not in [`FORMATS`].
+pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
+    match name {
+        compressed_tensors::NAME => Ok(Box::new(compressed_tensors::CompressedTensors)),
+        _ => Err(Error::config("format", format!("`{name}` is not one of {}", FORMATS.join(", ")))),
+    }
+}
+
+/// Names of all formats.
+pub const FORMATS: [&str; 1] = [compressed_tensors::NAME];
+
+/// A tensor of a file as it lies there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored<'a> {
+    /// Element type as safetensors writes it.
+    pub dtype: &'a str,
+    /// Extent of each axis.
+    pub shape: Vec<usize>,
+    /// Row-major little-endian elements.
+    pub bytes: &'a [u8],
+}
+
+/// Where an importer finds tensors: a checkpoint, or a map in a test.
+pub trait TensorSource {
+    /// Names of all tensors.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_>;
+
+    /// The tensor of a name, if there is one.
+    ///
+    /// # Errors
+    /// Those of reading the file.
+    fn find(&self, name: &str) -> Result<Option<Stored<'_>>>;
+}
+
+/// Reads the quantized layers of one model.
+pub trait Importer {
+    /// Name of the format.
+    fn name(&self) -> &'static str;
+
+    /// All quantized layers, each checked against the configuration; scales and codes are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the layer and the tensor or field at fault, [`Error::Unsupported`] for what
+    /// is valid but cannot be used here.
+    fn layers(&self, source: &dyn TensorSource) -> Result<Vec<LayerSpec>>;
+
+    /// The weight of the layer at `path`.
+    ///
+    /// # Errors
+    /// As [`Self::layers`], and for scales that are not finite.
+    fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor>;
+}
+
+/// The reader for a model's `quantization_config`; errors name `folder`, where the model lies.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a `quant_method` that cannot be read, [`Error::Format`] for a malformed
+/// configuration.
+pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
+    let file = folder.join("config.json");
+    match config.get("quant_method").and_then(Value::as_str) {
+        Some(compressed_tensors::NAME) => Ok(Box::new(compressed_tensors::Reader::new(config, folder)?)),
+        Some(other) => Err(Error::Unsupported {
+            what: format!("{}: quantization_config.quant_method `{other}`", file.display()),
+            remedy: format!("models of these formats can be read: {}", FORMATS.join(", ")),
+        }),
+        None => Err(Error::format(file, "quantization_config.quant_method is missing or not a string")),
+    }
+}

@@ -1,8 +1,11 @@
 //! What the integers of a quantized weight mean. Where their bits lie is [`crate::pack`]; how the
-//! range and the rounding were found ([`RangeRule`], [`Rounding`]) belongs to the method.
+//! range and the rounding were found ([`RangeRule`], [`Rounding`]) belongs to the method; which layer gets which
+//! scheme is a [`Plan`].
 
 mod bits;
 mod exact;
+mod pattern;
+mod plan;
 mod range;
 mod rounding;
 mod span;
@@ -12,6 +15,8 @@ use std::str::FromStr;
 
 pub use bits::Bits;
 pub use exact::{divide_exact, nearest_integer};
+pub use pattern::{Pattern, SkipList};
+pub use plan::Plan;
 pub use range::RangeRule;
 pub use rounding::{Rounding, uniform};
 pub use span::{Groups, Span};

@@ -1,0 +1,349 @@
+//! The `quantization_config` of compressed-tensors: written from a plan, and read into the scheme of each layer.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::scheme::{Bits, Pattern, Plan, Scheme, Span, Zero};
+
+/// The version of the package that the configuration is written for.
+const VERSION: &str = "0.12.2";
+const FORMAT: &str = "pack-quantized";
+/// Top-level format of a file whose groups differ in format.
+const MIXED: &str = "mixed-precision";
+/// The target that means every linear layer.
+const LINEAR: &str = "Linear";
+
+/// A plan as a configuration: one group of all linear layers if they share a scheme, else one group per scheme
+/// with its layers by path.
+pub(super) fn write(plan: &Plan, kept: &[String]) -> Result<Value> {
+    if plan.is_empty() {
+        return Err(Error::config("plan", "no layer is quantized; plan at least one"));
+    }
+    if let Some(path) = kept.iter().find(|path| plan.get(path).is_some()) {
+        return Err(Error::config("plan", format!("{path} is both quantized and kept")));
+    }
+    let mut groups: Vec<(Scheme, Vec<&str>)> = Vec::new();
+    for (path, scheme) in plan.iter() {
+        let scheme = arguments_of(scheme);
+        match groups.iter_mut().find(|(other, _)| *other == scheme) {
+            Some((_, targets)) => targets.push(path),
+            None => groups.push((scheme, vec![path])),
+        }
+    }
+    if let [(_, targets)] = &mut groups[..] {
+        *targets = vec![LINEAR];
+    }
+    let groups: Map<String, Value> = groups
+        .iter()
+        .enumerate()
+        .map(|(i, (scheme, targets))| (format!("group_{i}"), write_group(*scheme, targets)))
+        .collect();
+    Ok(json!({
+        "quant_method": NAME,
+        "version": VERSION,
+        "format": FORMAT,
+        "quantization_status": "compressed",
+        "global_compression_ratio": null,
+        "ignore": kept,
+        "kv_cache_scheme": null,
+        "config_groups": groups,
+        "sparsity_config": {},
+        "transform_config": {},
+    }))
+}
+
+/// What a configuration says of a scheme: all but the scale type, which the scales themselves tell.
+fn arguments_of(scheme: Scheme) -> Scheme {
+    scheme.with_scale_type(Dtype::F32)
+}
+
+fn write_group(scheme: Scheme, targets: &[&str]) -> Value {
+    let (strategy, group_size) = match scheme.span() {
+        Span::Tensor => ("tensor", None),
+        Span::Channel => ("channel", None),
+        Span::Group(size) => ("group", Some(size)),
+    };
+    json!({
+        "targets": targets,
+        "weights": {
+            "num_bits": scheme.bits().get(),
+            "type": "int",
+            "symmetric": scheme.is_symmetric(),
+            "strategy": strategy,
+            "group_size": group_size,
+            "dynamic": false,
+            "actorder": null,
+            "block_structure": null,
+            "observer": "minmax",
+            "observer_kwargs": {},
+        },
+        "input_activations": null,
+        "output_activations": null,
+        "format": FORMAT,
+    })
+}
+
+/// A configuration that was read and checked.
+#[derive(Debug)]
+pub(super) struct Config {
+    groups: Vec<Group>,
+    ignore: Vec<Target>,
+}
+
+#[derive(Debug)]
+struct Group {
+    name: String,
+    targets: Vec<Target>,
+    /// The scale type means nothing here.
+    scheme: Scheme,
+}
+
+/// What a `targets` or `ignore` entry names, from the most specific kind to the least.
+#[derive(Clone, Debug)]
+enum Target {
+    Path(String),
+    Regex(Pattern),
+    Linear,
+}
+
+/// How specifically a target names a layer; the package lets the most specific one win.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Precedence {
+    Path,
+    Regex,
+    Class,
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self> {
+        if text == LINEAR {
+            return Ok(Self::Linear);
+        }
+        if !text.starts_with(Pattern::REGEX_PREFIX) {
+            return Ok(Self::Path(text.to_owned()));
+        }
+        Pattern::parse(text).map(Self::Regex)
+    }
+
+    fn names(&self, path: &str) -> Option<Precedence> {
+        match self {
+            Self::Path(exact) => (exact == path).then_some(Precedence::Path),
+            Self::Regex(pattern) => pattern.matches(path).then_some(Precedence::Regex),
+            Self::Linear => Some(Precedence::Class),
+        }
+    }
+}
+
+impl Config {
+    /// Checks every field that changes the meaning of a weight.
+    pub(super) fn read(config: &Value, file: &Path) -> Result<Self> {
+        let field = "quantization_config";
+        let top: Top = Deserialize::deserialize(config).map_err(|e| Error::format(file, format!("{field}: {e}")))?;
+        if top.quant_method != NAME {
+            return Err(Error::format(file, format!("{field}.quant_method is `{}`, not `{NAME}`", top.quant_method)));
+        }
+        for (name, value) in [
+            ("kv_cache_scheme", &top.kv_cache_scheme),
+            ("sparsity_config", &top.sparsity_config),
+            ("transform_config", &top.transform_config),
+        ] {
+            if value.as_ref().is_some_and(|value| !is_empty(value)) {
+                return Err(unsupported(file, &format!("{field}.{name}"), "it changes what the weights mean"));
+            }
+        }
+        let mut groups = Vec::new();
+        for (name, value) in &top.config_groups {
+            let at = format!("{field}.config_groups.{name}");
+            let group: GroupFields =
+                Deserialize::deserialize(value).map_err(|e| Error::format(file, format!("{at}: {e}")))?;
+            groups.push(Group {
+                name: name.clone(),
+                targets: parse_targets(&group.targets, file, &format!("{at}.targets"))?,
+                scheme: group.scheme(top.format.as_deref(), file, &at)?,
+            });
+        }
+        let ignore = top.ignore.unwrap_or_default();
+        Ok(Self { groups, ignore: parse_targets(&ignore, file, &format!("{field}.ignore"))? })
+    }
+
+    /// Bits, span and zero of the layer at `path`: `Err` says why it has none.
+    pub(super) fn scheme(&self, path: &str) -> std::result::Result<Scheme, String> {
+        if self.ignore.iter().any(|target| target.names(path).is_some()) {
+            return Err("config_groups do not apply to it: it is in `ignore`".to_owned());
+        }
+        let matches = self.groups.iter().filter_map(|group| {
+            let best = group.targets.iter().filter_map(|target| target.names(path)).min();
+            best.map(|precedence| (precedence, group))
+        });
+        let mut matches: Vec<_> = matches.collect();
+        matches.sort_by_key(|(precedence, _)| *precedence);
+        match &matches[..] {
+            [] => Err("no config group targets it".to_owned()),
+            [(first, a), (second, b), ..] if first == second && a.scheme != b.scheme => {
+                Err(format!("config groups {} and {} both target it and differ", a.name, b.name))
+            }
+            [(_, group), ..] => Ok(group.scheme),
+        }
+    }
+
+    /// Layers that are targeted by their exact path and not ignored.
+    pub(super) fn explicit(&self) -> impl Iterator<Item = &str> {
+        let targets = self.groups.iter().flat_map(|group| &group.targets);
+        targets.filter_map(|target| match target {
+            Target::Path(path) if self.scheme(path).is_ok() => Some(path.as_str()),
+            _ => None,
+        })
+    }
+}
+
+fn parse_targets(texts: &[String], file: &Path, at: &str) -> Result<Vec<Target>> {
+    let parse = |text: &String| Target::parse(text).map_err(|e| Error::format(file, format!("{at}: {e}")));
+    texts.iter().map(parse).collect()
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(Map::is_empty)
+}
+
+fn unsupported(file: &Path, what: &str, remedy: &str) -> Error {
+    Error::Unsupported {
+        what: format!("{}: {what}", file.display()),
+        remedy: format!("{remedy}; read a weight-only {FORMAT} model"),
+    }
+}
+
+/// Other keys of the top level say nothing about the weights, and the package ignores those it does not know.
+#[derive(Deserialize)]
+struct Top {
+    quant_method: String,
+    format: Option<String>,
+    config_groups: Map<String, Value>,
+    ignore: Option<Vec<String>>,
+    kv_cache_scheme: Option<Value>,
+    sparsity_config: Option<Value>,
+    transform_config: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupFields {
+    targets: Vec<String>,
+    weights: Option<Weights>,
+    input_activations: Option<Value>,
+    output_activations: Option<Value>,
+    format: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "fields without a meaning for decoding are listed so that unknown ones are refused")]
+struct Weights {
+    #[serde(default = "eight")]
+    num_bits: u64,
+    r#type: Option<String>,
+    #[serde(default = "yes")]
+    symmetric: bool,
+    strategy: Option<String>,
+    group_size: Option<i64>,
+    dynamic: Option<Value>,
+    actorder: Option<Value>,
+    block_structure: Option<Value>,
+    scale_dtype: Option<Value>,
+    zp_dtype: Option<Value>,
+    observer: Option<Value>,
+    observer_kwargs: Option<Value>,
+}
+
+/// The package's default for `num_bits`.
+const fn eight() -> u64 {
+    8
+}
+
+/// The package's default for `symmetric`.
+const fn yes() -> bool {
+    true
+}
+
+impl GroupFields {
+    fn scheme(&self, top_format: Option<&str>, file: &Path, at: &str) -> Result<Scheme> {
+        let format = self.format.as_deref().or(top_format.filter(|format| *format != MIXED));
+        match format {
+            Some(FORMAT) => {}
+            Some(other) => return Err(unsupported(file, &format!("{at}.format `{other}`"), "its layout is another")),
+            None => return Err(Error::format(file, format!("{at}.format is missing"))),
+        }
+        for (name, value) in
+            [("input_activations", &self.input_activations), ("output_activations", &self.output_activations)]
+        {
+            if value.is_some() {
+                return Err(unsupported(file, &format!("{at}.{name}"), "activations stay in floating point here"));
+            }
+        }
+        let Some(weights) = &self.weights else {
+            return Err(Error::format(file, format!("{at}.weights is missing")));
+        };
+        weights.scheme(file, &format!("{at}.weights"))
+    }
+}
+
+impl Weights {
+    fn scheme(&self, file: &Path, at: &str) -> Result<Scheme> {
+        let wrong = |field: &str, found: &dyn std::fmt::Display, remedy: &str| {
+            Err(unsupported(file, &format!("{at}.{field} `{found}`"), remedy))
+        };
+        let bits = u8::try_from(self.num_bits).ok().and_then(|bits| Bits::new(bits).ok());
+        let Some(bits) = bits else {
+            return wrong("num_bits", &self.num_bits, "2, 3, 4 and 8 bits can be read");
+        };
+        match self.r#type.as_deref() {
+            None | Some("int") => {}
+            Some(other) => return wrong("type", &other, "integers can be read"),
+        }
+        match &self.dynamic {
+            None | Some(Value::Bool(false)) => {}
+            Some(other) => return wrong("dynamic", other, "the scales of weights are static"),
+        }
+        match &self.actorder {
+            None | Some(Value::Bool(false)) => {}
+            // These two order the columns while quantizing and store them in their own order.
+            Some(Value::String(order)) if order == "weight" || order == "static" => {}
+            Some(other) => return wrong("actorder", other, "columns must be in their own order"),
+        }
+        if let Some(block) = &self.block_structure {
+            return wrong("block_structure", block, "groups lie within a row");
+        }
+        let zero = if self.symmetric { Zero::Symmetric } else { Zero::Stored };
+        Ok(Scheme::new(bits, self.span(file, at)?, zero).with_scale_type(Dtype::F32))
+    }
+
+    /// The span, inferred from the group size alone where there is no strategy, as the package does.
+    fn span(&self, file: &Path, at: &str) -> Result<Span> {
+        let strategy = match (self.strategy.as_deref(), self.group_size) {
+            (Some(strategy), _) => strategy,
+            (None, None) => "tensor",
+            (None, Some(-1)) => "channel",
+            (None, Some(_)) => "group",
+        };
+        let found = self.group_size.map_or("null".to_owned(), |size| size.to_string());
+        let sized = |detail: &str| Error::format(file, format!("{at}.group_size {found}: {detail}"));
+        match (strategy, self.group_size) {
+            ("tensor", None | Some(-1)) => Ok(Span::Tensor),
+            ("channel", None | Some(-1)) => Ok(Span::Channel),
+            ("group", Some(size)) if size > 0 => {
+                let span = usize::try_from(size).map_err(|e| sized(&e.to_string())).and_then(Span::group);
+                span.map_err(|e| unsupported(file, at, &e.to_string()))
+            }
+            ("group", _) => Err(sized("strategy `group` needs a positive size")),
+            ("tensor" | "channel", _) => Err(sized("a size goes with strategy `group` only")),
+            (other, _) => {
+                let what = format!("{at}.strategy `{other}`");
+                Err(unsupported(file, &what, "tensor, channel and group can be read"))
+            }
+        }
+    }
+}

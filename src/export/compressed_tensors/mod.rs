@@ -1,0 +1,155 @@
+//! compressed-tensors, `pack-quantized`, weights only. With `b` bits, `[out, in]` the shape of a layer and `G`
+//! groups in a row, the tensors of a layer are
+//!
+//! | tensor | type | shape |
+//! | --- | --- | --- |
+//! | `weight_packed` | I32 | `[out, ceil(in*b/32)]` |
+//! | `weight_scale` | F16, BF16 or F32 | `[out, G]` group, `[out, 1]` channel, `[1]` tensor |
+//! | `weight_shape` | I64 | `[2]` = `(out, in)` |
+//! | `weight_zero_point` | I32 | `[ceil(out*b/32), G]`, asymmetric group and channel |
+//! | `weight_zero_point` | I8 | `[1]`, asymmetric tensor: not packed, signed |
+//!
+//! The format counts codes from `-2^(b-1)` and stores them plus `2^(b-1)`: the stored bits are our codes.
+
+mod config;
+mod reader;
+
+use serde_json::Value;
+
+pub use self::reader::Reader;
+use super::{Exporter, Fit, LayerSpec, TensorSpec};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::pack::{PackedTensor, Packing};
+use crate::scheme::{Groups, Plan, Scheme, Span};
+
+/// The name of the format, in a configuration and on the command line.
+pub const NAME: &str = "compressed-tensors";
+
+const PACKED: &str = "weight_packed";
+const SCALE: &str = "weight_scale";
+const SHAPE: &str = "weight_shape";
+const ZERO_POINT: &str = "weight_zero_point";
+const GROUP_INDEX: &str = "weight_g_idx";
+
+/// The exporter.
+///
+/// ```
+/// use bitsmith::Dtype;
+/// use bitsmith::export::{Exporter, Fit, LayerSpec, compressed_tensors::CompressedTensors};
+/// let layer = LayerSpec { path: "lm_head".into(), scheme: "w4g32s".parse()?, rows: 8, cols: 64 };
+/// assert_eq!(CompressedTensors.fit(&layer), Fit::Exact);
+/// let tensors = CompressedTensors.tensors(&layer, Dtype::F32)?;
+/// assert_eq!((tensors[0].name.as_str(), &tensors[0].shape[..]), ("lm_head.weight_packed", &[8, 8][..]));
+/// assert_eq!((tensors[1].dtype, &tensors[1].shape[..]), ("F16", &[8, 2][..]));
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CompressedTensors;
+
+impl Exporter for CompressedTensors {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn fit(&self, layer: &LayerSpec) -> Fit {
+        let &LayerSpec { scheme, rows, cols, .. } = layer;
+        if rows == 0 || cols == 0 {
+            return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
+        }
+        let mut reasons = Vec::new();
+        if scheme.bits().get() == 3 {
+            reasons.push("3-bit codes, which packages disagree on how to lay out".to_owned());
+        }
+        if !scheme.is_symmetric() {
+            reasons.push("packed zero points, which transformers does not load".to_owned());
+        }
+        if let Span::Group(size) = scheme.span()
+            && !cols.is_multiple_of(size.into())
+        {
+            reasons.push(format!("a last group of {} instead of {size} columns", cols % usize::from(size)));
+        }
+        if reasons.is_empty() { Fit::Exact } else { Fit::OwnReader(reasons.join("; ")) }
+    }
+
+    fn tensors(&self, layer: &LayerSpec, _: Dtype) -> Result<Vec<TensorSpec>> {
+        let &LayerSpec { scheme, rows, cols, .. } = layer;
+        if let Fit::Refused(reason) = self.fit(layer) {
+            return Err(Error::Unsupported {
+                what: format!("{} in {NAME}: {reason}", layer.path),
+                remedy: "keep the layer as it is".to_owned(),
+            });
+        }
+        let bits = scheme.bits();
+        let groups = scheme.groups(rows, cols);
+        let spec = |suffix, dtype, shape| TensorSpec { name: tensor_name(&layer.path, suffix), dtype, shape };
+        let mut tensors = vec![
+            spec(PACKED, "I32", vec![rows, Packing::Rows.words(1, cols, bits)]),
+            spec(SCALE, scale_dtype(scheme.scale_type()), scale_shape(scheme.span(), rows, groups)),
+            spec(SHAPE, "I64", vec![2]),
+        ];
+        if !scheme.is_symmetric() {
+            tensors.push(match scheme.span() {
+                Span::Tensor => spec(ZERO_POINT, "I8", vec![1]),
+                _ => spec(ZERO_POINT, "I32", vec![Packing::Columns.words(rows, 1, bits), groups.per_row()]),
+            });
+        }
+        Ok(tensors)
+    }
+
+    fn encode(&self, path: &str, weight: &PackedTensor, model_dtype: Dtype) -> Result<Vec<(String, Vec<u8>)>> {
+        weight.check()?;
+        let tensors = self.tensors(&LayerSpec::of(path, weight), model_dtype)?;
+        let shape = [weight.rows as i64, weight.cols as i64];
+        let mut parts = vec![
+            words_to_bytes(&weight.codes),
+            weight.scheme.scale_type().encode(&weight.scales),
+            shape.iter().flat_map(|extent| extent.to_le_bytes()).collect(),
+        ];
+        if let Some(zeros) = &weight.zeros {
+            parts.push(encode_zeros(weight.scheme, weight.rows, weight.cols, zeros)?);
+        }
+        Ok(tensors.into_iter().map(|tensor| tensor.name).zip(parts).collect())
+    }
+
+    fn config(&self, plan: &Plan, kept: &[String]) -> Result<Value> {
+        config::write(plan, kept)
+    }
+}
+
+fn encode_zeros(scheme: Scheme, rows: usize, cols: usize, zeros: &[u8]) -> Result<Vec<u8>> {
+    let groups = scheme.groups(rows, cols);
+    match scheme.span() {
+        // Counted from -2^(b-1), modulo 256: the bits of an I8.
+        Span::Tensor => Ok(zeros.iter().map(|zero| zero.wrapping_sub(scheme.bits().middle())).collect()),
+        _ => Ok(words_to_bytes(&Packing::Columns.pack(zeros, rows, groups.per_row(), scheme.bits())?)),
+    }
+}
+
+fn tensor_name(path: &str, suffix: &str) -> String {
+    format!("{path}.{suffix}")
+}
+
+fn scale_shape(span: Span, rows: usize, groups: Groups) -> Vec<usize> {
+    match span {
+        Span::Tensor => vec![1],
+        Span::Channel | Span::Group(_) => vec![rows, groups.per_row()],
+    }
+}
+
+/// The name of a scale type in safetensors.
+const fn scale_dtype(scale_type: Dtype) -> &'static str {
+    match scale_type {
+        Dtype::F32 => "F32",
+        Dtype::F16 => "F16",
+        Dtype::Bf16 => "BF16",
+    }
+}
+
+fn words_to_bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn bytes_to_words(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+}

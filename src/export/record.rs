@@ -1,0 +1,156 @@
+//! `bitsmith.json`: what was done to a model and what it cost, beside the checkpoint. Nothing that decoding
+//! needs is in it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::scheme::Scheme;
+
+/// The content of `bitsmith.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this crate that made the model.
+    pub bitsmith: String,
+    /// How the codes were chosen.
+    pub method: Method,
+    /// Name of the original model.
+    pub model: String,
+    /// The quantized layers, in the model's order.
+    pub layers: Vec<LayerRecord>,
+    /// Names of the tensors that were left as they were.
+    pub kept: Vec<String>,
+    /// Size before and after.
+    pub sizes: Sizes,
+    /// What it did to the model's predictions, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+}
+
+/// A quantization method and its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Method {
+    /// Name on the command line.
+    pub name: String,
+    /// The method's own settings.
+    pub settings: Value,
+}
+
+/// A quantized layer and the error of its weight against the original.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    /// Module path.
+    pub path: String,
+    /// Output and input features.
+    pub shape: [usize; 2],
+    /// What its codes mean.
+    pub scheme: Scheme,
+    /// Mean squared error.
+    pub mse: f64,
+    /// Signal to noise in decibels; none when there is no noise or no signal.
+    pub sqnr_db: Option<f64>,
+    /// Cosine of the angle to the original; none when one of the two is zero.
+    pub cosine: Option<f64>,
+    /// Bytes in the file: codes, scales, zero points.
+    pub bytes: u64,
+}
+
+/// Bytes of all tensors, before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// Before.
+    pub original_bytes: u64,
+    /// After, kept tensors included.
+    pub quantized_bytes: u64,
+    /// Bits per weight of the quantized layers, scales and zero points counted.
+    pub bits_per_weight: f64,
+}
+
+/// Effect on predictions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Perplexity of the original.
+    pub perplexity_before: f64,
+    /// Perplexity of the quantized model over the same text.
+    pub perplexity_after: f64,
+    /// Statistics of KL(original || quantized) per token, in nats.
+    #[serde(default)]
+    pub kl: Value,
+}
+
+impl Record {
+    /// Name of the file.
+    pub const FILE: &'static str = "bitsmith.json";
+
+    /// Reads and checks the record of the model in `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Format`] for a missing or unusable field.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let file = folder.join(Self::FILE);
+        let text = fs::read(&file).map_err(|e| Error::io(&file, e))?;
+        let record: Self = serde_json::from_slice(&text).map_err(|e| Error::format(&file, e.to_string()))?;
+        record.check().map_err(|detail| Error::format(&file, detail))?;
+        Ok(record)
+    }
+
+    /// Checks the record and writes it into `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a value that is not finite or out of its range, [`Error::Io`] if it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let file = folder.join(Self::FILE);
+        self.check().map_err(|detail| Error::format(&file, detail))?;
+        let mut text = serde_json::to_string_pretty(self).map_err(|e| Error::format(&file, e.to_string()))?;
+        text.push('\n');
+        fs::write(&file, text).map_err(|e| Error::io(&file, e))
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.bitsmith.is_empty() || self.method.name.is_empty() {
+            return Err("bitsmith and method.name must not be empty".to_owned());
+        }
+        let mut paths = HashSet::new();
+        for layer in &self.layers {
+            if !paths.insert(&layer.path) {
+                return Err(format!("layers: {} is there twice", layer.path));
+            }
+            layer.check().map_err(|detail| format!("layers: {}: {detail}", layer.path))?;
+        }
+        let bits = self.sizes.bits_per_weight;
+        if !(0.0..=32.0).contains(&bits) {
+            return Err(format!("sizes.bits_per_weight is {bits}, not between 0 and 32"));
+        }
+        let quality = self.quality.iter().flat_map(|quality| {
+            [("perplexity_before", quality.perplexity_before), ("perplexity_after", quality.perplexity_after)]
+        });
+        match quality.into_iter().find(|(_, value)| !value.is_finite() || *value < 1.0) {
+            Some((field, value)) => Err(format!("quality.{field} is {value}; a perplexity is finite and at least 1")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl LayerRecord {
+    fn check(&self) -> std::result::Result<(), String> {
+        /// Cosines are sums of rounded products.
+        const SLACK: f64 = 1e-6;
+        if self.shape.contains(&0) {
+            return Err(format!("shape {:?} has no elements", self.shape));
+        }
+        if !self.mse.is_finite() || self.mse < 0.0 {
+            return Err(format!("mse is {}", self.mse));
+        }
+        if let Some(sqnr) = self.sqnr_db.filter(|sqnr| !sqnr.is_finite()) {
+            return Err(format!("sqnr_db is {sqnr}; leave it out"));
+        }
+        match self.cosine.filter(|cosine| !(-1.0 - SLACK..=1.0 + SLACK).contains(cosine)) {
+            Some(cosine) => Err(format!("cosine is {cosine}")),
+            None => Ok(()),
+        }
+    }
+}
