@@ -69,6 +69,9 @@ pub enum Error {
         /// The offending value and the remedy.
         detail: String,
     },
+    /// Somebody asked for the work to stop.
+    #[error("stopped on request; nothing was written")]
+    Cancelled,
     /// A tensor holds a NaN or an infinity.
     #[error("{tensor}: element [{row}, {col}] is {value}; quantization needs finite values")]
     NotFinite {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::cpu::CpuMemory;
 use super::foreign_buffer;
 use super::pool::FreeList;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Memory of one device.
 #[derive(Clone, Debug)]
@@ -67,10 +67,30 @@ impl Drop for Lease {
 #[derive(Clone, Debug)]
 pub struct Buffer {
     pub(super) lease: Arc<Lease>,
+    pub(super) offset: usize,
     pub(super) bytes: usize,
 }
 
+/// Slices start at multiples of this: the portable alignment of a storage binding.
+const SLICE_ALIGNMENT: usize = 256;
+
 impl Buffer {
+    /// A part of the buffer that starts at byte `offset`, a multiple of 256.
+    pub fn slice(&self, offset: usize, bytes: usize) -> Result<Self> {
+        let bytes = bytes.next_multiple_of(4);
+        if !offset.is_multiple_of(SLICE_ALIGNMENT) || offset + bytes > self.bytes {
+            return Err(Error::Shape {
+                op: "slice",
+                expected: format!(
+                    "an offset that is a multiple of {SLICE_ALIGNMENT} and an end within {} bytes",
+                    self.bytes
+                ),
+                found: format!("{bytes} bytes at {offset}"),
+            });
+        }
+        Ok(Self { lease: self.lease.clone(), offset: self.offset + offset, bytes })
+    }
+
     /// Size in bytes, a multiple of 4.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -30,10 +30,10 @@ impl CpuMemory {
         }
     }
 
-    /// The first `length` bytes.
-    pub(super) fn bytes(&self, length: usize) -> Vec<u8> {
+    /// `length` bytes from `offset`.
+    pub(super) fn bytes(&self, offset: usize, length: usize) -> Vec<u8> {
         let words = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        bytemuck::must_cast_slice::<u32, u8>(&words)[..length].to_vec()
+        bytemuck::must_cast_slice::<u32, u8>(&words)[offset..][..length].to_vec()
     }
 }
 
@@ -84,8 +84,8 @@ impl CpuDevice {
                 });
             }
             let views = guards.iter_mut().zip(&step.buffers).map(|(guard, bound)| match guard {
-                Guard::Read(words) => View::Read(&words[..bound.bytes / 4]),
-                Guard::Write(words) => View::Write(&mut words[..bound.bytes / 4]),
+                Guard::Read(words) => View::Read(&words[bound.offset / 4..][..bound.bytes / 4]),
+                Guard::Write(words) => View::Write(&mut words[bound.offset / 4..][..bound.bytes / 4]),
             });
             let run = step.spec.fast.unwrap_or(step.spec.run);
             run(&step.params, &step.variant, Bindings::new(views.collect()));

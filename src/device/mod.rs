@@ -86,7 +86,9 @@ impl Device {
     /// The bytes of several buffers, in one wait.
     pub async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
         match self {
-            Self::Cpu(_) => buffers.iter().map(|b| b.raw().cpu().map(|memory| memory.bytes(b.bytes()))).collect(),
+            Self::Cpu(_) => {
+                buffers.iter().map(|b| b.raw().cpu().map(|memory| memory.bytes(b.offset, b.bytes()))).collect()
+            }
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.read_all(buffers).await,
         }

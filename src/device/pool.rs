@@ -99,7 +99,7 @@ impl Pool {
             None => self.create(class, create)?,
         };
         let nearest = nearest.map(Arc::downgrade).unwrap_or_default();
-        Ok(Buffer { lease: Arc::new(Lease { raw, class, nearest, pool: self.free.clone() }), bytes })
+        Ok(Buffer { lease: Arc::new(Lease { raw, class, nearest, pool: self.free.clone() }), offset: 0, bytes })
     }
 
     fn create(&self, class: u64, create: &dyn Fn(u64) -> Result<Raw>) -> Result<Raw> {

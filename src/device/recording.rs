@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) raw: Raw,
+    pub(super) offset: usize,
     pub(super) bytes: usize,
 }
 
@@ -120,7 +121,8 @@ impl Recorder {
                 self.recording.held.push((*buffer).clone());
             }
         }
-        let buffers = buffers.iter().map(|b| Bound { raw: b.raw().clone(), bytes: b.bytes() }).collect();
+        let buffers =
+            buffers.iter().map(|b| Bound { raw: b.raw().clone(), offset: b.offset, bytes: b.bytes() }).collect();
         self.recording.steps.push(Step { spec, variant, params: params.to_vec(), grid, buffers });
         Ok(())
     }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::io::Checkpoint;
 use crate::pack::PackedTensor;
 use crate::scheme::{Plan, Scheme};
 
@@ -164,5 +165,19 @@ pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
             remedy: format!("models of these formats can be read: {}", FORMATS.join(", ")),
         }),
         None => Err(Error::format(file, "quantization_config.quant_method is missing or not a string")),
+    }
+}
+
+impl TensorSource for Checkpoint {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(Self::names(self))
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Stored<'_>>> {
+        if !self.contains(name) {
+            return Ok(None);
+        }
+        let raw = self.raw(name)?;
+        Ok(Some(Stored { dtype: raw.dtype.name(), shape: raw.shape.to_vec(), bytes: raw.bytes }))
     }
 }

@@ -2,5 +2,7 @@
 
 mod activations;
 pub mod choose;
+mod quantize;
 
 pub use activations::Activations;
+pub use quantize::{Quantization, WeightError, quantize};

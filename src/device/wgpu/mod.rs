@@ -144,7 +144,7 @@ impl WgpuDevice {
             let mut entries = Vec::with_capacity(step.buffers.len() + 1);
             for (bound, binding) in step.buffers.iter().zip(0..) {
                 let size = wgpu::BufferSize::new(bound.bytes as u64);
-                let range = wgpu::BufferBinding { buffer: bound.raw.wgpu()?, offset: 0, size };
+                let range = wgpu::BufferBinding { buffer: bound.raw.wgpu()?, offset: bound.offset as u64, size };
                 entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range) });
             }
             let size = wgpu::BufferSize::new(step.params.len() as u64);
@@ -190,7 +190,13 @@ impl WgpuDevice {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut offset = 0;
         for buffer in buffers {
-            encoder.copy_buffer_to_buffer(buffer.raw().wgpu()?, 0, &staging, offset, buffer.bytes() as u64);
+            encoder.copy_buffer_to_buffer(
+                buffer.raw().wgpu()?,
+                buffer.offset as u64,
+                &staging,
+                offset,
+                buffer.bytes() as u64,
+            );
             offset += buffer.bytes() as u64;
         }
         self.queue.submit([encoder.finish()]);

@@ -1,0 +1,122 @@
+//! How well a model predicts a text, and how far it is from another one.
+
+mod score;
+mod summary;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use summary::{Estimate, KlSummary};
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::io::{Text, TokenStream, Tokenizer, Windows};
+use crate::model::Model;
+use crate::progress::Progress;
+
+/// Which text, and how it is cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvalRequest {
+    /// A UTF-8 file.
+    pub text: PathBuf,
+    /// Tokens of a window; 512, or the model's context if that is shorter.
+    pub window: Option<usize>,
+    /// Tokens between the starts of windows; the window.
+    pub stride: Option<usize>,
+    /// Use only this many tokens of the text.
+    pub max_tokens: Option<usize>,
+    /// Split the text at this separator into documents.
+    pub documents: Option<String>,
+    /// Use only this many documents.
+    pub max_documents: Option<usize>,
+}
+
+/// The window where none is asked for.
+const DEFAULT_WINDOW: usize = 512;
+
+/// What came of an evaluation. Perplexity is `exp(total negative log-likelihood / tokens scored)`; numbers are comparable
+/// only with equal text, window, stride and tokens scored.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Perplexity of the model.
+    pub perplexity: f64,
+    /// Its standard error.
+    pub perplexity_error: f64,
+    /// Tokens predicted.
+    pub tokens_scored: usize,
+    /// Tokens of a window.
+    pub window: usize,
+    /// Tokens between windows.
+    pub stride: usize,
+    /// Of the text file.
+    pub text_sha256: String,
+    /// Perplexity of the reference, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_perplexity: Option<f64>,
+    /// The distance from the reference, if there is one.
+    #[serde(flatten)]
+    pub kl: Option<KlSummary>,
+    /// Wall time of the evaluation without loading.
+    pub seconds: f64,
+    /// Where it ran.
+    pub device: String,
+}
+
+/// Evaluates the model of a folder, against the one of another folder if given.
+///
+/// # Errors
+/// Those of reading models and text, [`Error::Config`] for windows that fit neither text nor model or for models of
+/// different vocabularies, and those of the device.
+pub async fn evaluate_folders(
+    device: &Device,
+    model: &Path,
+    reference: Option<&Path>,
+    request: &EvalRequest,
+    progress: &mut dyn Progress,
+) -> Result<Evaluation> {
+    let model = Model::open(model, device)?;
+    let reference = reference.map(|folder| Model::open(folder, device)).transpose()?;
+    evaluate(&model, reference.as_ref(), request, progress).await
+}
+
+/// Evaluates a model, against another one if given.
+///
+/// # Errors
+/// As [`evaluate_folders`].
+pub async fn evaluate(
+    model: &Model,
+    reference: Option<&Model>,
+    request: &EvalRequest,
+    progress: &mut dyn Progress,
+) -> Result<Evaluation> {
+    let vocab = model.config().vocab_size;
+    if let Some(other) = reference.map(|r| r.config().vocab_size).filter(|v| *v != vocab) {
+        let detail = format!("it has {other} tokens, the model {vocab}; take the model it was made from");
+        return Err(Error::config("reference", detail));
+    }
+    let text = Text::read(&request.text)?;
+    let tokenizer = Tokenizer::read(model.folder(), vocab)?;
+    let documents = text.documents(request.documents.as_deref(), request.max_documents)?;
+    let mut tokens = TokenStream::encode(&documents, &tokenizer)?;
+    tokens.truncate(request.max_tokens.unwrap_or(usize::MAX));
+    let window = request.window.unwrap_or_else(|| DEFAULT_WINDOW.min(model.context()));
+    let stride = request.stride.unwrap_or(window);
+    let windows = Windows::new(tokens.ids().len(), window, stride)?;
+    let start = std::time::Instant::now();
+    let scores = score::score(model, reference, tokens.ids(), windows, progress).await?;
+    let nll = Estimate::of(&scores.nll);
+    let perplexity = nll.mean.exp();
+    Ok(Evaluation {
+        perplexity,
+        perplexity_error: perplexity * nll.error,
+        tokens_scored: scores.nll.len(),
+        window,
+        stride,
+        text_sha256: text.sha256().to_owned(),
+        reference_perplexity: reference.map(|_| Estimate::of(&scores.reference_nll).mean.exp()),
+        kl: reference.map(|_| KlSummary::of(&scores.kl, &scores.same_top1)),
+        seconds: start.elapsed().as_secs_f64(),
+        device: model.device().caps().name.clone(),
+    })
+}

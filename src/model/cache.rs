@@ -1,0 +1,80 @@
+//! Keys and values of the tokens a model has seen.
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::io::ModelConfig;
+use crate::op::{KvCache, RopeTable};
+
+/// The state of some sequences that go through a model side by side.
+#[derive(Debug)]
+pub struct Cache {
+    layers: Vec<KvCache>,
+    rope: RopeTable,
+    sequences: usize,
+    capacity: usize,
+    past: usize,
+    computed: u64,
+}
+
+/// What one forward pass adds to each sequence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// New tokens of each sequence.
+    pub(super) tokens: usize,
+    /// Tokens that are there already.
+    pub(super) past: usize,
+}
+
+impl Cache {
+    pub(super) fn new(device: &Device, config: &ModelConfig, sequences: usize, capacity: usize) -> Result<Self> {
+        let width = config.num_key_value_heads * config.head_dim;
+        let layer = |_| KvCache::new(device, sequences, capacity, width);
+        Ok(Self {
+            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
+            rope: RopeTable::new(device, config.head_dim, &config.rope, capacity)?,
+            sequences,
+            capacity,
+            past: 0,
+            computed: 0,
+        })
+    }
+
+    /// Tokens held of each sequence.
+    pub fn past(&self) -> usize {
+        self.past
+    }
+
+    /// Tokens that were ever put through the model with this cache, all sequences counted.
+    pub fn computed(&self) -> u64 {
+        self.computed
+    }
+
+    /// Forgets all tokens.
+    pub fn clear(&mut self) {
+        self.past = 0;
+    }
+
+    pub(super) fn layers(&self) -> &[KvCache] {
+        &self.layers
+    }
+
+    pub(super) fn rope(&self) -> &RopeTable {
+        &self.rope
+    }
+
+    /// The step that adds `ids` token ids, which must be the same number for each sequence and fit.
+    pub(super) fn step(&self, ids: usize) -> Result<Step> {
+        let tokens = ids / self.sequences;
+        if tokens == 0 || !ids.is_multiple_of(self.sequences) || self.past + tokens > self.capacity {
+            let room = self.capacity - self.past;
+            let expected = format!("from 1 to {room} tokens for each of {} sequences", self.sequences);
+            return Err(Error::Shape { op: "model", expected, found: format!("{ids} token ids") });
+        }
+        Ok(Step { tokens, past: self.past })
+    }
+
+    pub(super) fn advance(&mut self, step: Step) {
+        self.past += step.tokens;
+        self.computed += (step.tokens * self.sequences) as u64;
+    }
+}

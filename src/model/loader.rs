@@ -1,0 +1,74 @@
+//! From the tensors of a checkpoint to the parts of a model, each checked against the shape the config asks for.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::linear::{Linear, Weight};
+use crate::device::{Buffer, Device};
+use crate::error::{Error, Result};
+use crate::export::{self, Importer, LayerSpec};
+use crate::io::Checkpoint;
+use crate::op::{DenseWeight, GroupWeight};
+use crate::tensor::Tensor;
+
+pub(super) struct Loader<'a> {
+    folder: PathBuf,
+    checkpoint: Checkpoint,
+    device: &'a Device,
+    importer: Option<Box<dyn Importer>>,
+    quantized: HashMap<String, LayerSpec>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn open(folder: &Path, device: &'a Device, config: &Value) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let importer = match config.get("quantization_config").filter(|q| !q.is_null()) {
+            Some(quantization) => Some(export::importer(quantization, folder)?),
+            None => None,
+        };
+        let layers = importer.as_ref().map(|i| i.layers(&checkpoint)).transpose()?.unwrap_or_default();
+        let quantized = layers.into_iter().map(|l| (l.path.clone(), l)).collect();
+        Ok(Self { folder: folder.to_path_buf(), checkpoint, device, importer, quantized })
+    }
+
+    /// A layer of this shape; with `bias`, `{path}.bias` must be there.
+    pub(super) fn linear(&self, path: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
+        let weight = match (&self.importer, self.quantized.get(path)) {
+            (Some(importer), Some(layer)) => {
+                self.expect(&format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
+                Weight::Group(GroupWeight::upload(self.device, &importer.decode(path, &self.checkpoint)?)?)
+            }
+            _ => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
+        };
+        let bias = if bias { Some(self.vector(&format!("{path}.bias"), rows)?) } else { None };
+        Ok(Linear { weight, bias })
+    }
+
+    /// A matrix in its storage type.
+    pub(super) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<DenseWeight> {
+        let weight = DenseWeight::upload(self.device, &self.tensor(name, &[rows, cols])?)?;
+        self.checkpoint.release(name);
+        Ok(weight)
+    }
+
+    /// A vector as f32.
+    pub(super) fn vector(&self, name: &str, length: usize) -> Result<Buffer> {
+        self.device.upload(&self.tensor(name, &[length])?.to_f32())
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>> {
+        let tensor = self.checkpoint.tensor(name)?;
+        self.expect(name, tensor.shape(), shape)?;
+        Ok(tensor)
+    }
+
+    fn expect(&self, name: &str, found: &[usize], wanted: &[usize]) -> Result<()> {
+        if found == wanted {
+            return Ok(());
+        }
+        let path = self.checkpoint.path_of(name).unwrap_or(&self.folder);
+        Err(Error::format(path, format!("{name} has shape {found:?}, but config.json asks for {wanted:?}")))
+    }
+}

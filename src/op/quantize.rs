@@ -1,0 +1,247 @@
+//! A weight to codes, scales and zero points on a device, with the error that this makes.
+
+use rayon::prelude::*;
+
+use super::choose;
+use crate::device::{Buffer, Device, Recorder};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::kernel::group_error::{self, GroupError};
+use crate::kernel::group_quantize::{self, GroupQuantize};
+use crate::kernel::group_range::{self, GroupRange, Lanes};
+use crate::pack::{PackedTensor, Packing};
+use crate::scheme::{RangeRule, Rounding, Scheme, Span};
+use crate::tensor::Tensor;
+
+/// How codes are chosen: what they mean, and by which rules range and rounding are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quantization {
+    /// What the codes mean.
+    pub scheme: Scheme,
+    /// From the extremes of a group to its scale.
+    pub range: RangeRule,
+    /// From a quotient to a code.
+    pub rounding: Rounding,
+    /// Seed of [`Rounding::Stochastic`].
+    pub seed: u32,
+}
+
+impl From<Scheme> for Quantization {
+    /// The scheme with the default rules.
+    fn from(scheme: Scheme) -> Self {
+        Self { scheme, range: RangeRule::default(), rounding: Rounding::default(), seed: 0 }
+    }
+}
+
+/// What quantization did to a weight, as sums over its elements: w the weight, v the dequantized one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WeightError {
+    elements: u64,
+    /// Of w*w, (w-v)^2, w*v, v*v.
+    sums: [f64; 4],
+}
+
+impl WeightError {
+    /// Mean squared error.
+    pub fn mse(&self) -> f64 {
+        self.sums[1] / self.elements.max(1) as f64
+    }
+
+    /// Signal to noise in decibels, `10 log10(sum w^2 / sum (w-v)^2)`; none without noise or without signal.
+    pub fn sqnr_db(&self) -> Option<f64> {
+        let ratio = self.sums[0] / self.sums[1];
+        (ratio.is_finite() && ratio > 0.0).then(|| 10.0 * ratio.log10())
+    }
+
+    /// Cosine of the angle between w and v; none if either is zero.
+    pub fn cosine(&self) -> Option<f64> {
+        let norms = (self.sums[0] * self.sums[3]).sqrt();
+        (norms > 0.0).then(|| (self.sums[2] / norms).clamp(-1.0, 1.0))
+    }
+}
+
+/// Input bytes handled at once: bounds memory on the host and the device whatever the weight's size.
+const CHUNK_BYTES: usize = 64 << 20;
+
+/// Quantizes a `[rows, cols]` weight. `name` is for errors.
+///
+/// # Errors
+/// [`Error::NotFinite`] for a NaN or an infinity, [`Error::Config`] for a range rule that the scheme cannot have or
+/// a scale that its type cannot hold, [`Error::Shape`] for an empty tensor, and those of the device.
+pub async fn quantize(
+    device: &Device,
+    tensor: &Tensor<'_>,
+    quantization: &Quantization,
+    name: &str,
+) -> Result<(PackedTensor, WeightError)> {
+    let Quantization { scheme, range, .. } = *quantization;
+    range.check(scheme)?;
+    let (rows, cols) = (tensor.rows(), tensor.cols());
+    if rows == 0 || cols == 0 {
+        let found = format!("{:?}", tensor.shape());
+        return Err(Error::Shape { op: "quantize", expected: format!("{name} with elements"), found });
+    }
+    let one_scale = match scheme.span() {
+        Span::Tensor => Some(tensor_scale(tensor, quantization, name)?),
+        Span::Channel | Span::Group(_) => None,
+    };
+    let mut job = Job { device, tensor, quantization, name, one_scale, error: WeightError::default() };
+    let mut packed = PackedTensor {
+        scheme,
+        rows,
+        cols,
+        codes: Vec::with_capacity(Packing::Rows.words(rows, cols, scheme.bits())),
+        scales: Vec::with_capacity(scheme.groups(rows, cols).count()),
+        zeros: (!scheme.is_symmetric()).then(Vec::new),
+    };
+    let limit = CHUNK_BYTES.min(usize::try_from(device.caps().max_binding_bytes).unwrap_or(CHUNK_BYTES));
+    let step = (limit / (cols * tensor.dtype().bytes())).clamp(1, rows);
+    for first in (0..rows).step_by(step) {
+        job.part(first, step.min(rows - first), &mut packed).await?;
+    }
+    if let Some((scale, zero)) = one_scale {
+        packed.scales = vec![scale];
+        packed.zeros = packed.zeros.map(|_| vec![zero]);
+    }
+    packed.check()?;
+    Ok((packed, job.error))
+}
+
+struct Job<'a> {
+    device: &'a Device,
+    tensor: &'a Tensor<'a>,
+    quantization: &'a Quantization,
+    name: &'a str,
+    /// Scale and zero point, where one group spans the tensor.
+    one_scale: Option<(f32, u8)>,
+    error: WeightError,
+}
+
+impl Job<'_> {
+    /// Quantizes `rows` rows from `first` on and appends them.
+    async fn part(&mut self, first: usize, rows: usize, packed: &mut PackedTensor) -> Result<()> {
+        let (device, scheme) = (self.device, self.quantization.scheme);
+        let (dtype, cols) = (self.tensor.dtype(), self.tensor.cols());
+        let stride = cols * dtype.bytes();
+        let weight = device.upload(&self.tensor.bytes()[first * stride..(first + rows) * stride])?;
+        let mut rec = Recorder::new(device);
+        let groups = scheme.groups(rows, cols);
+        let (scales, zeros) = match self.one_scale {
+            Some((scale, zero)) => (device.upload(&[scale])?, device.upload(&[u32::from(zero)])?),
+            None => self.ranges(&mut rec, &weight, rows)?,
+        };
+        let words_per_row = Packing::Rows.words(1, cols, scheme.bits());
+        let codes = rec.alloc(rows * words_per_row * 4)?;
+        let params = group_quantize::Params {
+            rows: u32_of(rows)?,
+            cols: u32_of(cols)?,
+            group: u32_of(groups.size())?,
+            groups_per_row: u32_of(groups.per_row())?,
+            words_per_row: u32_of(words_per_row)?,
+            bits: scheme.bits().get().into(),
+            min_code: self.quantization.range.min_code().into(),
+            rounding: self.quantization.rounding.tag(),
+            seed: self.quantization.seed,
+            #[allow(clippy::cast_possible_truncation, reason = "a position for random numbers; wrapping is harmless")]
+            first_element: (first * cols) as u32,
+        };
+        rec.dispatch::<GroupQuantize>(&params, group_quantize::variant(dtype), &[&weight, &scales, &zeros, &codes])?;
+        let sums = rec.alloc(rows * 16)?;
+        let group_quantize::Params { rows: r, cols: c, group, groups_per_row, words_per_row, bits, .. } = params;
+        let params = group_error::Params { rows: r, cols: c, group, groups_per_row, words_per_row, bits };
+        let variant = group_error::variant(dtype, scheme.bits(), choose::reduce(device.caps()));
+        rec.dispatch::<GroupError>(&params, variant, &[&weight, &codes, &scales, &zeros, &sums])?;
+        rec.submit()?;
+
+        let read = device.read_all(&[&codes, &scales, &zeros, &sums]).await?;
+        let [codes, scales, zeros, sums] = &read[..] else { unreachable!("four buffers were read") };
+        packed.codes.extend(codes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)));
+        let scales = Dtype::F32.decode(scales);
+        self.check_scales(&scales, first)?;
+        packed.scales.extend(&scales);
+        if let Some(all) = &mut packed.zeros {
+            all.extend(zeros.iter().step_by(4));
+        }
+        for row in Dtype::F32.decode(sums).as_chunks::<4>().0 {
+            self.error.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+        self.error.elements += (rows * cols) as u64;
+        Ok(())
+    }
+
+    fn ranges(&self, rec: &mut Recorder, weight: &Buffer, rows: usize) -> Result<(Buffer, Buffer)> {
+        let (scheme, cols, dtype) = (self.quantization.scheme, self.tensor.cols(), self.tensor.dtype());
+        let groups = scheme.groups(rows, cols);
+        let (scales, zeros) = (rec.alloc(groups.count() * 4)?, rec.alloc(groups.count() * 4)?);
+        let params = group_range::Params {
+            rows: u32_of(rows)?,
+            cols: u32_of(cols)?,
+            group: u32_of(groups.size())?,
+            groups_per_row: u32_of(groups.per_row())?,
+            bits: scheme.bits().get().into(),
+            symmetric: scheme.is_symmetric().into(),
+            rule: self.quantization.range.tag(),
+            scale_type: scheme.scale_type() as u32,
+        };
+        let lanes = if groups.size() > 512 { Lanes::All } else { Lanes::Few };
+        rec.dispatch::<GroupRange>(&params, group_range::variant(dtype, lanes), &[weight, &scales, &zeros])?;
+        Ok((scales, zeros))
+    }
+
+    /// Scales of the part that starts at row `first`: NaN stands for a bad weight, infinity for a scale too large.
+    fn check_scales(&self, scales: &[f32], first: usize) -> Result<()> {
+        let Some(bad) = scales.iter().position(|s| !s.is_finite()) else { return Ok(()) };
+        let groups = self.quantization.scheme.groups(self.tensor.rows(), self.tensor.cols());
+        let row = first + bad / groups.per_row().max(1);
+        if scales[bad].is_nan() { Err(first_not_finite(self.tensor, self.name)) } else { Err(self.too_large(row)) }
+    }
+
+    fn too_large(&self, row: usize) -> Error {
+        too_large(self.name, row, self.quantization.scheme)
+    }
+}
+
+fn too_large(name: &str, row: usize, scheme: Scheme) -> Error {
+    let detail = format!("a scale in row {row} of {name} is too large for {}; use f32 or bf16", scheme.scale_type());
+    Error::config("scale type", detail)
+}
+
+/// Scale and zero point of a tensor that is one group: a single pass over values that lie in main memory anyway.
+fn tensor_scale(tensor: &Tensor<'_>, quantization: &Quantization, name: &str) -> Result<(f32, u8)> {
+    let row_bytes = tensor.cols() * tensor.dtype().bytes();
+    let extremes = |bytes: &[u8]| {
+        let values = tensor.dtype().decode(bytes);
+        let finite = values.iter().all(|v| v.is_finite());
+        let min = if finite { values.iter().copied().fold(f32::MAX, f32::min) } else { f32::NAN };
+        (min, values.iter().copied().fold(f32::MIN, f32::max))
+    };
+    let merge = |a: (f32, f32), b: (f32, f32)| {
+        (if a.0.is_nan() || b.0.is_nan() { f32::NAN } else { a.0.min(b.0) }, a.1.max(b.1))
+    };
+    let (min, max) = tensor.bytes().par_chunks(row_bytes).map(extremes).reduce(|| (f32::MAX, f32::MIN), merge);
+    let (scale, zero) = quantization.range.scale_and_zero(min, max, quantization.scheme);
+    if scale.is_nan() {
+        return Err(first_not_finite(tensor, name));
+    }
+    if scale.is_infinite() {
+        return Err(too_large(name, 0, quantization.scheme));
+    }
+    Ok((scale, zero))
+}
+
+/// The error that names the first element that is not finite.
+fn first_not_finite(tensor: &Tensor<'_>, name: &str) -> Error {
+    let values = tensor.to_f32();
+    let index = values.iter().position(|v| !v.is_finite()).unwrap_or_default();
+    let (row, col) = (index / tensor.cols(), index % tensor.cols());
+    Error::NotFinite { tensor: name.to_owned(), row, col, value: values[index] }
+}
+
+/// A size as a shader counts it.
+fn u32_of(n: usize) -> Result<u32> {
+    u32::try_from(n).map_err(|_| Error::Shape {
+        op: "quantize",
+        expected: "fewer than 2^32 rows, columns and groups".into(),
+        found: n.to_string(),
+    })
+}

@@ -1,0 +1,57 @@
+//! Which tensors of a checkpoint are linear layers to quantize, and which are kept.
+
+use crate::error::Result;
+use crate::io::Checkpoint;
+use crate::scheme::SkipList;
+
+/// A linear layer of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinearLayer {
+    /// Module path: the tensor's name without `.weight`.
+    pub path: String,
+    /// Output features.
+    pub rows: usize,
+    /// Input features.
+    pub cols: usize,
+    /// Whether it is left as it is.
+    pub kept: bool,
+}
+
+/// What is kept: the output head and embeddings unless asked otherwise, and what the user names.
+#[derive(Clone, Debug)]
+pub struct Skip {
+    user: SkipList,
+}
+
+/// Module names that hold an embedding or the output head in the usual model families.
+const KEPT: [&str; 9] =
+    ["lm_head", "embed_tokens", "embed_positions", "wte", "wpe", "embeddings", "word_embeddings", "shared", "embed_out"];
+
+impl Skip {
+    /// The default and these patterns.
+    pub fn new(patterns: &[String]) -> Result<Self> {
+        Ok(Self { user: SkipList::new(patterns)? })
+    }
+
+    fn keeps(&mut self, path: &str) -> bool {
+        let named = self.user.matches(path);
+        named || path.split('.').any(|part| KEPT.contains(&part) || part.contains("norm"))
+    }
+
+    /// Patterns that matched no layer.
+    pub fn unmatched(&self) -> Vec<&str> {
+        self.user.unmatched()
+    }
+}
+
+/// The linear layers of a checkpoint, in its order: every floating-point matrix named `.weight`.
+pub fn linear_layers(checkpoint: &Checkpoint, skip: &mut Skip) -> Vec<LinearLayer> {
+    let mut layers = Vec::new();
+    for info in checkpoint.infos() {
+        let (Some(path), [rows, cols]) = (info.name.strip_suffix(".weight"), info.shape[..]) else { continue };
+        if info.dtype.dtype().is_some() {
+            layers.push(LinearLayer { path: path.to_owned(), rows, cols, kept: skip.keeps(path) });
+        }
+    }
+    layers
+}

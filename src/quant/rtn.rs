@@ -1,0 +1,160 @@
+//! Round to nearest: each weight takes the code closest to it. No data, no search.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Job, QuantizedLayer, Quantizer, Task, Unit};
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::op::{Quantization, quantize};
+use crate::scheme::{Bits, RangeRule, Rounding, Scheme, Span, Zero};
+
+/// Settings of round-to-nearest, as typed on the command line and as recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[serde(default, deny_unknown_fields)]
+pub struct RtnConfig {
+    /// Bits of a weight: 2, 3, 4 or 8
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = RtnConfig::default().bits))]
+    pub bits: u8,
+    /// Input features that share a scale, 16 to 1024; `channel` for one scale per output feature, `tensor` for one in all
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = RtnConfig::default().group_size))]
+    pub group_size: GroupSize,
+    /// Store a zero point per group (readers other than bitsmith may refuse it)
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub asymmetric: bool,
+    /// Storage type of the scales: f32, f16 or bf16
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TYPE", default_value_t = RtnConfig::default().scale_type))]
+    pub scale_type: Dtype,
+    /// Range rule: full-range, 2n-1, restricted (symmetric only) or raw (asymmetric only)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RULE", default_value_t = RtnConfig::default().range))]
+    pub range: RangeRule,
+    /// Rounding: half-even, half-away or stochastic
+    #[cfg_attr(feature = "cli", arg(long, value_name = "RULE", default_value_t = RtnConfig::default().rounding))]
+    pub rounding: Rounding,
+    /// Seed of stochastic rounding
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = RtnConfig::default().seed))]
+    pub seed: u32,
+}
+
+impl Default for RtnConfig {
+    fn default() -> Self {
+        Self {
+            bits: 4,
+            group_size: GroupSize(Span::Group(128)),
+            asymmetric: false,
+            scale_type: Dtype::F16,
+            range: RangeRule::default(),
+            rounding: Rounding::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// A [`Span`] as people write it: a number of input features, `channel` or `tensor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSize(pub Span);
+
+impl std::fmt::Display for GroupSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Span::Tensor => f.write_str("tensor"),
+            Span::Channel => f.write_str("channel"),
+            Span::Group(size) => size.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for GroupSize {
+    type Err = crate::error::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "tensor" => Ok(Self(Span::Tensor)),
+            "channel" | "-1" => Ok(Self(Span::Channel)),
+            number => Span::group(number.parse().unwrap_or(0)).map(Self).map_err(|_| {
+                Self::Err::config("group_size", format!("`{text}` is not a number from 16 to 1024, channel or tensor"))
+            }),
+        }
+    }
+}
+
+impl Serialize for GroupSize {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0 {
+            Span::Group(size) => serializer.serialize_u16(size),
+            _ => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for GroupSize {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Size(u64),
+            Name(String),
+        }
+        let text = match Form::deserialize(deserializer)? {
+            Form::Size(size) => size.to_string(),
+            Form::Name(name) => name,
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Round-to-nearest with checked settings.
+///
+/// ```
+/// use bitsmith::quant::{Quantizer, Rtn, RtnConfig};
+/// let rtn = Rtn::new(RtnConfig { bits: 3, ..Default::default() })?;
+/// assert_eq!(rtn.scheme().to_string(), "w3g128s");
+/// assert!(Rtn::new(RtnConfig { bits: 5, ..Default::default() }).is_err());
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rtn {
+    config: RtnConfig,
+    quantization: Quantization,
+}
+
+impl Rtn {
+    /// Checks the settings against each other.
+    pub fn new(config: RtnConfig) -> Result<Self> {
+        let zero = if config.asymmetric { Zero::Stored } else { Zero::Symmetric };
+        let scheme = Scheme::new(Bits::new(config.bits)?, config.group_size.0, zero).with_scale_type(config.scale_type);
+        config.range.check(scheme)?;
+        let RtnConfig { range, rounding, seed, .. } = config;
+        Ok(Self { config, quantization: Quantization { scheme, range, rounding, seed } })
+    }
+}
+
+impl Quantizer for Rtn {
+    fn name(&self) -> &'static str {
+        "rtn"
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::to_value(&self.config).unwrap_or_default()
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.quantization.scheme
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::Layer
+    }
+
+    fn quantize<'a>(&'a self, job: &'a Job<'a>) -> Task<'a, Vec<QuantizedLayer>> {
+        Box::pin(async move {
+            let mut done = Vec::with_capacity(job.layers.len());
+            for layer in &job.layers {
+                let quantization = Quantization { scheme: layer.scheme, ..self.quantization };
+                let (weight, error) = quantize(job.device, &layer.weight, &quantization, layer.path).await?;
+                done.push(QuantizedLayer { weight, error });
+            }
+            Ok(done)
+        })
+    }
+}
