@@ -53,7 +53,8 @@ pub fn nearest_integer(value: f32, scale: f32, rounding: Rounding, chance: f32) 
         low += 1.0;
     }
     let up = match rounding {
-        Rounding::Stochastic => value >= scale * (low + chance),
+        // The first test keeps exact multiples where they are: `low + chance` may round to `low`.
+        Rounding::Stochastic => value > scale * low && value >= scale * (low + chance),
         Rounding::HalfEven | Rounding::HalfAway => {
             let middle = scale * (low + 0.5);
             let tie_up = if rounding == Rounding::HalfEven { low.rem_euclid(2.0) == 1.0 } else { value >= 0.0 };

@@ -61,7 +61,7 @@ impl FromStr for Rounding {
 }
 
 /// A number in (0, 1) drawn from a seed and a position: the same on every device, whatever the order of
-/// work. A 32-bit mix of shifts and odd multipliers; 24 bits of it become the number.
+/// work. A 32-bit mix of shifts and odd multipliers; 23 bits of it become the number.
 #[inline]
 pub fn uniform(seed: u32, position: u32) -> f32 {
     let mut h = position.wrapping_mul(0x9E37_79B1) ^ seed.wrapping_mul(0x85EB_CA77) ^ 0x27D4_EB2F;
@@ -69,5 +69,5 @@ pub fn uniform(seed: u32, position: u32) -> f32 {
         h = (h ^ (h >> shift)).wrapping_mul(0x2C1B_3C6D);
     }
     h ^= h >> 16;
-    ((h >> 8) as f32 + 0.5) * (1.0 / 16_777_216.0)
+    ((h >> 9) as f32 + 0.5) * (1.0 / 8_388_608.0)
 }
