@@ -48,8 +48,8 @@ proptest! {
     }
 }
 
-/// `value / scale` in f64, rounded. A quotient of two f32 that is not a tie is at least 2^-26 relative away from
-/// one, so the 53 bits of f64 tell ties from others.
+/// `value / scale` in f64, rounded. A quotient below 1024 that is no tie is at least 2^-25 away from one,
+/// so the 53 bits of f64 tell ties from others.
 fn rounded(value: f32, scale: f32, rounding: Rounding) -> i32 {
     let quotient = f64::from(value) / f64::from(scale);
     let nearest = if rounding == Rounding::HalfEven { quotient.round_ties_even() } else { quotient.round() };
@@ -58,7 +58,7 @@ fn rounded(value: f32, scale: f32, rounding: Rounding) -> i32 {
 
 #[test]
 fn ties_go_where_the_rounding_says() {
-    for scale in [0.375_f32, -0.375, 1.0, -2.0_f32.powi(-24), 2.0_f32.powi(60), -1.0e-20] {
+    for scale in [0.375_f32, -0.375, 1.0, -2.0_f32.powi(-24), 2.0_f32.powi(60), -3.0 * 2.0_f32.powi(-66)] {
         for half in -511..=511_i32 {
             let value = scale * (half as f32 / 2.0);
             let (even, away) = ((half as f64 / 2.0).round_ties_even() as i32, (half as f64 / 2.0).round() as i32);
@@ -82,35 +82,31 @@ fn far_quotients_are_clamped() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-    /// With a scale of at most 12 significant bits every product is exact, so the result is too.
+    /// Values anywhere, and values next to a tie, where a rounded product or quotient would mislead.
     #[test]
-    fn nearest_integer_is_exact_for_short_scales(
-        value in -300.0_f32..300.0, magnitude in 0.5_f32..2.0, negative: bool, short in 1..3_usize, tie: bool,
-        half in -511..511_i32, away: bool,
+    fn nearest_integer_rounds_the_exact_quotient(
+        value in -300.0_f32..300.0, magnitude in 0.5_f32..2.0, exponent in -60..60_i32, negative: bool,
+        storage in 0..3_usize, near in 0..3_u8, half in -511..511_i32, ulps in -2..=2_i32, away: bool,
     ) {
-        let scale = Dtype::ALL[short].round(if negative { -magnitude } else { magnitude });
-        let value = if tie { scale * (half as f32 / 2.0) } else { value };
+        let unit = 2.0_f32.powi(if storage == 1 { exponent % 8 } else { exponent });
+        let scale = Dtype::ALL[storage].round(if negative { -magnitude } else { magnitude } * unit);
+        let tie = scale * (half as f32 / 2.0);
+        let beside = f32::from_bits(tie.to_bits().saturating_add_signed(ulps));
+        let value = if near == 0 || half == 0 { value * unit } else { beside };
         let rounding = if away { Rounding::HalfAway } else { Rounding::HalfEven };
-        prop_assert_eq!(nearest_integer(value, scale, rounding, 0.0), rounded(value, scale, rounding));
+        prop_assert_eq!(
+            nearest_integer(value, scale, rounding, 0.0), rounded(value, scale, rounding), "{:e} / {:e}", value, scale
+        );
     }
 
-    /// With an f32 scale a product is rounded: only quotients this close to a tie may go either way.
+    /// Under `2n-1` the extreme of a group is half a step beyond the last code but for the rounding of the scale.
     #[test]
-    fn nearest_integer_is_exact_but_for_near_ties(
-        value in -300.0_f32..300.0, exponent in -60..60_i32, magnitude in 0.5_f32..2.0, negative: bool, away: bool,
-    ) {
-        /// Half a unit in the last place of an f32 product, relative.
-        const PRODUCT: f64 = 6.0e-8;
-        let unit = 2.0_f32.powi(exponent);
-        let (value, scale) = (value * unit, if negative { -magnitude } else { magnitude } * unit);
-        let rounding = if away { Rounding::HalfAway } else { Rounding::HalfEven };
-        let (found, expected) = (nearest_integer(value, scale, rounding, 0.0), rounded(value, scale, rounding));
-        let quotient = f64::from(value) / f64::from(scale);
-        let to_tie = (quotient - quotient.floor() - 0.5).abs();
-        prop_assert!(
-            found == expected || (to_tie <= quotient.abs() * PRODUCT && (found - expected).abs() == 1),
-            "{} / {}: {} not {}", value, scale, found, expected
-        );
+    fn nearest_integer_rounds_the_extreme_of_a_group(extreme in 1e-3_f32..1e3, bits in 0..4_usize, negative: bool) {
+        let scheme: Scheme = format!("w{}cs-f32", [2, 3, 4, 8][bits]).parse().unwrap();
+        let extreme = if negative { -extreme } else { extreme };
+        let (scale, _) = RangeRule::TwoNMinusOne.scale_and_zero(extreme.min(0.0), extreme.max(0.0), scheme);
+        let found = nearest_integer(extreme, scale, Rounding::HalfEven, 0.0);
+        prop_assert_eq!(found, rounded(extreme, scale, Rounding::HalfEven));
     }
 
     /// Stochastic rounding takes one of the two neighbours, and never moves a whole multiple.
