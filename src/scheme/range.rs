@@ -94,7 +94,8 @@ impl RangeRule {
     }
 
     /// Scale, already rounded to its storage type, and zero point of a group whose values lie in
-    /// `min..=max`. The scale is infinite when it does not fit its type, NaN when an end is not finite.
+    /// `min..=max`. The scale is infinite when it does not fit its type, NaN when an end is not finite. Groups
+    /// that reach beyond half the largest f32 may decode to an infinity.
     ///
     /// ```
     /// use bitsmith::{RangeRule, Scheme};
