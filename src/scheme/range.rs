@@ -113,7 +113,17 @@ impl RangeRule {
         let floor = Self::smallest_scale(scheme.scale_type());
         let stored = |scale: f32| {
             let rounded = scheme.scale_type().round(scale);
-            if rounded.abs() < floor { floor.copysign(rounded) } else { rounded }
+            match rounded {
+                // A zero gets a positive scale: devices disagree on the sign of a computed zero.
+                small if small.abs() < floor => {
+                    if small < 0.0 {
+                        -floor
+                    } else {
+                        floor
+                    }
+                }
+                other => other,
+            }
         };
         if scheme.is_symmetric() {
             let extreme = if -min > max { min } else { max };
