@@ -1,5 +1,7 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
+pub mod argmax;
+pub mod attention;
 pub mod cast;
 mod code;
 pub mod embed;
@@ -7,12 +9,14 @@ pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod kl_rows;
 pub mod matmul;
 pub mod matmul_group;
 pub mod matvec;
 pub mod matvec_group;
 pub mod part;
 pub mod product;
+pub mod softmax_loss;
 
 use crate::dispatch::{Kernel, KernelSpec};
 
@@ -28,4 +32,8 @@ pub static ALL: &[&KernelSpec] = &[
     matmul_group::MatmulGroup::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
+    attention::Attention::SPEC,
+    softmax_loss::SoftmaxLoss::SPEC,
+    argmax::Argmax::SPEC,
+    kl_rows::KlRows::SPEC,
 ];

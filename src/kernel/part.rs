@@ -25,6 +25,8 @@ part!(/// Division and rounding that no device gets wrong.
     EXACT, "exact", Library);
 part!(/// Bits of 16-bit floats.
     HALF, "half", Library);
+part!(/// The index of the largest value.
+    LARGEST, "largest", Library);
 part!(/// Weights in f32.
     W_F32, "w_f32", Weight, dtype F32);
 part!(/// Weights in f16.
