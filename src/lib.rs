@@ -1,5 +1,6 @@
 //! Makes neural networks small.
 #![deny(unsafe_code)]
+mod activation;
 pub mod check;
 pub mod device;
 pub mod dispatch;
@@ -10,6 +11,7 @@ pub mod op;
 pub mod pack;
 pub mod scheme;
 mod tensor;
+pub use activation::Activation;
 pub use device::{Buffer, Device, DeviceRequest, Recorder};
 pub use dtype::Dtype;
 pub use error::{Error, Result};
