@@ -2,7 +2,7 @@
 //!
 //! A workgroup computes a tile of the result, see part `tile_matmul`.
 
-use super::part::{self, Activation, HALF, TILE_MATMUL};
+use super::part::{self, HALF, InputType, TILE_MATMUL};
 use super::product;
 pub use super::product::DenseParams as Params;
 use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
@@ -17,7 +17,7 @@ pub struct Matmul;
 const TILE: u32 = 64;
 
 /// The variant for weights and activations of these types.
-pub fn variant(weight: Dtype, x: Activation) -> Variant {
+pub fn variant(weight: Dtype, x: InputType) -> Variant {
     Variant::new().part(x.part()).part(part::weight(weight)).part(&HALF).part(&TILE_MATMUL)
 }
 
@@ -33,7 +33,7 @@ impl Kernel for Matmul {
     const WGSL: &'static str = include_str!("../../shaders/matmul.wgsl");
 
     fn variants() -> Vec<Variant> {
-        let both = |weight| [Activation::F32, Activation::F16].map(|x| variant(weight, x));
+        let both = |weight| [InputType::F32, InputType::F16].map(|x| variant(weight, x));
         Dtype::ALL.into_iter().flat_map(both).collect()
     }
 

@@ -4,7 +4,7 @@
 //! Activations in f16 exist for scales in f16 only.
 
 use super::matmul::tiles;
-use super::part::{self, Activation, HALF, TILE_MATMUL};
+use super::part::{self, HALF, InputType, TILE_MATMUL};
 use super::product;
 pub use super::product::GroupParams as Params;
 use crate::dispatch::{Access, Bindings, Kernel, Variant};
@@ -16,7 +16,7 @@ use crate::scheme::Bits;
 pub struct MatmulGroup;
 
 /// The variant for a packed weight and activations of this type.
-pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: Activation) -> Variant {
+pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: InputType) -> Variant {
     Variant::new()
         .part(x.part())
         .part(part::codes(bits.get()))
@@ -36,8 +36,8 @@ impl Kernel for MatmulGroup {
     fn variants() -> Vec<Variant> {
         let mut all = Vec::new();
         for (bits, symmetric) in Bits::ALL.into_iter().flat_map(|b| [(b, true), (b, false)]) {
-            all.extend(Dtype::ALL.map(|s| variant(bits, symmetric, s, Activation::F32)));
-            all.push(variant(bits, symmetric, Dtype::F16, Activation::F16));
+            all.extend(Dtype::ALL.map(|s| variant(bits, symmetric, s, InputType::F32)));
+            all.push(variant(bits, symmetric, Dtype::F16, InputType::F16));
         }
         all
     }

@@ -2,7 +2,7 @@
 //!
 //! A workgroup takes a few rows of the weight over all columns, for every row of x.
 
-use super::part::{self, Activation, HALF, Reduce};
+use super::part::{self, HALF, InputType, Reduce};
 use super::product;
 pub use super::product::DenseParams as Params;
 use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
@@ -19,7 +19,7 @@ const WG: u32 = 64;
 
 /// The variant for weights and activations of these types. One row of x has a variant of its own, in which the
 /// accumulators serve several rows of the weight instead.
-pub fn variant(weight: Dtype, x: Activation, reduce: Reduce, batch: usize) -> Variant {
+pub fn variant(weight: Dtype, x: InputType, reduce: Reduce, batch: usize) -> Variant {
     let (batch, rows) = batch_and_rows(batch);
     Variant::new()
         .part(x.part())
@@ -46,10 +46,10 @@ impl Kernel for Matvec {
         let mut all = Vec::new();
         for weight in Dtype::ALL {
             for batch in [1, MAX_BATCH] {
-                all.extend(Reduce::ALL.map(|r| variant(weight, Activation::F32, r, batch)));
-                all.push(variant(weight, Activation::F16, Reduce::Shared, batch));
+                all.extend(Reduce::ALL.map(|r| variant(weight, InputType::F32, r, batch)));
+                all.push(variant(weight, InputType::F16, Reduce::Shared, batch));
             }
-            all.push(variant(weight, Activation::F16Native, Reduce::Subgroup, 1));
+            all.push(variant(weight, InputType::F16Native, Reduce::Subgroup, 1));
         }
         all
     }

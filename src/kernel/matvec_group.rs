@@ -4,7 +4,7 @@
 //! time. Activations in f16 and reductions by subgroups exist for scales in f16 only.
 
 use super::matvec::{MAX_BATCH, batch_and_rows};
-use super::part::{self, Activation, HALF, Reduce};
+use super::part::{self, HALF, InputType, Reduce};
 use super::product;
 pub use super::product::GroupParams as Params;
 use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
@@ -18,7 +18,7 @@ pub struct MatvecGroup;
 const WG: u32 = 64;
 
 /// The variant for a packed weight and activations of this type, for one row of x or for up to 8.
-pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: Activation, reduce: Reduce, batch: usize) -> Variant {
+pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: InputType, reduce: Reduce, batch: usize) -> Variant {
     let (batch, rows) = batch_and_rows(batch);
     Variant::new()
         .part(x.part())
@@ -43,11 +43,11 @@ impl Kernel for MatvecGroup {
         let mut all = Vec::new();
         for (bits, symmetric) in Bits::ALL.into_iter().flat_map(|b| [(b, true), (b, false)]) {
             for batch in [1, MAX_BATCH] {
-                all.extend(Dtype::ALL.map(|s| variant(bits, symmetric, s, Activation::F32, Reduce::Shared, batch)));
-                all.push(variant(bits, symmetric, Dtype::F16, Activation::F32, Reduce::Subgroup, batch));
-                all.push(variant(bits, symmetric, Dtype::F16, Activation::F16, Reduce::Shared, batch));
+                all.extend(Dtype::ALL.map(|s| variant(bits, symmetric, s, InputType::F32, Reduce::Shared, batch)));
+                all.push(variant(bits, symmetric, Dtype::F16, InputType::F32, Reduce::Subgroup, batch));
+                all.push(variant(bits, symmetric, Dtype::F16, InputType::F16, Reduce::Shared, batch));
             }
-            all.push(variant(bits, symmetric, Dtype::F16, Activation::F16Native, Reduce::Subgroup, 1));
+            all.push(variant(bits, symmetric, Dtype::F16, InputType::F16Native, Reduce::Subgroup, 1));
         }
         all
     }

@@ -1,22 +1,30 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
+pub mod activate;
+pub mod add;
+pub mod add_bias;
 pub mod argmax;
 pub mod attention;
 pub mod cast;
 mod code;
 pub mod embed;
+pub mod gate;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
 pub mod kl_rows;
+pub mod layer_norm;
 pub mod matmul;
 pub mod matmul_group;
 pub mod matvec;
 pub mod matvec_group;
 pub mod part;
 pub mod product;
+pub mod rms_norm;
+pub mod rope;
 pub mod softmax_loss;
+pub mod store_rows;
 
 use crate::dispatch::{Kernel, KernelSpec};
 
@@ -32,7 +40,15 @@ pub static ALL: &[&KernelSpec] = &[
     matmul_group::MatmulGroup::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
+    rms_norm::RmsNorm::SPEC,
+    layer_norm::LayerNorm::SPEC,
+    rope::Rope::SPEC,
+    store_rows::StoreRows::SPEC,
     attention::Attention::SPEC,
+    activate::Activate::SPEC,
+    gate::Gate::SPEC,
+    add::Add::SPEC,
+    add_bias::AddBias::SPEC,
     softmax_loss::SoftmaxLoss::SPEC,
     argmax::Argmax::SPEC,
     kl_rows::KlRows::SPEC,

@@ -1,6 +1,7 @@
 //! The part files that complete shaders, each with the role it plays.
 
-use crate::dispatch::{Needs, Part, Role};
+use crate::activation::Activation;
+use crate::dispatch::{Needs, Part, Role, Variant};
 use crate::dtype::Dtype;
 
 macro_rules! part {
@@ -53,6 +54,16 @@ part!(/// The middle code as zero point.
     ZERO_MIDDLE, "zero_middle", Zero);
 part!(/// Zero points, one a byte.
     ZERO_BYTE, "zero_byte", Zero);
+part!(/// SiLU.
+    ACT_SILU, "act_silu", Function);
+part!(/// GELU.
+    ACT_GELU, "act_gelu", Function);
+part!(/// GELU in its tanh form.
+    ACT_GELU_TANH, "act_gelu_tanh", Function);
+part!(/// ReLU.
+    ACT_RELU, "act_relu", Function);
+part!(/// Squared ReLU.
+    ACT_RELU2, "act_relu2", Function);
 part!(/// Reductions through workgroup memory.
     REDUCE_SHARED, "reduce_shared", Reduce);
 part!(/// Reductions by subgroup operations.
@@ -89,6 +100,29 @@ pub fn zero(symmetric: bool) -> &'static Part {
     if symmetric { &ZERO_MIDDLE } else { &ZERO_BYTE }
 }
 
+/// An activation function.
+pub fn function(activation: Activation) -> &'static Part {
+    match activation {
+        Activation::Silu => &ACT_SILU,
+        Activation::Gelu => &ACT_GELU,
+        Activation::GeluTanh => &ACT_GELU_TANH,
+        Activation::Relu => &ACT_RELU,
+        Activation::ReluSquared => &ACT_RELU2,
+    }
+}
+
+/// The activation function of a variant.
+///
+/// # Panics
+/// If the variant has no part of that role; the contract test builds every variant.
+pub fn activation(variant: &Variant) -> Activation {
+    let name = variant.of(Role::Function).map(|p| p.name);
+    match Activation::ALL.into_iter().find(|a| Some(function(*a).name) == name) {
+        Some(activation) => activation,
+        None => panic!("variant {variant} has no activation function"),
+    }
+}
+
 /// How a workgroup reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reduce {
@@ -113,7 +147,7 @@ impl Reduce {
 
 /// How activations are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Activation {
+pub enum InputType {
     /// As f32.
     F32,
     /// As f16, converted bit by bit; runs everywhere.
@@ -122,7 +156,7 @@ pub enum Activation {
     F16Native,
 }
 
-impl Activation {
+impl InputType {
     /// The part.
     pub fn part(self) -> &'static Part {
         match self {

@@ -1,33 +1,27 @@
 //! Attention over a cache of keys and values.
 
-use super::{Activations, choose};
-use crate::device::{Buffer, Device, Recorder};
+use super::{Activations, RowCache, choose};
+use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::kernel::attention::{self as kernel, Attention, MAX_HEAD_DIM};
 
-/// Keys and values of the positions that a layer has seen, each `[sequences, capacity, width]`, f32.
+/// Keys and values of the positions that a layer has seen.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    /// The keys.
-    pub k: Buffer,
-    /// The values.
-    pub v: Buffer,
-    /// Sequences.
-    pub sequences: usize,
-    /// Positions that fit, for each sequence.
-    pub capacity: usize,
-    /// Features of a position: key heads times features of a head.
-    pub width: usize,
+    /// The keys, `[sequences, capacity, kv_heads * head_dim]`.
+    pub keys: RowCache,
+    /// The values, of the same shape.
+    pub values: RowCache,
 }
 
 impl KvCache {
-    /// An empty cache; what it holds before it is written is arbitrary.
+    /// An empty cache; `width` is key heads times features of a head.
     ///
     /// # Errors
-    /// [`Error::Limit`] if it does not fit into the device.
+    /// Those of [`RowCache::new`].
     pub fn new(device: &Device, sequences: usize, capacity: usize, width: usize) -> Result<Self> {
-        let bytes = sequences.saturating_mul(capacity).saturating_mul(width).saturating_mul(size_of::<f32>());
-        Ok(Self { k: device.alloc(bytes)?, v: device.alloc(bytes)?, sequences, capacity, width })
+        let rows = || RowCache::new(device, sequences, capacity, width);
+        Ok(Self { keys: rows()?, values: rows()? })
     }
 }
 
@@ -68,14 +62,14 @@ pub fn attention(rec: &mut Recorder, q: &Activations, cache: &KvCache, shape: &A
     expect(head_dim > 0 && q.cols == heads * head_dim, "heads * head_dim query columns", || {
         format!("{} columns, {heads} heads of {head_dim}", q.cols)
     })?;
-    expect(cache.width == kv_heads * head_dim, "kv_heads * head_dim cache columns", || {
-        format!("{} columns, {kv_heads} heads of {head_dim}", cache.width)
+    expect(cache.keys.cols == kv_heads * head_dim, "kv_heads * head_dim cache columns", || {
+        format!("{} columns, {kv_heads} heads of {head_dim}", cache.keys.cols)
     })?;
     expect(
-        sequences <= cache.sequences && past + tokens <= cache.capacity,
+        sequences <= cache.keys.sequences && past + tokens <= cache.keys.capacity,
         "a cache that holds every position",
         || {
-            let (held, capacity) = (cache.sequences, cache.capacity);
+            let (held, capacity) = (cache.keys.sequences, cache.keys.capacity);
             format!("{held} sequences of {capacity} positions for {sequences} of {past} + {tokens}")
         },
     )?;
@@ -93,14 +87,14 @@ pub fn attention(rec: &mut Recorder, q: &Activations, cache: &KvCache, shape: &A
         kv_heads: word(kv_heads)?,
         head_dim: word(head_dim)?,
         past: word(past)?,
-        capacity: word(cache.capacity)?,
+        capacity: word(cache.keys.capacity)?,
         scale,
         // A window beyond all positions hides nothing.
         window: window.and_then(|w| u32::try_from(w).ok()).unwrap_or(0),
     };
     let out = Activations { buffer: rec.alloc(q.rows * q.cols * size_of::<f32>())?, rows: q.rows, cols: q.cols };
     let variant = kernel::variant(choose::reduce(rec.device().caps()));
-    rec.dispatch::<Attention>(&params, variant, &[&q.buffer, &cache.k, &cache.v, &out.buffer])?;
+    rec.dispatch::<Attention>(&params, variant, &[&q.buffer, &cache.keys.buffer, &cache.values.buffer, &out.buffer])?;
     Ok(out)
 }
 

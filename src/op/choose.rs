@@ -4,7 +4,7 @@
 use crate::device::Caps;
 use crate::dispatch::Variant;
 use crate::dtype::Dtype;
-use crate::kernel::part::{Activation, Reduce};
+use crate::kernel::part::{InputType, Reduce};
 use crate::kernel::{matmul, matmul_group, matvec, matvec_group};
 use crate::scheme::Scheme;
 
@@ -24,11 +24,11 @@ pub fn takes_half(scale: Dtype) -> bool {
 }
 
 /// How a matvec reads x and reduces.
-fn reading(caps: &Caps, x: Dtype, batch: usize) -> (Activation, Reduce) {
+fn reading(caps: &Caps, x: Dtype, batch: usize) -> (InputType, Reduce) {
     match x {
-        Dtype::F16 if caps.f16 && caps.subgroups.is_some() && batch == 1 => (Activation::F16Native, Reduce::Subgroup),
-        Dtype::F16 => (Activation::F16, Reduce::Shared),
-        Dtype::F32 | Dtype::Bf16 => (Activation::F32, reduce(caps)),
+        Dtype::F16 if caps.f16 && caps.subgroups.is_some() && batch == 1 => (InputType::F16Native, Reduce::Subgroup),
+        Dtype::F16 => (InputType::F16, Reduce::Shared),
+        Dtype::F32 | Dtype::Bf16 => (InputType::F32, reduce(caps)),
     }
 }
 
@@ -42,19 +42,19 @@ pub fn matvec(caps: &Caps, weight: Dtype, x: Dtype, batch: usize) -> Variant {
 pub fn matvec_group(caps: &Caps, scheme: Scheme, x: Dtype, batch: usize) -> Variant {
     let (x, reduce) = match scheme.scale_type() {
         Dtype::F16 => reading(caps, x, batch),
-        Dtype::F32 | Dtype::Bf16 => (Activation::F32, Reduce::Shared),
+        Dtype::F32 | Dtype::Bf16 => (InputType::F32, Reduce::Shared),
     };
     matvec_group::variant(scheme.bits(), scheme.is_symmetric(), scheme.scale_type(), x, reduce, batch)
 }
 
 /// Dense matmul.
 pub fn matmul(weight: Dtype, x: Dtype) -> Variant {
-    matmul::variant(weight, if x == Dtype::F16 { Activation::F16 } else { Activation::F32 })
+    matmul::variant(weight, if x == Dtype::F16 { InputType::F16 } else { InputType::F32 })
 }
 
 /// Matmul with a packed weight; x is f16 only where [`takes_half`] says so.
 pub fn matmul_group(scheme: Scheme, x: Dtype) -> Variant {
-    let x = if x == Dtype::F16 { Activation::F16 } else { Activation::F32 };
+    let x = if x == Dtype::F16 { InputType::F16 } else { InputType::F32 };
     matmul_group::variant(scheme.bits(), scheme.is_symmetric(), scheme.scale_type(), x)
 }
 

@@ -1,9 +1,11 @@
 //! Token embeddings.
 
 use super::activations::Activations;
+use super::checks::matrix;
 use super::param;
 use super::weight::DenseWeight;
 use crate::device::Recorder;
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::embed::{self, Embed, Params};
 
@@ -45,5 +47,22 @@ pub fn embed(recorder: &mut Recorder, ids: &[u32], table: &DenseWeight) -> Resul
         };
         recorder.dispatch::<Embed>(&params, embed::variant(table.dtype()), &[&uploaded, &part.values, &y.buffer])?;
     }
+    Ok(y)
+}
+
+/// The last row of activations, as `[1, cols]`: the one that predicts the next token.
+///
+/// # Errors
+/// [`Error::Shape`] if there are no rows, and those of the device.
+pub fn last_row(recorder: &mut Recorder, x: &Activations) -> Result<Activations> {
+    const OP: &str = "last_row";
+    let (rows, cols) = matrix(OP, x)?;
+    if rows == 1 {
+        return Ok(x.clone());
+    }
+    let y = Activations { buffer: recorder.alloc(x.cols * 4)?, rows: 1, cols: x.cols };
+    let last = recorder.device().upload(&[rows - 1])?;
+    let params = Params { tokens: 1, first_row: 0, rows, cols };
+    recorder.dispatch::<Embed>(&params, embed::variant(Dtype::F32), &[&last, &x.buffer, &y.buffer])?;
     Ok(y)
 }

@@ -2,29 +2,32 @@
 
 mod activations;
 mod attention;
+mod cache;
 mod cast;
+mod checks;
 pub mod choose;
 mod dequantize;
+mod elementwise;
 mod embed;
 mod loss;
 mod matmul;
+mod norm;
 mod quantize;
+mod rope;
 mod weight;
 
 pub use activations::{Activations, Half, Input};
 pub use attention::{AttentionShape, KvCache, attention};
+pub use cache::{RowCache, store_rows};
 pub use cast::{half, widen};
 pub use dequantize::dequantize;
-pub use embed::embed;
+pub use elementwise::{activate, add, add_bias, gate};
+pub use embed::{embed, last_row};
 pub use loss::{argmax, kl, nll};
 pub use matmul::{dense, group};
+pub use norm::{layer_norm, rms_norm, rms_norm_heads};
 pub use quantize::{Quantization, WeightError, quantize};
+pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
 pub use weight::{DenseWeight, GroupWeight};
 
-use crate::error::{Error, Result};
-
-/// A size as a kernel's 32-bit parameter.
-fn param(op: &'static str, n: usize) -> Result<u32> {
-    let expected = || "sizes and offsets below 2^32".to_owned();
-    u32::try_from(n).map_err(|_| Error::Shape { op, expected: expected(), found: n.to_string() })
-}
+use checks::size as param;

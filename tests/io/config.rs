@@ -1,7 +1,8 @@
 //! `config.json`: what each family means, and what is refused.
 
+use bitsmith::Activation;
 use bitsmith::Error;
-use bitsmith::io::{Activation, Family, ModelConfig, RopeScaling};
+use bitsmith::io::{Family, ModelConfig, RopeScaling};
 use serde_json::{Value, json};
 
 use crate::refused;

@@ -1,6 +1,5 @@
 //! What `config.json` says about a model of the Llama family.
 
-mod activation;
 mod fields;
 mod rope;
 
@@ -8,11 +7,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-pub use activation::Activation;
 use fields::{Fields, MAX_SIZE};
 pub use rope::{RopeConfig, RopeScaling};
 
 use super::json::{parse_object, read_object};
+use crate::activation::Activation;
 use crate::error::{Error, Result};
 
 /// The file with the configuration of a model.
