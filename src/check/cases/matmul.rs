@@ -4,7 +4,6 @@ use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::random::{Random, words};
 use crate::dispatch::{Kernel, Role, Variant};
-use crate::dtype::Dtype;
 use crate::kernel::matmul::Matmul;
 use crate::kernel::matmul_group::MatmulGroup;
 use crate::kernel::matvec::Matvec;
@@ -181,6 +180,7 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::Dtype;
 
     /// A device that doubles one scale, or errs by one in one zero point, must not pass.
     #[test]
