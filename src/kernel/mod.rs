@@ -1,6 +1,7 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
 mod code;
+mod fast;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
