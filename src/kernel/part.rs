@@ -31,6 +31,12 @@ part!(/// Weights in f16.
     W_F16, "w_f16", Weight, dtype F16);
 part!(/// Weights in bf16.
     W_BF16, "w_bf16", Weight, dtype Bf16);
+part!(/// Activations in f32.
+    X_F32, "x_f32", Activation, dtype F32);
+part!(/// Activations in f16, converted bit by bit.
+    X_F16, "x_f16", Activation, dtype F16);
+part!(/// Activations in f16, converted by the device.
+    X_F16_NATIVE, "x_f16_native", Activation, dtype F16, needs f16);
 part!(/// Scales in f32.
     SCALE_F32, "scale_f32", Scale, dtype F32);
 part!(/// Scales in f16.
@@ -49,6 +55,9 @@ part!(/// Reductions through workgroup memory.
     REDUCE_SHARED, "reduce_shared", Reduce);
 part!(/// Reductions by subgroup operations.
     REDUCE_SUBGROUP, "reduce_subgroup", Reduce, needs subgroups);
+
+part!(/// A dense product by tiles, with its entry point.
+    TILE_MATMUL, "tile_matmul", Library);
 
 /// Weights of a storage type.
 pub fn weight(dtype: Dtype) -> &'static Part {
@@ -96,6 +105,28 @@ impl Reduce {
         match self {
             Self::Shared => &REDUCE_SHARED,
             Self::Subgroup => &REDUCE_SUBGROUP,
+        }
+    }
+}
+
+/// How activations are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// As f32.
+    F32,
+    /// As f16, converted bit by bit; runs everywhere.
+    F16,
+    /// As f16, converted by the device.
+    F16Native,
+}
+
+impl Activation {
+    /// The part.
+    pub fn part(self) -> &'static Part {
+        match self {
+            Self::F32 => &X_F32,
+            Self::F16 => &X_F16,
+            Self::F16Native => &X_F16_NATIVE,
         }
     }
 }
