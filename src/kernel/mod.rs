@@ -3,6 +3,7 @@
 pub mod argmax;
 pub mod attention;
 mod code;
+mod fast;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
