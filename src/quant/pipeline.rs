@@ -260,7 +260,7 @@ impl Run<'_> {
         let weights: u64 = written.iter().map(|w| w.record.shape.iter().product::<usize>() as u64).sum();
         let bytes: u64 = written.iter().map(|w| w.record.bytes).sum();
         let quality = evaluation.and_then(|e| {
-            let (before, kl) = (e.reference_perplexity?, serde_json::to_value(&e.kl).ok()?);
+            let (before, kl) = (e.reference_perplexity?, serde_json::to_value(e.kl).ok()?);
             Some(Quality { perplexity_before: before, perplexity_after: e.perplexity, kl })
         });
         let name = request.model.canonicalize().ok();
