@@ -85,7 +85,8 @@ impl Data {
 
     fn cache(&self, device: &Device) -> KvCache {
         let mut cache = KvCache::new(device, self.shape.sequences, self.capacity, self.width()).unwrap();
-        (cache.k, cache.v) = (device.upload(&self.k).unwrap(), device.upload(&self.v).unwrap());
+        cache.keys.buffer = device.upload(&self.k).unwrap();
+        cache.values.buffer = device.upload(&self.v).unwrap();
         cache
     }
 

@@ -1,7 +1,8 @@
 //! Operations on the CPU device against vectors of tests/golden/ops.json, which torch computed in f64 from the same f32
 //! inputs.
 
-use bitsmith::op::{self, Activations, Rope, RopeScaling, RopeTable};
+use bitsmith::io::{RopeConfig, RopeScaling};
+use bitsmith::op::{self, Activations, RopeTable};
 use bitsmith::{Activation, Buffer, Device, Recorder, Result};
 use serde_json::Value;
 
@@ -78,7 +79,7 @@ fn rope() {
                 original_max_position_embeddings: 8192,
             },
         };
-        let rope = Rope { theta: number(&golden, "rope_theta"), scaling };
+        let rope = RopeConfig { theta: number(&golden, "rope_theta"), scaling };
         for (found, expected) in op::inverse_frequencies(8, &rope).unwrap().iter().zip(floats(&golden["inv_freq"])) {
             assert!((found - expected).abs() <= FREQUENCY * expected, "{name}: {found} is not {expected}");
         }

@@ -189,7 +189,7 @@ fn turn(
 mod tests {
     use super::*;
 
-    const PLAIN: Rope = Rope { theta: 10_000.0, scaling: RopeScaling::None };
+    const PLAIN: RopeConfig = RopeConfig { theta: 10_000.0, scaling: RopeScaling::None };
 
     fn activations(device: &Device, rows: usize, cols: usize) -> Activations {
         let values: Vec<f32> = (0..rows * cols).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -205,7 +205,7 @@ mod tests {
     fn a_cache_holds_what_rope_returns() {
         let device = Device::cpu();
         let table = RopeTable::new(&device, 4, &PLAIN, 9).unwrap();
-        let (x, cache) = (activations(&device, 6, 8), Cache::new(&device, 2, 5, 8).unwrap());
+        let (x, cache) = (activations(&device, 6, 8), RowCache::new(&device, 2, 5, 8).unwrap());
         let mut rec = Recorder::new(&device);
         let whole = rope(&mut rec, &x, &table, 2, 0).unwrap();
         rec.submit().unwrap();
@@ -231,9 +231,9 @@ mod tests {
         refused(rope(&mut rec, &activations(&device, 3, 8), &table, 2, 0));
         refused(rope(&mut rec, &activations(&device, 3, 8), &table, 0, 0));
         refused(rope(&mut rec, &activations(&device, 3, 8), &table, 1, 2));
-        let cache = Cache::new(&device, 1, 3, 8).unwrap();
+        let cache = RowCache::new(&device, 1, 3, 8).unwrap();
         assert!(rope_into(&mut rec, &activations(&device, 2, 8), &table, &cache, 2).is_err());
-        assert!(Cache::new(&device, 1, usize::MAX, 8).is_err() && Cache::new(&device, 0, 1, 8).is_err());
+        assert!(RowCache::new(&device, 1, usize::MAX, 8).is_err() && RowCache::new(&device, 0, 1, 8).is_err());
     }
 
     #[test]
@@ -246,10 +246,10 @@ mod tests {
         };
         let cases = [
             (5, PLAIN, "head_dim"),
-            (4, Rope { theta: f64::NAN, ..PLAIN }, "rope_theta"),
-            (4, Rope { scaling: RopeScaling::Linear { factor: 0.0 }, ..PLAIN }, "factor"),
-            (4, Rope { scaling: llama3(4.0, 4.0), ..PLAIN }, "high_freq_factor"),
-            (4, Rope { scaling: llama3(-1.0, 4.0), ..PLAIN }, "low_freq_factor"),
+            (4, RopeConfig { theta: f64::NAN, ..PLAIN }, "rope_theta"),
+            (4, RopeConfig { scaling: RopeScaling::Linear { factor: 0.0 }, ..PLAIN }, "factor"),
+            (4, RopeConfig { scaling: llama3(4.0, 4.0), ..PLAIN }, "high_freq_factor"),
+            (4, RopeConfig { scaling: llama3(-1.0, 4.0), ..PLAIN }, "low_freq_factor"),
         ];
         for (head_dim, rope, name) in cases {
             let error = inverse_frequencies(head_dim, &rope).unwrap_err().to_string();
