@@ -1,0 +1,11 @@
+//! Diagnostics on standard error.
+
+use tracing_subscriber::EnvFilter;
+
+/// Warnings and errors, or what `RUST_LOG` asks for.
+pub(super) fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only fails where diagnostics are set up already.
+    let _ = subscriber.without_time().with_target(false).try_init();
+}
