@@ -18,7 +18,7 @@ fn stored(scale: f32) -> f32 {
     let rounded = round_to(scale, params.scale_type);
     // 2^-24 for f16, 2^-100 for the others.
     let smallest = bitcast<f32>(select(27u, 103u, params.scale_type == 1u) << 23u);
-    if abs(rounded) < smallest { return select(smallest, -smallest, (bitcast<u32>(rounded) >> 31u) == 1u); }
+    if abs(rounded) < smallest { return select(smallest, -smallest, rounded < 0.0); }
     return rounded;
 }
 

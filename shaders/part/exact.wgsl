@@ -30,13 +30,26 @@ fn nearest_integer(signed_value: f32, signed_scale: f32, rounding: u32, chance: 
     if scale * (low + 1.0) <= value { low += 1.0; }
     var up: bool;
     if rounding == 2u {
-        up = value >= scale * (low + chance);
+        // The first test keeps exact multiples where they are: low + chance may round to low.
+        up = value > scale * low && value >= scale * (low + chance);
     } else {
         let middle = scale * (low + 0.5);
         let tie_up = select(value >= 0.0, (i32(low) & 1) == 1, rounding == 0u);
-        up = value > middle || (value == middle && tie_up);
+        var side = 0;
+        if value == middle { side = side_of_middle(value, scale, 2 * i32(low) + 1); }
+        up = value > middle || (value == middle && (side > 0 || (side == 0 && tie_up)));
     }
     return clamp(i32(low) + i32(up), -1024, 1024);
+}
+
+// The sign of value - scale * twice / 2 where the rounded product equals value, from the significands modulo 2^32.
+fn side_of_middle(value: f32, scale: f32, twice: i32) -> i32 {
+    let value_bits = bitcast<u32>(value);
+    let scale_bits = bitcast<u32>(scale);
+    let shift = (((value_bits >> 23u) & 255u) - ((scale_bits >> 23u) & 255u) + 1u) & 31u;
+    let product = ((scale_bits & 0x007fffffu) | 0x00800000u) * u32(abs(twice));
+    let difference = bitcast<i32>((((value_bits & 0x007fffffu) | 0x00800000u) << shift) - product);
+    return select(difference, -difference, value < 0.0);
 }
 
 // A number in (0, 1) from a seed and a position.

@@ -60,16 +60,23 @@ impl Case {
 
     /// Runs the case on a device and compares every output with the twin's.
     pub async fn check(&self, device: &Device) -> Result<()> {
-        let expected = self.twin();
+        Self::check_all(std::slice::from_ref(self), device).await
+    }
+
+    /// Runs several cases in one submission and compares every output with the twin's.
+    pub async fn check_all(cases: &[Self], device: &Device) -> Result<()> {
         let mut recorder = Recorder::new(device);
-        let buffers = self.record(&mut recorder)?;
+        let buffers = cases.iter().map(|case| case.record(&mut recorder)).collect::<Result<Vec<_>>>()?;
         recorder.submit()?;
-        for (i, binding) in self.bindings.iter().enumerate() {
-            if let Some(tolerance) = binding.tolerance() {
-                let found = device.read::<u32>(&buffers[i]).await?;
-                compare(&expected[i], &found, binding.words(), tolerance).map_err(|detail| Error::Device {
+        for (case, buffers) in cases.iter().zip(buffers) {
+            let results: Vec<usize> = (0..buffers.len()).filter(|i| case.bindings[*i].tolerance().is_some()).collect();
+            let found = device.read_all(&results.iter().map(|i| &buffers[*i]).collect::<Vec<_>>()).await?;
+            let expected = case.twin();
+            for (i, found) in results.into_iter().zip(found) {
+                let (binding, found) = (&case.bindings[i], bytemuck::pod_collect_to_vec(&found));
+                compare(&expected[i], &found, binding).map_err(|detail| Error::Device {
                     device: format!("{} ({})", device.caps().name, device.caps().driver),
-                    detail: format!("{} computes wrongly: binding {i}, {detail}", self.name()),
+                    detail: format!("{} computes wrongly: binding {i}, {detail}", case.name()),
                 })?;
             }
         }
@@ -127,7 +134,8 @@ impl Binding {
     }
 }
 
-fn compare(expected: &[u32], found: &[u32], words: usize, tolerance: Tolerance) -> std::result::Result<(), String> {
+fn compare(expected: &[u32], found: &[u32], binding: &Binding) -> std::result::Result<(), String> {
+    let (words, tolerance) = (binding.words(), binding.tolerance().unwrap_or(Tolerance::EXACT));
     for (i, (e, f)) in expected.iter().zip(found).enumerate() {
         if i >= words {
             if *f != POISON {

@@ -28,6 +28,8 @@ pub enum Role {
     Zero,
     /// Sums over a workgroup, and the entry point that they need.
     Reduce,
+    /// `act`: an activation function.
+    Function,
     /// Anything that does not vary: plain functions several kernels share.
     Library,
 }

@@ -61,7 +61,9 @@ pub(super) async fn score(
     }
     progress.end();
     if let Some(bad) = scores.nll.iter().position(|v| !v.is_finite()) {
-        let detail = format!("the model gives token {bad} of the text a probability that is no number; its weights or the device are at fault");
+        let detail = format!(
+            "the model gives token {bad} of the text a probability that is no number; its weights or the device are at fault"
+        );
         return Err(Error::Device { device: model.device().caps().name.clone(), detail });
     }
     Ok(scores)
@@ -137,7 +139,8 @@ fn logits(rec: &mut Recorder, model: &Model, hidden: &Activations, first: usize,
 
 /// For each row of a window the token it is to predict.
 fn targets(ids: &[u32], window: &Window) -> Vec<u32> {
-    let target = |i: usize| if i + 1 >= window.score_from && i + 1 < window.len { ids[window.start + i + 1] } else { UNSCORED };
+    let target =
+        |i: usize| if i + 1 >= window.score_from && i + 1 < window.len { ids[window.start + i + 1] } else { UNSCORED };
     (0..window.len).map(target).collect()
 }
 

@@ -19,6 +19,14 @@ pub struct Shard {
 }
 
 /// Which tensor goes to which file.
+///
+/// ```
+/// use bitsmith::io::{ShardPlan, StoredDtype, TensorSpec};
+/// let tensors = ["a", "b"].map(|name| TensorSpec::new(name, StoredDtype::U8, [6]));
+/// let plan = ShardPlan::new(tensors.to_vec(), 10)?;
+/// assert_eq!(plan.shards()[1].file, "model-00002-of-00002.safetensors");
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardPlan {
     shards: Vec<Shard>,

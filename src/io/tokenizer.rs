@@ -1,5 +1,6 @@
 //! From text to token ids and back, as the model's `tokenizer.json` says.
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -21,8 +22,6 @@ pub struct Tokenizer {
     vocab_size: usize,
     bos_id: Option<u32>,
     eos_ids: Vec<u32>,
-    /// What `add_bos_token` says, where it says something.
-    add_bos: Option<bool>,
 }
 
 impl Tokenizer {
@@ -43,7 +42,6 @@ impl Tokenizer {
         };
         let settings = optional("tokenizer_config.json")?;
         let (config, generation) = (optional("config.json")?, optional("generation_config.json")?);
-        tokenizer.add_bos = settings["add_bos_token"].as_bool();
 
         let token = |key: &str| -> Option<u32> {
             let token = settings[key].as_str().or_else(|| settings[key]["content"].as_str())?;
@@ -67,20 +65,14 @@ impl Tokenizer {
     /// As [`Self::read`].
     pub fn parse(path: &Path, bytes: &[u8], vocab_size: usize) -> Result<Self> {
         serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| Error::format(path, e.to_string()))?;
-        // The tokenizers crate has asserts that a malformed file can reach; nothing of what it was building is
-        // kept when it panics.
-        let parsed = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
-        let mut inner = match parsed {
-            Ok(Ok(inner)) => inner,
-            Ok(Err(error)) => return Err(Error::format(path, format!("is no tokenizer: {error}"))),
-            Err(_) => return Err(Error::format(path, "is no tokenizer: its parts do not fit together")),
-        };
+        let mut inner = guarded(path, || tokenizers::Tokenizer::from_bytes(bytes))?;
         // Settings for batches of training text, stored in some files; a whole text is wanted here.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::format(path, e.to_string()))?;
-        let tokenizer =
-            Self { path: path.to_path_buf(), inner, vocab_size, bos_id: None, eos_ids: Vec::new(), add_bos: None };
+        let tokenizer = Self { path: path.to_path_buf(), inner, vocab_size, bos_id: None, eos_ids: Vec::new() };
         tokenizer.check_ids(tokenizer.inner.get_vocab(true).values())?;
+        // The template may name tokens that no vocabulary has; it is tried once, on any text.
+        tokenizer.encode("a", true)?;
         Ok(tokenizer)
     }
 
@@ -97,28 +89,16 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of `text`. With `bos` the tokens around a text are added as the tokenizer says, which for most models
-    /// is a beginning token; without it only those of the text itself.
+    /// The ids of `text`. With `bos` the tokens that the tokenizer's own template puts around a text are added, for
+    /// most models a beginning token; without it there are only those of the text itself. (`add_bos_token` in
+    /// `tokenizer_config.json` has no say: the programs that these files are made for follow the template too.)
     ///
     /// # Errors
     /// [`Error::Format`] if the tokenizer cannot encode the text or gives an id outside the embedding.
     pub fn encode(&self, text: &str, bos: bool) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, bos).map_err(|e| Error::format(&self.path, e.to_string()))?;
-        let mut ids = encoding.get_ids().to_vec();
-        if let (true, Some(id), Some(wanted)) = (bos, self.bos_id, self.add_bos) {
-            match (wanted, ids.first() == Some(&id)) {
-                (true, false) => ids.insert(0, id),
-                (false, true) if self.template_adds(id) => drop(ids.remove(0)),
-                _ => {}
-            }
-        }
-        self.check_ids(&ids)?;
-        Ok(ids)
-    }
-
-    /// Whether the file's own template puts `id` first.
-    fn template_adds(&self, id: u32) -> bool {
-        self.inner.encode_fast("", true).is_ok_and(|empty| empty.get_ids().first() == Some(&id))
+        let encoding = guarded(&self.path, || self.inner.encode_fast(text, bos))?;
+        self.check_ids(encoding.get_ids())?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of `ids`, beginning and end tokens and their like left out.
@@ -126,7 +106,7 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Format`] if the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|e| Error::format(&self.path, e.to_string()))
+        guarded(&self.path, || self.inner.decode(ids, true))
     }
 
     /// Decodes token by token the continuation of `prompt`.
@@ -143,6 +123,16 @@ impl Tokenizer {
     /// The tokens that end a text, ascending.
     pub fn eos_ids(&self) -> &[u32] {
         &self.eos_ids
+    }
+}
+
+/// Runs a function of the tokenizers crate. It has asserts that a malformed file can reach; a panic becomes an error
+/// like any other, since it leaves nothing half-changed: a tokenizer under construction is dropped, a finished one
+/// is only read.
+fn guarded<T>(path: &Path, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+    match std::panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|e| Error::format(path, format!("tokenizer: {e}"))),
+        Err(_) => Err(Error::format(path, "tokenizer: its parts do not fit together")),
     }
 }
 

@@ -99,3 +99,58 @@ impl Iterator for Windows {
 }
 
 impl ExactSizeIterator for Windows {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn unusable_settings_are_refused_with_a_remedy() {
+        let cases = [
+            (100, 1, 1, "at least 2"),
+            (100, 8, 0, "from 1 to the window of 8"),
+            (100, 8, 9, "from 1 to the window of 8"),
+            (7, 8, 8, "the text has only 7"),
+            (0, 2, 2, "the text has only 0"),
+        ];
+        for (tokens, window, stride, expected) in cases {
+            let error = Windows::new(tokens, window, stride).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_window_exactly() {
+        let windows: Vec<_> = Windows::new(2, 2, 1).unwrap().collect();
+        assert_eq!(windows, [Window { start: 0, len: 2, score_from: 1 }]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_token_that_has_context_is_scored_once(
+            window in 2usize..40, stride_share in 0.0f64..1.0, extra in 0usize..200,
+        ) {
+            let stride = 1 + (stride_share * window as f64) as usize;
+            let tokens = window + extra;
+            let windows = Windows::new(tokens, window, stride).unwrap();
+            let mut times = vec![0; tokens];
+            let (mut scored, mut end) = (0, 0);
+            prop_assert_eq!(windows.len(), windows.clone().count());
+            for w in windows.clone() {
+                prop_assert_eq!(w.tokens().len(), window);
+                prop_assert!(w.targets().start > w.start, "the first token of a window is context");
+                w.targets().for_each(|t| times[t] += 1);
+                scored += w.scored();
+                end = w.tokens().end;
+            }
+            prop_assert_eq!(windows.scored(), scored);
+            prop_assert!(end <= tokens && tokens - end < stride, "what is dropped does not fill a window");
+            for (position, times) in times.iter().enumerate() {
+                let context_only = position == 0 || (stride == window && position % window == 0);
+                prop_assert_eq!(*times, usize::from(position < end && !context_only), "token {}", position);
+            }
+        }
+    }
+}

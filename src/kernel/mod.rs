@@ -1,11 +1,30 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
+pub mod activate;
+pub mod add;
+pub mod add_bias;
+pub mod argmax;
+pub mod attention;
+pub mod cast;
 mod code;
+pub mod embed;
+pub mod gate;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod kl_rows;
+pub mod layer_norm;
+pub mod matmul;
+pub mod matmul_group;
+pub mod matvec;
+pub mod matvec_group;
 pub mod part;
+pub mod product;
+pub mod rms_norm;
+pub mod rope;
+pub mod softmax_loss;
+pub mod store_rows;
 
 use crate::dispatch::{Kernel, KernelSpec};
 
@@ -15,4 +34,22 @@ pub static ALL: &[&KernelSpec] = &[
     group_quantize::GroupQuantize::SPEC,
     group_dequantize::GroupDequantize::SPEC,
     group_error::GroupError::SPEC,
+    matvec::Matvec::SPEC,
+    matmul::Matmul::SPEC,
+    matvec_group::MatvecGroup::SPEC,
+    matmul_group::MatmulGroup::SPEC,
+    embed::Embed::SPEC,
+    cast::Cast::SPEC,
+    rms_norm::RmsNorm::SPEC,
+    layer_norm::LayerNorm::SPEC,
+    rope::Rope::SPEC,
+    store_rows::StoreRows::SPEC,
+    attention::Attention::SPEC,
+    activate::Activate::SPEC,
+    gate::Gate::SPEC,
+    add::Add::SPEC,
+    add_bias::AddBias::SPEC,
+    softmax_loss::SoftmaxLoss::SPEC,
+    argmax::Argmax::SPEC,
+    kl_rows::KlRows::SPEC,
 ];

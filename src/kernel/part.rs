@@ -1,6 +1,7 @@
 //! The part files that complete shaders, each with the role it plays.
 
-use crate::dispatch::{Needs, Part, Role};
+use crate::activation::Activation;
+use crate::dispatch::{Needs, Part, Role, Variant};
 use crate::dtype::Dtype;
 
 macro_rules! part {
@@ -25,12 +26,20 @@ part!(/// Division and rounding that no device gets wrong.
     EXACT, "exact", Library);
 part!(/// Bits of 16-bit floats.
     HALF, "half", Library);
+part!(/// The index of the largest value.
+    LARGEST, "largest", Library);
 part!(/// Weights in f32.
     W_F32, "w_f32", Weight, dtype F32);
 part!(/// Weights in f16.
     W_F16, "w_f16", Weight, dtype F16);
 part!(/// Weights in bf16.
     W_BF16, "w_bf16", Weight, dtype Bf16);
+part!(/// Activations in f32.
+    X_F32, "x_f32", Activation, dtype F32);
+part!(/// Activations in f16, converted bit by bit.
+    X_F16, "x_f16", Activation, dtype F16);
+part!(/// Activations in f16, converted by the device.
+    X_F16_NATIVE, "x_f16_native", Activation, dtype F16, needs f16);
 part!(/// Scales in f32.
     SCALE_F32, "scale_f32", Scale, dtype F32);
 part!(/// Scales in f16.
@@ -45,10 +54,23 @@ part!(/// The middle code as zero point.
     ZERO_MIDDLE, "zero_middle", Zero);
 part!(/// Zero points, one a byte.
     ZERO_BYTE, "zero_byte", Zero);
+part!(/// SiLU.
+    ACT_SILU, "act_silu", Function);
+part!(/// GELU.
+    ACT_GELU, "act_gelu", Function);
+part!(/// GELU in its tanh form.
+    ACT_GELU_TANH, "act_gelu_tanh", Function);
+part!(/// ReLU.
+    ACT_RELU, "act_relu", Function);
+part!(/// Squared ReLU.
+    ACT_RELU2, "act_relu2", Function);
 part!(/// Reductions through workgroup memory.
     REDUCE_SHARED, "reduce_shared", Reduce);
 part!(/// Reductions by subgroup operations.
     REDUCE_SUBGROUP, "reduce_subgroup", Reduce, needs subgroups);
+
+part!(/// A dense product by tiles, with its entry point.
+    TILE_MATMUL, "tile_matmul", Library);
 
 /// Weights of a storage type.
 pub fn weight(dtype: Dtype) -> &'static Part {
@@ -78,6 +100,29 @@ pub fn zero(symmetric: bool) -> &'static Part {
     if symmetric { &ZERO_MIDDLE } else { &ZERO_BYTE }
 }
 
+/// An activation function.
+pub fn function(activation: Activation) -> &'static Part {
+    match activation {
+        Activation::Silu => &ACT_SILU,
+        Activation::Gelu => &ACT_GELU,
+        Activation::GeluTanh => &ACT_GELU_TANH,
+        Activation::Relu => &ACT_RELU,
+        Activation::ReluSquared => &ACT_RELU2,
+    }
+}
+
+/// The activation function of a variant.
+///
+/// # Panics
+/// If the variant has no part of that role; the contract test builds every variant.
+pub fn activation(variant: &Variant) -> Activation {
+    let name = variant.of(Role::Function).map(|p| p.name);
+    match Activation::ALL.into_iter().find(|a| Some(function(*a).name) == name) {
+        Some(activation) => activation,
+        None => panic!("variant {variant} has no activation function"),
+    }
+}
+
 /// How a workgroup reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reduce {
@@ -96,6 +141,28 @@ impl Reduce {
         match self {
             Self::Shared => &REDUCE_SHARED,
             Self::Subgroup => &REDUCE_SUBGROUP,
+        }
+    }
+}
+
+/// How activations are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InputType {
+    /// As f32.
+    F32,
+    /// As f16, converted bit by bit; runs everywhere.
+    F16,
+    /// As f16, converted by the device.
+    F16Native,
+}
+
+impl InputType {
+    /// The part.
+    pub fn part(self) -> &'static Part {
+        match self {
+            Self::F32 => &X_F32,
+            Self::F16 => &X_F16,
+            Self::F16Native => &X_F16_NATIVE,
         }
     }
 }

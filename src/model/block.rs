@@ -13,7 +13,7 @@ use crate::op::{self, Activations, AttentionShape, KvCache, RopeTable};
 pub(super) struct Block {
     shape: AttentionShape,
     eps: f32,
-    activation: crate::io::Activation,
+    activation: crate::activation::Activation,
     input_norm: Buffer,
     q: Linear,
     k: Linear,
@@ -44,6 +44,9 @@ impl Block {
                 heads: config.num_attention_heads,
                 kv_heads: config.num_key_value_heads,
                 head_dim: head,
+                sequences: 1,
+                past: 0,
+                scale: 1.0 / (head as f32).sqrt(),
                 window: config.sliding_window,
             },
             eps: config.rms_norm_eps,
@@ -81,17 +84,21 @@ impl Block {
             q = op::rms_norm_heads(rec, &q, self.shape.heads, q_norm, self.eps)?;
             k = op::rms_norm_heads(rec, &k, self.shape.kv_heads, k_norm, self.eps)?;
         }
-        let q = op::rope(rec, &q, rope, step.tokens, step.past)?;
-        op::rope_into_cache(rec, &k, rope, cache, step.past)?;
-        op::store_values(rec, &v, cache, step.past)?;
+        let q = op::rope(rec, &q, rope, step.sequences, step.past)?;
+        op::rope_into(rec, &k, rope, &cache.keys, step.past)?;
+        op::store_rows(rec, &v, &cache.values, step.past)?;
         drop((k, v));
-        let mixed = op::attention(rec, &q, cache, self.shape, step.past)?;
+        let shape = AttentionShape { sequences: step.sequences, past: step.past, ..self.shape };
+        let mixed = op::attention(rec, &q, cache, &shape)?;
         drop(q);
-        let x = op::add(rec, &x, &self.o.forward(rec, &mixed)?)?;
-        drop(mixed);
+        let attended = self.o.forward(rec, &mixed)?;
+        let x = op::add(rec, &x, &attended)?;
+        drop((mixed, attended));
         let normed = op::rms_norm(rec, &x, &self.post_norm, self.eps)?;
-        let gated = op::gate(rec, self.activation, &self.gate.forward(rec, &normed)?, &self.up.forward(rec, &normed)?)?;
-        drop(normed);
-        op::add(rec, &x, &self.down.forward(rec, &gated)?)
+        let (gate, up) = (self.gate.forward(rec, &normed)?, self.up.forward(rec, &normed)?);
+        let gated = op::gate(rec, self.activation, &gate, &up)?;
+        drop((normed, gate, up));
+        let down = self.down.forward(rec, &gated)?;
+        op::add(rec, &x, &down)
     }
 }

@@ -19,6 +19,8 @@ pub struct Cache {
 /// What one forward pass adds to each sequence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
+    /// Sequences side by side.
+    pub(super) sequences: usize,
     /// New tokens of each sequence.
     pub(super) tokens: usize,
     /// Tokens that are there already.
@@ -70,7 +72,7 @@ impl Cache {
             let expected = format!("from 1 to {room} tokens for each of {} sequences", self.sequences);
             return Err(Error::Shape { op: "model", expected, found: format!("{ids} token ids") });
         }
-        Ok(Step { tokens, past: self.past })
+        Ok(Step { sequences: self.sequences, tokens, past: self.past })
     }
 
     pub(super) fn advance(&mut self, step: Step) {

@@ -94,7 +94,8 @@ pub async fn generate(
     }
     let wanted = prompt.len() + max_tokens;
     if wanted > model.context() {
-        let detail = format!("prompt and new tokens make {wanted}, the model's context is {}; lower it", model.context());
+        let detail =
+            format!("prompt and new tokens make {wanted}, the model's context is {}; lower it", model.context());
         return Err(Error::config("max_tokens", detail));
     }
     let mut cache = model.cache(1, wanted)?;

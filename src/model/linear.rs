@@ -30,17 +30,17 @@ impl Linear {
             Weight::Dense(weight) => op::dense(rec, x, weight)?,
             Weight::Group(weight) => op::group(rec, x, weight)?,
         };
-        match &self.bias {
-            Some(bias) => op::add_bias(rec, y, bias),
-            None => Ok(y),
+        if let Some(bias) = &self.bias {
+            op::add_bias(rec, &y, bias)?;
         }
+        Ok(y)
     }
 
     /// Bytes of the weight on the device.
     pub fn bytes(&self) -> u64 {
         match &self.weight {
-            Weight::Dense(weight) => weight.bytes(),
-            Weight::Group(weight) => weight.bytes(),
+            Weight::Dense(weight) => weight.bytes() as u64,
+            Weight::Group(weight) => weight.bytes() as u64,
         }
     }
 }

@@ -58,7 +58,8 @@ impl Model {
         let (hidden, vocab) = (config.hidden_size, config.vocab_size);
         let embedding = loader.matrix("model.embed_tokens.weight", vocab, hidden)?;
         let blocks = (0..config.num_hidden_layers).map(|i| Block::load(&loader, &config, i)).collect::<Result<_>>()?;
-        let head = if config.tie_word_embeddings { None } else { Some(loader.linear("lm_head", vocab, hidden, false)?) };
+        let head =
+            if config.tie_word_embeddings { None } else { Some(loader.linear("lm_head", vocab, hidden, false)?) };
         let norm = loader.vector("model.norm.weight", hidden)?;
         Ok(Self { config, folder: folder.to_path_buf(), device: device.clone(), embedding, blocks, norm, head })
     }
@@ -86,7 +87,7 @@ impl Model {
     /// Bytes of all weights on the device.
     pub fn bytes(&self) -> u64 {
         let blocks: u64 = self.blocks.iter().map(Block::bytes).sum();
-        blocks + self.embedding.bytes() + self.head.as_ref().map_or(0, Linear::bytes)
+        blocks + self.embedding.bytes() as u64 + self.head.as_ref().map_or(0, Linear::bytes)
     }
 
     /// Room for the keys and values of `sequences` sequences of up to `capacity` tokens.

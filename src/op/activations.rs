@@ -1,6 +1,7 @@
-//! A matrix of activations on a device.
+//! Matrices of activations on a device.
 
 use crate::device::{Buffer, Device};
+use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 
 /// Activations, f32, row-major `[rows, cols]`: one row a token.
@@ -29,5 +30,37 @@ impl Activations {
         let mut values = device.read(&self.buffer).await?;
         values.truncate(self.rows * self.cols);
         Ok(values)
+    }
+}
+
+/// Activations in f16, two to a word, row-major `[rows, cols]`; see [`super::cast`].
+#[derive(Clone, Debug)]
+pub struct Half {
+    /// The values.
+    pub buffer: Buffer,
+    /// Tokens.
+    pub rows: usize,
+    /// Features.
+    pub cols: usize,
+}
+
+/// Activations in either type, borrowed: what a matrix product takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    pub(super) buffer: &'a Buffer,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) dtype: Dtype,
+}
+
+impl<'a> From<&'a Activations> for Input<'a> {
+    fn from(x: &'a Activations) -> Self {
+        Self { buffer: &x.buffer, rows: x.rows, cols: x.cols, dtype: Dtype::F32 }
+    }
+}
+
+impl<'a> From<&'a Half> for Input<'a> {
+    fn from(x: &'a Half) -> Self {
+        Self { buffer: &x.buffer, rows: x.rows, cols: x.cols, dtype: Dtype::F16 }
     }
 }

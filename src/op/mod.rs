@@ -1,8 +1,33 @@
 //! Operations: check shapes, choose a variant, record.
 
 mod activations;
+mod attention;
+mod cache;
+mod cast;
+mod checks;
 pub mod choose;
+mod dequantize;
+mod elementwise;
+mod embed;
+mod loss;
+mod matmul;
+mod norm;
 mod quantize;
+mod rope;
+mod weight;
 
-pub use activations::Activations;
+pub use activations::{Activations, Half, Input};
+pub use attention::{AttentionShape, KvCache, attention};
+pub use cache::{RowCache, store_rows};
+pub use cast::{half, widen};
+pub use dequantize::dequantize;
+pub use elementwise::{activate, add, add_bias, gate};
+pub use embed::{embed, last_row};
+pub use loss::{argmax, kl, nll};
+pub use matmul::{dense, group};
+pub use norm::{layer_norm, rms_norm, rms_norm_heads};
 pub use quantize::{Quantization, WeightError, quantize};
+pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
+pub use weight::{DenseWeight, GroupWeight};
+
+use checks::size as param;

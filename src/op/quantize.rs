@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::choose;
+use super::{choose, param};
 use crate::device::{Buffer, Device, Recorder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -133,11 +133,11 @@ impl Job<'_> {
         let words_per_row = Packing::Rows.words(1, cols, scheme.bits());
         let codes = rec.alloc(rows * words_per_row * 4)?;
         let params = group_quantize::Params {
-            rows: u32_of(rows)?,
-            cols: u32_of(cols)?,
-            group: u32_of(groups.size())?,
-            groups_per_row: u32_of(groups.per_row())?,
-            words_per_row: u32_of(words_per_row)?,
+            rows: param("quantize", rows)?,
+            cols: param("quantize", cols)?,
+            group: param("quantize", groups.size())?,
+            groups_per_row: param("quantize", groups.per_row())?,
+            words_per_row: param("quantize", words_per_row)?,
             bits: scheme.bits().get().into(),
             min_code: self.quantization.range.min_code().into(),
             rounding: self.quantization.rounding.tag(),
@@ -174,10 +174,10 @@ impl Job<'_> {
         let groups = scheme.groups(rows, cols);
         let (scales, zeros) = (rec.alloc(groups.count() * 4)?, rec.alloc(groups.count() * 4)?);
         let params = group_range::Params {
-            rows: u32_of(rows)?,
-            cols: u32_of(cols)?,
-            group: u32_of(groups.size())?,
-            groups_per_row: u32_of(groups.per_row())?,
+            rows: param("quantize", rows)?,
+            cols: param("quantize", cols)?,
+            group: param("quantize", groups.size())?,
+            groups_per_row: param("quantize", groups.per_row())?,
             bits: scheme.bits().get().into(),
             symmetric: scheme.is_symmetric().into(),
             rule: self.quantization.range.tag(),
@@ -235,13 +235,4 @@ fn first_not_finite(tensor: &Tensor<'_>, name: &str) -> Error {
     let index = values.iter().position(|v| !v.is_finite()).unwrap_or_default();
     let (row, col) = (index / tensor.cols(), index % tensor.cols());
     Error::NotFinite { tensor: name.to_owned(), row, col, value: values[index] }
-}
-
-/// A size as a shader counts it.
-fn u32_of(n: usize) -> Result<u32> {
-    u32::try_from(n).map_err(|_| Error::Shape {
-        op: "quantize",
-        expected: "fewer than 2^32 rows, columns and groups".into(),
-        found: n.to_string(),
-    })
 }

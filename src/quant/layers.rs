@@ -24,8 +24,17 @@ pub struct Skip {
 }
 
 /// Module names that hold an embedding or the output head in the usual model families.
-const KEPT: [&str; 9] =
-    ["lm_head", "embed_tokens", "embed_positions", "wte", "wpe", "embeddings", "word_embeddings", "shared", "embed_out"];
+const KEPT: [&str; 9] = [
+    "lm_head",
+    "embed_tokens",
+    "embed_positions",
+    "wte",
+    "wpe",
+    "embeddings",
+    "word_embeddings",
+    "shared",
+    "embed_out",
+];
 
 impl Skip {
     /// The default and these patterns.
@@ -48,9 +57,9 @@ impl Skip {
 pub fn linear_layers(checkpoint: &Checkpoint, skip: &mut Skip) -> Vec<LinearLayer> {
     let mut layers = Vec::new();
     for info in checkpoint.infos() {
-        let (Some(path), [rows, cols]) = (info.name.strip_suffix(".weight"), info.shape[..]) else { continue };
+        let (Some(path), [rows, cols]) = (info.name.strip_suffix(".weight"), &info.shape[..]) else { continue };
         if info.dtype.dtype().is_some() {
-            layers.push(LinearLayer { path: path.to_owned(), rows, cols, kept: skip.keeps(path) });
+            layers.push(LinearLayer { path: path.to_owned(), rows: *rows, cols: *cols, kept: skip.keeps(path) });
         }
     }
     layers

@@ -84,7 +84,8 @@ pub async fn quantize_model(
     let exporter = export::exporter(&request.format)?;
     let staging = Staging::create(&request.out, request.force)?;
 
-    let mut run = Run { device, quantizer, checkpoint: &checkpoint, exporter: &*exporter, layers: &layers, plan: &plan };
+    let mut run =
+        Run { device, quantizer, checkpoint: &checkpoint, exporter: &*exporter, layers: &layers, plan: &plan };
     let mut notes: Vec<String> =
         skip.unmatched().iter().map(|p| format!("warning: --skip {p} matches no linear layer")).collect();
     notes.extend(run.fit()?);
@@ -151,7 +152,9 @@ impl Run<'_> {
                 },
             }
         }
-        let note = |(why, n)| format!("note: {n} layer(s) load in bitsmith, not in every {} reader: {why}", self.exporter.name());
+        let note = |(why, n)| {
+            format!("note: {n} layer(s) load in bitsmith, not in every {} reader: {why}", self.exporter.name())
+        };
         Ok(reasons.into_iter().map(note).collect())
     }
 
@@ -190,7 +193,8 @@ impl Run<'_> {
 
     async fn layer(&self, layer: &LayerSpec, name: &str, writer: &mut CheckpointWriter) -> Result<Written> {
         let weight = self.checkpoint.tensor(name)?;
-        let job = Job { device: self.device, layers: vec![LayerJob { path: &layer.path, weight, scheme: layer.scheme }] };
+        let job =
+            Job { device: self.device, layers: vec![LayerJob { path: &layer.path, weight, scheme: layer.scheme }] };
         let QuantizedLayer { weight, error } = self.quantizer.quantize(&job).await?.remove(0);
         let mut bytes = 0;
         for (name, data) in self.exporter.encode(&layer.path, &weight, self.dtype_of(name)?)? {
@@ -280,8 +284,10 @@ fn copy_companions(from: &Path, to: &Path) -> Result<()> {
         let path = entry.map_err(|e| Error::io(from, e))?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
         let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        let companion = matches!(kind, "json" | "txt" | "model" | "jinja") || name.to_uppercase().starts_with("LICENSE");
-        let ours = matches!(name, "config.json" | Record::FILE | "quantize_config.json") || name.ends_with(".index.json");
+        let companion =
+            matches!(kind, "json" | "txt" | "model" | "jinja") || name.to_uppercase().starts_with("LICENSE");
+        let ours =
+            matches!(name, "config.json" | Record::FILE | "quantize_config.json") || name.ends_with(".index.json");
         if companion && !ours && path.is_file() {
             std::fs::copy(&path, to.join(name)).map_err(|e| Error::io(&path, e))?;
         }

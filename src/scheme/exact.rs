@@ -1,6 +1,7 @@
 //! Division and rounding whose results no device can get wrong. Shaders may divide with an error of a few
 //! units in the last place; codes chosen by such a quotient differ from device to device. Here a quotient is
-//! only a first guess, corrected by products, which are correctly rounded everywhere. The same functions stand in
+//! only a first guess, corrected by products, which are correctly rounded everywhere, and ties are found in integers:
+//! the extreme of every group lies at one or next to it under `2n-1`. The same functions stand in
 //! `shaders/part/exact.wgsl`.
 
 use super::Rounding;
@@ -40,7 +41,7 @@ pub fn divide_exact(value: f32, divisor: u32) -> f32 {
 /// Quotients beyond this are clamped before they are corrected: no code lies further out.
 const FARTHEST: f32 = 1024.0;
 
-/// `value / scale` as an integer under `rounding`, decided by products alone. `scale` may be negative;
+/// `value / scale` as an integer: the exact quotient under `rounding`. `scale` may be negative, and is normal;
 /// `chance` in (0, 1) is used by [`Rounding::Stochastic`] only. Quotients beyond ±1024 are clamped.
 #[inline]
 pub fn nearest_integer(value: f32, scale: f32, rounding: Rounding, chance: f32) -> i32 {
@@ -53,12 +54,26 @@ pub fn nearest_integer(value: f32, scale: f32, rounding: Rounding, chance: f32) 
         low += 1.0;
     }
     let up = match rounding {
-        Rounding::Stochastic => value >= scale * (low + chance),
+        // The first test keeps exact multiples where they are: `low + chance` may round to `low`.
+        Rounding::Stochastic => value > scale * low && value >= scale * (low + chance),
         Rounding::HalfEven | Rounding::HalfAway => {
             let middle = scale * (low + 0.5);
+            let side = if value == middle { side_of_middle(value, scale, 2 * low as i32 + 1) } else { 0 };
             let tie_up = if rounding == Rounding::HalfEven { low.rem_euclid(2.0) == 1.0 } else { value >= 0.0 };
-            value > middle || (value == middle && tie_up)
+            value > middle || (value == middle && (side > 0 || (side == 0 && tie_up)))
         }
     };
     (low as i32 + i32::from(up)).clamp(-1024, 1024)
+}
+
+/// The sign of `value - scale * twice / 2` where the rounded product equals `value`: the difference of the
+/// significands, brought to one exponent, is then so small that it can be had modulo 2^32.
+#[inline]
+fn side_of_middle(value: f32, scale: f32, twice: i32) -> i32 {
+    let significand = |x: f32| (x.to_bits() & 0x007F_FFFF) | 0x0080_0000;
+    let exponent = |x: f32| (x.to_bits() >> 23) & 0xFF;
+    let shift = exponent(value).wrapping_sub(exponent(scale)).wrapping_add(1) & 31;
+    let product = significand(scale).wrapping_mul(twice.unsigned_abs());
+    let difference = (significand(value) << shift).wrapping_sub(product) as i32;
+    if value < 0.0 { difference.wrapping_neg() } else { difference }
 }

@@ -94,7 +94,8 @@ impl RangeRule {
     }
 
     /// Scale, already rounded to its storage type, and zero point of a group whose values lie in
-    /// `min..=max`. The scale is infinite when it does not fit its type, NaN when an end is not finite.
+    /// `min..=max`. The scale is infinite when it does not fit its type, NaN when an end is not finite. Groups
+    /// that reach beyond half the largest f32 may decode to an infinity.
     ///
     /// ```
     /// use bitsmith::{RangeRule, Scheme};
@@ -112,7 +113,17 @@ impl RangeRule {
         let floor = Self::smallest_scale(scheme.scale_type());
         let stored = |scale: f32| {
             let rounded = scheme.scale_type().round(scale);
-            if rounded.abs() < floor { floor.copysign(rounded) } else { rounded }
+            match rounded {
+                // A zero gets a positive scale: devices disagree on the sign of a computed zero.
+                small if small.abs() < floor => {
+                    if small < 0.0 {
+                        -floor
+                    } else {
+                        floor
+                    }
+                }
+                other => other,
+            }
         };
         if scheme.is_symmetric() {
             let extreme = if -min > max { min } else { max };

@@ -1,6 +1,5 @@
 //! What `config.json` says about a model of the Llama family.
 
-mod activation;
 mod fields;
 mod rope;
 
@@ -8,11 +7,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-pub use activation::Activation;
 use fields::{Fields, MAX_SIZE};
 pub use rope::{RopeConfig, RopeScaling};
 
 use super::json::{parse_object, read_object};
+use crate::activation::Activation;
 use crate::error::{Error, Result};
 
 /// The file with the configuration of a model.
@@ -48,6 +47,15 @@ impl Family {
 }
 
 /// The shape of a model of the Llama family. Field names are those of the file.
+///
+/// ```
+/// use bitsmith::io::ModelConfig;
+/// let text = r#"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 5,
+///     "num_attention_heads": 8, "vocab_size": 512, "max_position_embeddings": 512}"#;
+/// let (config, _) = ModelConfig::parse("config.json".as_ref(), text)?;
+/// assert_eq!((config.head_dim, config.context()), (8, 512));
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "fields without a comment are what the file calls by the same name")]
 pub struct ModelConfig {
@@ -111,7 +119,7 @@ impl ModelConfig {
         let hidden_size = config.size("hidden_size")?;
         let num_attention_heads = config.size("num_attention_heads")?;
         let num_key_value_heads = config.optional_size("num_key_value_heads")?.unwrap_or(num_attention_heads);
-        if num_attention_heads % num_key_value_heads != 0 {
+        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
             let remedy = format!("must divide num_attention_heads, {num_attention_heads}");
             return Err(config.bad("num_key_value_heads", num_key_value_heads, &remedy));
         }
@@ -174,12 +182,12 @@ fn head_dim(config: Fields<'_>, family: Family, hidden_size: usize, heads: usize
         Some(head_dim) => head_dim,
         // Qwen 3 does not derive it; files that leave it out mean this.
         None if family == Family::Qwen3 => 128,
-        None if hidden_size % heads == 0 => hidden_size / heads,
+        None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
         None => {
             return Err(config.bad("hidden_size", hidden_size, &format!("must be a multiple of the {heads} heads")));
         }
     };
-    if head_dim % 2 != 0 {
+    if !head_dim.is_multiple_of(2) {
         return Err(config.bad("head_dim", head_dim, "must be even, since RoPE turns pairs"));
     }
     if (head_dim as u64).saturating_mul(heads as u64) > MAX_SIZE {

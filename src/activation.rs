@@ -1,0 +1,110 @@
+//! Activation functions by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// An activation function.
+///
+/// Prints as its usual name and parses from the names in a Hugging Face `config.json`: `silu`, `swish`; `gelu`;
+/// `gelu_new`, `gelu_fast`, `gelu_pytorch_tanh`; `relu`; `relu2`.
+///
+/// ```
+/// use bitsmith::Activation;
+/// let activation: Activation = "gelu_new".parse()?;
+/// assert_eq!(activation, Activation::GeluTanh);
+/// assert!((activation.apply(1.0) - 0.841192).abs() < 1e-6);
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x * Phi(x)`, Phi the normal distribution function.
+    Gelu,
+    /// GELU with Phi approximated by a tanh.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)^2`.
+    ReluSquared,
+}
+
+/// Largest exponent that is formed: its exponential, and that plus one, are far from overflow.
+const MAX_EXPONENT: f32 = 80.0;
+
+impl Activation {
+    /// Every function.
+    pub const ALL: [Self; 5] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared];
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_pytorch_tanh",
+            Self::Relu => "relu",
+            Self::ReluSquared => "relu2",
+        }
+    }
+
+    /// The function. Finite for every finite x whose result is in range: no intermediate value overflows.
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::Silu => x / (1.0 + (-x).min(MAX_EXPONENT).exp()),
+            Self::Gelu => x.max(0.0) - 0.5 * x.abs() * two_sided_tail(x.abs()),
+            Self::GeluTanh => {
+                // (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), and 2u = x * (a + b * x^2); beyond 16 the result is x or 0.
+                let near = x.clamp(-16.0, 16.0);
+                let exponent = -near * (1.595_769_1 + 0.071_354_814 * near * near);
+                x / (1.0 + exponent.min(MAX_EXPONENT).exp())
+            }
+            Self::Relu => x.max(0.0),
+            Self::ReluSquared => x.max(0.0) * x.max(0.0),
+        }
+    }
+}
+
+/// `erfc(x / sqrt(2))` for x >= 0, within 2e-7: the chance that a normal variable lies further from 0 than x. Its
+/// logarithm over x is smooth; the polynomial is a minimax fit of that on 0..6, weighted by the error it causes in GELU,
+/// and keeps falling beyond, where the tail is below 2e-9.
+fn two_sided_tail(x: f32) -> f32 {
+    const FIT: [f32; 8] = [
+        -7.978_857e-1,
+        -3.182_938e-1,
+        -3.640_768_7e-2,
+        4.932_119_5e-3,
+        -1.280_692_1e-4,
+        -1.130_411_3e-4,
+        2.344_722_3e-5,
+        -1.604_432_2e-6,
+    ];
+    let x = x.min(10.0);
+    let slope = FIT.iter().rev().fold(0.0, |sum, c| sum * x + c);
+    (x * slope).exp()
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Activation {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "silu" | "swish" => Ok(Self::Silu),
+            "gelu" => Ok(Self::Gelu),
+            "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Self::GeluTanh),
+            "relu" => Ok(Self::Relu),
+            "relu2" => Ok(Self::ReluSquared),
+            _ => {
+                let names = Self::ALL.map(Self::name).join(", ");
+                Err(Error::config("activation", format!("`{name}` is unknown; known are {names}")))
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Cases of attention.
+
+use crate::check::case::{Binding, Case};
+use crate::check::compare::Tolerance;
+use crate::check::random::Random;
+use crate::dispatch::Kernel;
+use crate::kernel::attention::{Attention, Params};
+
+/// Query and key heads, features of a head.
+const HEADS: [(u32, u32, u32); 10] = [
+    (4, 2, 1),
+    (3, 3, 8),
+    (4, 2, 33),
+    (3, 3, 128),
+    (4, 2, 256),
+    (3, 3, 1),
+    (4, 2, 8),
+    (3, 3, 33),
+    (4, 1, 128),
+    (3, 3, 256),
+];
+
+/// A larger factor than usual, so that one key takes nearly all the weight.
+const SHARP: f32 = 20.0;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut heads = HEADS.into_iter().cycle();
+    for tokens in [1, 3, 65] {
+        for past in [0, 1, 70] {
+            for window in [0, 5] {
+                let (heads, kv_heads, head_dim) = heads.next().unwrap_or(HEADS[0]);
+                let sharpness = if (tokens + past) % 4 == 3 { SHARP } else { 1.0 };
+                let params = Params {
+                    sequences: 1 + tokens % 2 * (past + 1) % 3,
+                    tokens,
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    past,
+                    capacity: past + tokens + 3,
+                    scale: sharpness / (head_dim as f32).sqrt(),
+                    window,
+                };
+                cases.extend(Attention::variants().into_iter().map(|v| case(v, &params, sharpness)));
+            }
+        }
+    }
+    cases
+}
+
+fn case(variant: crate::dispatch::Variant, p: &Params, sharpness: f32) -> Case {
+    let mut random = Random::new(p.tokens * 131 + p.past * 7 + p.head_dim);
+    let [sequences, tokens, capacity] = [p.sequences, p.tokens, p.capacity].map(|n| n as usize);
+    let (width, cols) = ((p.kv_heads * p.head_dim) as usize, (p.heads * p.head_dim) as usize);
+    let q = random.normals(sequences * tokens * cols);
+    let [k, v] = [0, 1].map(|_| {
+        let mut cache = random.normals(sequences * capacity * width);
+        // What no query sees must not be read: the end of the cache, and what lies before the first window.
+        let seen = match p.window {
+            0 => 0,
+            window => (p.past + 1).saturating_sub(window) as usize,
+        }..p.past as usize + tokens;
+        for (i, row) in cache.chunks_mut(width).enumerate() {
+            if !seen.contains(&(i % capacity)) {
+                row.fill(f32::NAN);
+            }
+        }
+        cache
+    });
+    // Values reach about 4. An error of a score, a sum over the features, is a relative error of its weight; scores
+    // grow with the sharpness.
+    let keys = p.past as usize + tokens;
+    let tolerance = Tolerance::sum(p.head_dim as usize + keys, 4.0 * sharpness).max(Tolerance::ELEMENTWISE);
+    let label = format!(
+        "s{}t{}p{}h{}/{}d{}w{}x{sharpness}",
+        p.sequences, p.tokens, p.past, p.heads, p.kv_heads, p.head_dim, p.window
+    );
+    let bindings = vec![
+        Binding::In(bytemuck::cast_vec(q)),
+        Binding::In(bytemuck::cast_vec(k)),
+        Binding::In(bytemuck::cast_vec(v)),
+        Binding::Out(sequences * tokens * cols, tolerance),
+    ];
+    let operations = sequences * cols * 4 * (p.past as usize * tokens + tokens * (tokens + 1) / 2);
+    Case::new::<Attention>(variant, label, p, bindings).operations(operations)
+}

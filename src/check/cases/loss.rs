@@ -1,0 +1,97 @@
+//! Cases of losses, argmax and KL.
+
+use crate::check::case::{Binding, Case};
+use crate::check::compare::Tolerance;
+use crate::check::random::Random;
+use crate::dispatch::Kernel;
+use crate::kernel::argmax::{self, Argmax};
+use crate::kernel::kl_rows::{self, KlRows};
+use crate::kernel::softmax_loss::{self, NOT_SCORED, SoftmaxLoss};
+
+/// `[rows, vocab]`.
+const SIZES: [(u32, u32); 7] = [(1, 1), (3, 7), (65, 7), (1, 257), (65, 257), (3, 1000), (2, 256)];
+
+/// The kinds of logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Logits {
+    /// As a model gives them.
+    Usual,
+    /// Far beyond what an exponential takes.
+    Large,
+    /// All the same.
+    Equal,
+    /// Few distinct values, zeros of either sign among them.
+    Ties,
+}
+
+impl Logits {
+    const ALL: [Self; 4] = [Self::Usual, Self::Large, Self::Equal, Self::Ties];
+
+    fn make(self, random: &mut Random, n: u32) -> Vec<f32> {
+        let mut value = || match self {
+            Self::Usual => random.normal() * 3.0,
+            Self::Large => random.normal() * 1e4,
+            Self::Equal => 1.25,
+            Self::Ties => [-2.0, -0.0, 0.0][random.below(3) as usize],
+        };
+        (0..n).map(|_| value()).collect()
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (rows, vocab) in SIZES {
+        for kind in Logits::ALL {
+            let mut random = Random::new(rows * 53 + vocab);
+            let logits = kind.make(&mut random, rows * vocab);
+            let label = format!("{rows}x{vocab}.{kind:?}").to_lowercase();
+            losses(&mut random, (rows, vocab), &logits, &label, &mut cases);
+            largest((rows, vocab), &logits, &label, &mut cases);
+            divergences(&mut random, (rows, vocab), &logits, &label, &mut cases);
+        }
+    }
+    cases
+}
+
+fn losses(random: &mut Random, (rows, vocab): (u32, u32), logits: &[f32], label: &str, cases: &mut Vec<Case>) {
+    let targets: Vec<u32> = (0..rows).map(|r| if r % 5 == 2 { NOT_SCORED } else { random.below(vocab) }).collect();
+    // The logarithm of a sum of `vocab` exponentials, which is at most about 10, and one elementwise function.
+    let tolerance = Tolerance::sum(vocab as usize, 1.0).max(Tolerance::ELEMENTWISE);
+    for variant in SoftmaxLoss::variants() {
+        let bindings = vec![
+            Binding::In(bytemuck::cast_slice(logits).to_vec()),
+            Binding::In(targets.clone()),
+            Binding::Out(rows as usize, tolerance),
+        ];
+        let params = softmax_loss::Params { rows, vocab };
+        cases.push(Case::new::<SoftmaxLoss>(variant, label.to_owned(), &params, bindings));
+    }
+}
+
+fn largest((rows, cols): (u32, u32), values: &[f32], label: &str, cases: &mut Vec<Case>) {
+    let bindings =
+        vec![Binding::In(bytemuck::cast_slice(values).to_vec()), Binding::Out(rows as usize, Tolerance::EXACT)];
+    let params = argmax::Params { rows, cols };
+    cases.push(Case::new::<Argmax>(argmax::variant(), label.to_owned(), &params, bindings));
+}
+
+/// The model's logits lie this far from the reference's: nowhere, a little (KL of about 1e-6), and far.
+const DISTANCES: [f32; 3] = [0.0, 1.5e-3, 2.0];
+
+fn divergences(random: &mut Random, (rows, vocab): (u32, u32), logits: &[f32], label: &str, cases: &mut Vec<Case>) {
+    // Terms are positive, so their sum keeps the relative accuracy of one: an error of d of 1e-6 at most against
+    // the 1e-3 of the nearer models. Identical rows leave the square of the normalizers' error.
+    let tolerance = Tolerance { absolute: 1e-10, relative: 2e-4 };
+    for distance in DISTANCES {
+        let model: Vec<f32> = logits.iter().map(|x| x + distance * random.normal()).collect();
+        for variant in KlRows::variants() {
+            let bindings = vec![
+                Binding::In(bytemuck::cast_slice(logits).to_vec()),
+                Binding::In(bytemuck::cast_slice(&model).to_vec()),
+                Binding::Out(rows as usize * 3, tolerance),
+            ];
+            let params = kl_rows::Params { rows, vocab };
+            cases.push(Case::new::<KlRows>(variant, format!("{label}.off{distance}"), &params, bindings));
+        }
+    }
+}

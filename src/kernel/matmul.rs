@@ -1,0 +1,47 @@
+//! `y = x W^T` for many rows of x and a dense weight; parameters, bindings and twin in [`product`].
+//!
+//! A workgroup computes a tile of the result, see part `tile_matmul`.
+
+use super::part::{self, HALF, InputType, TILE_MATMUL};
+use super::product;
+pub use super::product::DenseParams as Params;
+use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dtype::Dtype;
+
+/// The kernel.
+#[derive(Debug)]
+pub struct Matmul;
+
+/// Rows of x, and rows of the weight, of a tile: the largest at which both operands' tiles fit 16 KiB of workgroup
+/// memory with room to spare and 256 invocations hold 16 sums each.
+const TILE: u32 = 64;
+
+/// The variant for weights and activations of these types.
+pub fn variant(weight: Dtype, x: InputType) -> Variant {
+    Variant::new().part(x.part()).part(part::weight(weight)).part(&HALF).part(&TILE_MATMUL)
+}
+
+/// Workgroups for a result of this shape.
+pub(super) fn tiles(batch: u32, rows: u32) -> [u32; 3] {
+    linear_grid(batch.div_ceil(TILE) as usize * rows.div_ceil(TILE) as usize)
+}
+
+impl Kernel for Matmul {
+    type Params = Params;
+    const NAME: &'static str = "matmul";
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
+    const WGSL: &'static str = include_str!("../../shaders/matmul.wgsl");
+
+    fn variants() -> Vec<Variant> {
+        let both = |weight| [InputType::F32, InputType::F16].map(|x| variant(weight, x));
+        Dtype::ALL.into_iter().flat_map(both).collect()
+    }
+
+    fn grid(p: &Params, _: &Variant) -> [u32; 3] {
+        tiles(p.batch, p.rows)
+    }
+
+    fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
+        product::dense(p, variant, bindings);
+    }
+}

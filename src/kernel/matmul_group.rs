@@ -1,0 +1,52 @@
+//! `y = x W^T` for many rows of x and a packed weight; parameters, bindings and twin in [`product`].
+//!
+//! A workgroup computes a tile of the result, see part `tile_matmul`; codes become weights on their way into the tile.
+//! Activations in f16 exist for scales in f16 only.
+
+use super::matmul::tiles;
+use super::part::{self, HALF, InputType, TILE_MATMUL};
+use super::product;
+pub use super::product::GroupParams as Params;
+use crate::dispatch::{Access, Bindings, Kernel, Variant};
+use crate::dtype::Dtype;
+use crate::scheme::Bits;
+
+/// The kernel.
+#[derive(Debug)]
+pub struct MatmulGroup;
+
+/// The variant for a packed weight and activations of this type.
+pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: InputType) -> Variant {
+    Variant::new()
+        .part(x.part())
+        .part(part::codes(bits.get()))
+        .part(part::zero(symmetric))
+        .part(part::scale(scale))
+        .part(&HALF)
+        .part(&TILE_MATMUL)
+        .constant("BITS", u32::from(bits.get()))
+}
+
+impl Kernel for MatmulGroup {
+    type Params = Params;
+    const NAME: &'static str = "matmul_group";
+    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+    const WGSL: &'static str = include_str!("../../shaders/matmul_group.wgsl");
+
+    fn variants() -> Vec<Variant> {
+        let mut all = Vec::new();
+        for (bits, symmetric) in Bits::ALL.into_iter().flat_map(|b| [(b, true), (b, false)]) {
+            all.extend(Dtype::ALL.map(|s| variant(bits, symmetric, s, InputType::F32)));
+            all.push(variant(bits, symmetric, Dtype::F16, InputType::F16));
+        }
+        all
+    }
+
+    fn grid(p: &Params, _: &Variant) -> [u32; 3] {
+        tiles(p.batch, p.rows)
+    }
+
+    fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
+        product::group(p, variant, bindings);
+    }
+}

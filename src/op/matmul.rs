@@ -1,0 +1,107 @@
+//! `y = x W^T`: matvec for up to 8 rows of x, matmul for more.
+
+use super::activations::{Activations, Half, Input};
+use super::weight::{DenseWeight, GroupWeight};
+use super::{cast, choose, param};
+use crate::device::Recorder;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::kernel::matmul::Matmul;
+use crate::kernel::matmul_group::MatmulGroup;
+use crate::kernel::matvec::Matvec;
+use crate::kernel::matvec_group::MatvecGroup;
+use crate::kernel::product::{DenseParams, GroupParams};
+
+/// `x W^T` with a dense weight: `[tokens, cols]` by `[rows, cols]` gives `[tokens, rows]`. `x` is a reference to
+/// [`Activations`] or [`Half`].
+///
+/// ```
+/// use bitsmith::{Device, Recorder, Tensor, op::{self, Activations, DenseWeight}};
+/// let device = Device::cpu();
+/// let w = DenseWeight::upload(&device, &Tensor::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])?)?;
+/// let x = Activations::upload(&device, 1, 2, &[10.0, 1.0])?;
+/// let mut recorder = Recorder::new(&device);
+/// let y = op::matmul::dense(&mut recorder, &x, &w)?;
+/// recorder.submit()?;
+/// assert_eq!(pollster::block_on(y.read(&device))?, [12.0, 34.0]);
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+///
+/// # Errors
+/// If the features of `x` are not the columns of `w`, or the result exceeds a limit of the device.
+pub fn dense<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &DenseWeight) -> Result<Activations> {
+    const OP: &str = "dense product";
+    let x = x.into();
+    let y = result(OP, recorder, x, w.rows(), w.cols())?;
+    if x.rows == 0 {
+        return Ok(y);
+    }
+    for part in w.parts() {
+        let params = DenseParams {
+            batch: param(OP, x.rows)?,
+            rows: param(OP, part.rows.len())?,
+            cols: param(OP, w.cols())?,
+            out_offset: param(OP, part.rows.start)?,
+            out_stride: param(OP, w.rows())?,
+        };
+        let buffers = [x.buffer, &part.values, &y.buffer];
+        if choose::is_matvec(x.rows) {
+            let variant = choose::matvec(recorder.device().caps(), w.dtype(), x.dtype, x.rows);
+            recorder.dispatch::<Matvec>(&params, variant, &buffers)?;
+        } else {
+            recorder.dispatch::<Matmul>(&params, choose::matmul(w.dtype(), x.dtype), &buffers)?;
+        }
+    }
+    Ok(y)
+}
+
+/// `x W^T` with a quantized weight, as [`dense`] with the weights `(code - zero) * scale`.
+///
+/// # Errors
+/// As [`dense`].
+pub fn group<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &GroupWeight) -> Result<Activations> {
+    const OP: &str = "quantized product";
+    let x = x.into();
+    if x.dtype == Dtype::F16 && !choose::takes_half(w.scheme().scale_type()) {
+        let half = Half { buffer: x.buffer.clone(), rows: x.rows, cols: x.cols };
+        let wide = cast::widen(recorder, &half)?;
+        return group(recorder, &wide, w);
+    }
+    let y = result(OP, recorder, x, w.rows(), w.cols())?;
+    if x.rows == 0 {
+        return Ok(y);
+    }
+    let [group, groups_per_row, words_per_row] = w.layout(OP)?;
+    for part in w.parts() {
+        let params = GroupParams {
+            batch: param(OP, x.rows)?,
+            rows: param(OP, part.rows.len())?,
+            cols: param(OP, w.cols())?,
+            group,
+            groups_per_row,
+            words_per_row,
+            out_offset: param(OP, part.rows.start)?,
+            out_stride: param(OP, w.rows())?,
+        };
+        let buffers = [x.buffer, &part.codes, &part.scales, &part.zeros, &y.buffer];
+        if choose::is_matvec(x.rows) {
+            let variant = choose::matvec_group(recorder.device().caps(), w.scheme(), x.dtype, x.rows);
+            recorder.dispatch::<MatvecGroup>(&params, variant, &buffers)?;
+        } else {
+            recorder.dispatch::<MatmulGroup>(&params, choose::matmul_group(w.scheme(), x.dtype), &buffers)?;
+        }
+    }
+    Ok(y)
+}
+
+/// Room for the product, once the shapes fit.
+fn result(op: &'static str, recorder: &Recorder, x: Input<'_>, rows: usize, cols: usize) -> Result<Activations> {
+    if x.cols != cols {
+        let (expected, found) = (format!("activations of {cols} features"), x.cols.to_string());
+        return Err(Error::Shape { op, expected, found });
+    }
+    // Also keeps the offsets that kernels compute within 32 bits.
+    param(op, x.rows * rows)?;
+    param(op, x.rows * cols)?;
+    Ok(Activations { buffer: recorder.alloc(x.rows * rows * 4)?, rows: x.rows, cols: rows })
+}

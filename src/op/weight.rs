@@ -1,0 +1,218 @@
+//! Weights on a device, split by rows into parts that fit one binding.
+
+use std::ops::Range;
+
+use super::param;
+use crate::device::{Buffer, Caps, Device};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::pack::{PackedTensor, Packing};
+use crate::scheme::Scheme;
+use crate::tensor::Tensor;
+
+/// A dense `[rows, cols]` weight in its storage type.
+///
+/// ```
+/// use bitsmith::{Device, Tensor, op::DenseWeight};
+/// let w = DenseWeight::upload(&Device::cpu(), &Tensor::from_f32(vec![2, 3], &[1.0; 6])?)?;
+/// assert_eq!((w.rows(), w.cols(), w.bytes()), (2, 3, 24));
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct DenseWeight {
+    dtype: Dtype,
+    rows: usize,
+    cols: usize,
+    parts: Vec<DensePart>,
+}
+
+/// Some rows of a dense weight.
+#[derive(Clone, Debug)]
+pub(super) struct DensePart {
+    pub(super) rows: Range<usize>,
+    pub(super) values: Buffer,
+}
+
+impl DenseWeight {
+    /// Uploads a tensor, seen as a matrix of its first axis by all others.
+    ///
+    /// # Errors
+    /// If a single row is larger than a binding may be, or device memory ends.
+    pub fn upload(device: &Device, tensor: &Tensor<'_>) -> Result<Self> {
+        Self::upload_in_parts(device, tensor, part_limit(device.caps()))
+    }
+
+    /// [`Self::upload`] in parts of at most `limit` bytes.
+    pub fn upload_in_parts(device: &Device, tensor: &Tensor<'_>, limit: u64) -> Result<Self> {
+        let (dtype, rows, cols) = (tensor.dtype(), tensor.rows(), tensor.cols());
+        let row_bytes = cols * dtype.bytes();
+        let upload = |rows: Range<usize>| {
+            let values = device.upload(&tensor.bytes()[rows.start * row_bytes..rows.end * row_bytes])?;
+            Ok(DensePart { rows, values })
+        };
+        let parts = split_rows(rows, row_bytes, limit)?.into_iter().map(upload).collect::<Result<_>>()?;
+        Ok(Self { dtype, rows, cols, parts })
+    }
+
+    /// Storage type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Output features; of an embedding, the vocabulary.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|p| p.values.bytes()).sum()
+    }
+
+    pub(super) fn parts(&self) -> &[DensePart] {
+        &self.parts
+    }
+}
+
+/// A quantized `[rows, cols]` weight: packed codes, scales in the scheme's type, zero points one a byte.
+///
+/// ```
+/// use bitsmith::{Device, PackedTensor, QuantizedTensor, op::GroupWeight};
+/// let tensor = QuantizedTensor::new("w4g16s".parse()?, 2, 3, vec![8; 6], vec![0.5; 2], None)?;
+/// let w = GroupWeight::upload(&Device::cpu(), &PackedTensor::pack(&tensor))?;
+/// assert_eq!((w.rows(), w.cols(), w.scheme().to_string()), (2, 3, "w4g16s".to_owned()));
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct GroupWeight {
+    scheme: Scheme,
+    rows: usize,
+    cols: usize,
+    parts: Vec<GroupPart>,
+}
+
+/// Some rows of a quantized weight.
+#[derive(Clone, Debug)]
+pub(super) struct GroupPart {
+    pub(super) rows: Range<usize>,
+    pub(super) codes: Buffer,
+    pub(super) scales: Buffer,
+    /// The scales again where the scheme stores no zero points: a binding must hold something.
+    pub(super) zeros: Buffer,
+}
+
+impl GroupWeight {
+    /// Uploads a packed tensor.
+    ///
+    /// # Errors
+    /// If the tensor's parts do not fit each other, a single row is larger than a binding may be, or device memory
+    /// ends.
+    pub fn upload(device: &Device, tensor: &PackedTensor) -> Result<Self> {
+        Self::upload_in_parts(device, tensor, part_limit(device.caps()))
+    }
+
+    /// [`Self::upload`] in parts of which no buffer is larger than `limit` bytes.
+    pub fn upload_in_parts(device: &Device, tensor: &PackedTensor, limit: u64) -> Result<Self> {
+        tensor.check()?;
+        let PackedTensor { scheme, rows, cols, codes, scales, zeros } = tensor;
+        let (scheme, rows, cols) = (*scheme, *rows, *cols);
+        let words = Packing::Rows.words(1, cols, scheme.bits());
+        let per_row = scheme.groups(rows, cols).per_row();
+        let scale_bytes = scheme.scale_type().bytes();
+        let row_bytes = (words * 4).max(per_row * scale_bytes);
+        let upload = |rows: Range<usize>| {
+            let groups = if per_row == 0 { 0..1 } else { rows.start * per_row..rows.end * per_row };
+            let scales = device.upload(&scheme.scale_type().encode(&scales[groups.clone()]))?;
+            let zeros = match zeros {
+                Some(zeros) => device.upload(&zeros[groups])?,
+                None => scales.clone(),
+            };
+            let codes = device.upload(&codes[rows.start * words..rows.end * words])?;
+            Ok(GroupPart { rows, codes, scales, zeros })
+        };
+        let parts = split_rows(rows, row_bytes, limit)?.into_iter().map(upload).collect::<Result<_>>()?;
+        Ok(Self { scheme, rows, cols, parts })
+    }
+
+    /// What the codes mean.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes on the device.
+    pub fn bytes(&self) -> usize {
+        let zeros = |p: &GroupPart| if self.scheme.is_symmetric() { 0 } else { p.zeros.bytes() };
+        self.parts.iter().map(|p| p.codes.bytes() + p.scales.bytes() + zeros(p)).sum()
+    }
+
+    pub(super) fn parts(&self) -> &[GroupPart] {
+        &self.parts
+    }
+
+    /// The shape as kernels take it: group, groups of a row, words of a row.
+    pub(super) fn layout(&self, op: &'static str) -> Result<[u32; 3]> {
+        let groups = self.scheme.groups(self.rows, self.cols);
+        let words = Packing::Rows.words(1, self.cols, self.scheme.bits());
+        Ok([param(op, groups.size())?, param(op, groups.per_row())?, param(op, words)?])
+    }
+}
+
+/// The largest part: what can be bound, and what a buffer can hold after the pool rounds it up by a quarter at most.
+fn part_limit(caps: &Caps) -> u64 {
+    caps.max_binding_bytes.min(caps.max_buffer_bytes / 5 * 4)
+}
+
+/// The rows of each part, so that `row_bytes` a row stay within `limit` bytes a part.
+fn split_rows(rows: usize, row_bytes: usize, limit: u64) -> Result<Vec<Range<usize>>> {
+    // Buffers are whole words, which may round a part up.
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX) / 4 * 4;
+    if row_bytes > limit {
+        let (wanted, allowed) = (row_bytes as u64, limit as u64);
+        return Err(Error::Limit { what: "one row of a weight".into(), wanted, allowed });
+    }
+    let step = (limit / row_bytes.max(1)).max(1);
+    Ok((0..rows).step_by(step).map(|start| start..rows.min(start.saturating_add(step))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_all_rows_and_fit() {
+        for (rows, row_bytes, limit, expected) in [
+            (7, 10, 20, vec![0..2, 2..4, 4..6, 6..7]),
+            (7, 10, 71, vec![0..6, 6..7]),
+            (7, 10, 72, vec![0..7]),
+            (1, 8, 8, vec![0..1]),
+            (3, 0, 8, vec![0..3]),
+            (0, 8, 8, vec![]),
+        ] {
+            let parts = split_rows(rows, row_bytes, limit).expect("every row fits");
+            assert_eq!(parts, expected, "{rows} rows of {row_bytes} bytes in {limit}");
+        }
+        assert!(matches!(split_rows(1, 12, 11), Err(Error::Limit { wanted: 12, allowed: 8, .. })));
+    }
+
+    #[test]
+    fn the_limit_leaves_room_for_rounding() {
+        let caps = Caps { max_binding_bytes: 1 << 31, max_buffer_bytes: 1 << 31, ..Caps::portable() };
+        assert_eq!(part_limit(&caps), (1 << 31) / 5 * 4);
+        assert_eq!(part_limit(&Caps::portable()), 128 << 20);
+    }
+}

@@ -1,0 +1,338 @@
+//! compressed-tensors: what is written reads back, and what is malformed is refused by name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bitsmith::export::compressed_tensors::CompressedTensors;
+use bitsmith::export::{Exporter, Fit, Importer, LayerSpec, Stored, TensorSource, exporter, importer};
+use bitsmith::scheme::{Plan, uniform};
+use bitsmith::{Dtype, Error, PackedTensor, QuantizedTensor, Result, Scheme};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// Tensors in memory, as a checkpoint would hold them.
+#[derive(Clone, Default)]
+struct Memory(BTreeMap<String, (String, Vec<usize>, Vec<u8>)>);
+
+impl TensorSource for Memory {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.0.keys().map(String::as_str))
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Stored<'_>>> {
+        let tensor = self.0.get(name);
+        Ok(tensor.map(|(dtype, shape, bytes)| Stored { dtype, shape: shape.clone(), bytes }))
+    }
+}
+
+impl Memory {
+    fn add(&mut self, path: &str, weight: &PackedTensor) {
+        let specs = CompressedTensors.tensors(&LayerSpec::of(path, weight), Dtype::F32).unwrap();
+        let parts = CompressedTensors.encode(path, weight, Dtype::F32).unwrap();
+        assert_eq!(specs.len(), parts.len());
+        for (spec, (name, bytes)) in specs.into_iter().zip(parts) {
+            assert_eq!(spec.name, name);
+            self.0.insert(name, (spec.dtype.to_owned(), spec.shape, bytes));
+        }
+    }
+
+    fn set(&mut self, name: &str, dtype: &str, shape: &[usize], bytes: Vec<u8>) {
+        self.0.insert(name.to_owned(), (dtype.to_owned(), shape.to_vec(), bytes));
+    }
+}
+
+/// A layer of pseudo-random codes, scales and zero points.
+fn layer(scheme: &str, rows: usize, cols: usize, seed: u32) -> PackedTensor {
+    let scheme: Scheme = scheme.parse().unwrap();
+    let groups = scheme.groups(rows, cols).count();
+    let code = |i: usize| (uniform(seed, i as u32) * 256.0) as u8 & scheme.bits().max_code();
+    let scale = |i: usize| scheme.scale_type().round(uniform(seed ^ 1, i as u32) - 0.5);
+    let zeros = (!scheme.is_symmetric()).then(|| (0..groups).map(|i| code(i + rows * cols)).collect());
+    let codes = (0..rows * cols).map(code).collect();
+    let tensor = QuantizedTensor::new(scheme, rows, cols, codes, (0..groups).map(scale).collect(), zeros);
+    PackedTensor::pack(&tensor.unwrap())
+}
+
+fn reader(config: &Value) -> Result<Box<dyn Importer>> {
+    importer(config, Path::new("model"))
+}
+
+fn schemes() -> Vec<String> {
+    let mut all = Vec::new();
+    for bits in [2, 3, 4, 8] {
+        for span in ["t", "c", "g16", "g32", "g128"] {
+            for zero in ["s", "a"] {
+                all.extend(["", "-f32", "-bf16"].map(|scale| format!("w{bits}{span}{zero}{scale}")));
+            }
+        }
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn encode_then_decode_is_the_identity(
+        scheme in prop::sample::select(schemes()), rows in 1..40_usize, cols in 1..200_usize, seed: u32,
+    ) {
+        let (path, weight) = ("model.layers.0.mlp.up_proj", layer(&scheme, rows, cols, seed));
+        let mut memory = Memory::default();
+        memory.add(path, &weight);
+        for (spec, (_, bytes)) in CompressedTensors.tensors(&LayerSpec::of(path, &weight), Dtype::F32).unwrap().iter()
+            .zip(CompressedTensors.encode(path, &weight, Dtype::F32).unwrap()) {
+            let element = match spec.dtype { "I8" => 1, "F16" | "BF16" => 2, "I64" => 8, _ => 4 };
+            prop_assert_eq!(spec.shape.iter().product::<usize>() * element, bytes.len());
+        }
+        let plan = Plan::from_iter([(path, weight.scheme)]);
+        let reader = reader(&CompressedTensors.config(&plan, &["lm_head".into()]).unwrap()).unwrap();
+        prop_assert_eq!(reader.layers(&memory).unwrap(), [LayerSpec::of(path, &weight)]);
+        prop_assert_eq!(reader.decode(path, &memory).unwrap(), weight);
+    }
+}
+
+#[test]
+fn mixed_plans_read_back() {
+    let all = schemes();
+    let mut plan = Plan::default();
+    let mut memory = Memory::default();
+    for (i, scheme) in all.iter().enumerate() {
+        let path = format!("model.layers.{i}.mlp.down_proj");
+        let weight = layer(scheme, 5, 70, i as u32);
+        memory.add(&path, &weight);
+        plan.insert(path, weight.scheme);
+    }
+    memory.set("lm_head.weight", "F32", &[1, 1], vec![0; 4]);
+    let config = CompressedTensors.config(&plan, &["lm_head".into()]).unwrap();
+    assert_eq!(config["config_groups"].as_object().unwrap().len(), all.len() / 3, "one group for all scale types");
+    let text = config.to_string();
+    let reader = reader(&serde_json::from_str(&text).unwrap()).unwrap();
+    let layers = reader.layers(&memory).unwrap();
+    assert_eq!(layers.len(), plan.len());
+    for found in layers {
+        assert_eq!(Some(found.scheme), plan.get(&found.path), "{}", found.path);
+    }
+}
+
+#[test]
+fn one_scheme_targets_every_linear_layer() {
+    let plan = Plan::from_iter([("a.q", "w4g128s".parse().unwrap()), ("a.k", "w4g128s-bf16".parse().unwrap())]);
+    let expected = json!({
+        "quant_method": "compressed-tensors", "version": "0.12.2", "format": "pack-quantized",
+        "quantization_status": "compressed", "global_compression_ratio": null,
+        "ignore": ["lm_head"], "kv_cache_scheme": null,
+        "config_groups": { "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 4, "type": "int", "symmetric": true, "strategy": "group", "group_size": 128,
+                        "dynamic": false, "actorder": null, "block_structure": null, "observer": "minmax",
+                        "observer_kwargs": {}},
+            "input_activations": null, "output_activations": null, "format": "pack-quantized" } },
+        "sparsity_config": {}, "transform_config": {} });
+    assert_eq!(CompressedTensors.config(&plan, &["lm_head".into()]).unwrap(), expected);
+}
+
+#[test]
+fn unusable_plans_are_refused() {
+    let plan = Plan::from_iter([("a.q", "w4g128s".parse().unwrap())]);
+    assert!(CompressedTensors.config(&Plan::default(), &[]).unwrap_err().to_string().contains("plan"));
+    assert!(CompressedTensors.config(&plan, &["a.q".into()]).unwrap_err().to_string().contains("a.q"));
+    assert!(matches!(exporter("zip"), Err(Error::Config { .. })));
+}
+
+#[test]
+fn fit_says_who_reads_the_layer() {
+    let fit = |scheme: &str, cols| {
+        let scheme = scheme.parse().unwrap();
+        CompressedTensors.fit(&LayerSpec { path: "a".into(), scheme, rows: 8, cols })
+    };
+    for exact in ["w4g32s", "w8cs", "w2ts-f32", "w2g64s-bf16"] {
+        assert_eq!(fit(exact, 64), Fit::Exact, "{exact}");
+    }
+    for (own, cols, reason) in
+        [("w3g32s", 64, "3-bit"), ("w4g32a", 64, "zero points"), ("w4g32s", 72, "group of 8 instead of 32")]
+    {
+        assert!(matches!(fit(own, cols), Fit::OwnReader(why) if why.contains(reason)), "{own}");
+    }
+    assert!(matches!(fit("w4g32s", 0), Fit::Refused(_)));
+    let empty = LayerSpec { path: "a.b".into(), scheme: "w4g32s".parse().unwrap(), rows: 8, cols: 0 };
+    assert!(CompressedTensors.tensors(&empty, Dtype::F32).unwrap_err().to_string().contains("a.b"));
+}
+
+/// The configuration of one group with these fields set in the whole, the group and its weights.
+fn config(top: &Value, group: &Value, weights: &Value) -> Value {
+    let plan = Plan::from_iter([("a.q", "w4g32s".parse().unwrap())]);
+    let mut config = CompressedTensors.config(&plan, &["lm_head".into()]).unwrap();
+    for (at, fields) in [("/config_groups/group_0/weights", weights), ("/config_groups/group_0", group), ("", top)] {
+        let object = config.pointer_mut(at).unwrap().as_object_mut().unwrap();
+        object.extend(fields.as_object().unwrap().clone());
+    }
+    config
+}
+
+#[test]
+fn malformed_configurations_are_refused_by_field() {
+    let none = json!({});
+    let top = |fields: Value| config(&fields, &none, &none);
+    let group = |fields: Value| config(&none, &fields, &none);
+    let weights = |fields: Value| config(&none, &none, &fields);
+    for (config, field) in [
+        (json!({}), "quant_method"),
+        (top(json!({"quant_method": "gptq"})), "gptq"),
+        (top(json!({"config_groups": []})), "quantization_config"),
+        (top(json!({"config_groups": {"W4A16": ["Linear"]}})), "W4A16"),
+        (top(json!({"ignore": ["re:("]})), "ignore"),
+        (top(json!({"kv_cache_scheme": {"num_bits": 8}})), "kv_cache_scheme"),
+        (top(json!({"transform_config": {"config_groups": {}}})), "transform_config"),
+        (top(json!({"sparsity_config": {"format": "sparse-24-bitmask"}})), "sparsity_config"),
+        (group(json!({"format": "int-quantized"})), "int-quantized"),
+        (config(&json!({"format": "mixed-precision"}), &json!({"format": null}), &none), "format"),
+        (group(json!({"targets": "Linear"})), "group_0"),
+        (group(json!({"targets": ["re:[a"]})), "targets"),
+        (group(json!({"weights": null})), "weights"),
+        (group(json!({"input_activations": {"num_bits": 8}})), "input_activations"),
+        (group(json!({"output_activations": {"num_bits": 8}})), "output_activations"),
+        (group(json!({"colour": 1})), "colour"),
+        (weights(json!({"flavour": 1})), "flavour"),
+        (weights(json!({"num_bits": 5})), "num_bits"),
+        (weights(json!({"num_bits": -4})), "group_0"),
+        (weights(json!({"num_bits": 260})), "num_bits"),
+        (weights(json!({"type": "float"})), "type"),
+        (weights(json!({"strategy": "tensor_group"})), "strategy"),
+        (weights(json!({"strategy": "block", "block_structure": [2, 2]})), "block_structure"),
+        (weights(json!({"strategy": "channel"})), "group_size"),
+        (weights(json!({"group_size": 0})), "group_size"),
+        (weights(json!({"group_size": -1})), "group_size"),
+        (weights(json!({"group_size": null})), "group_size"),
+        (weights(json!({"group_size": 8})), "group_size"),
+        (weights(json!({"group_size": 1_i64 << 40})), "group_size"),
+        (weights(json!({"dynamic": true})), "dynamic"),
+        (weights(json!({"actorder": "group"})), "actorder"),
+        (weights(json!({"actorder": "sideways"})), "actorder"),
+    ] {
+        let error = reader(&config).err().unwrap_or_else(|| panic!("{field} was accepted"));
+        let text = error.to_string();
+        assert!(text.contains(field) && text.contains("config.json"), "{field}: {text}");
+    }
+}
+
+#[test]
+fn fields_without_a_meaning_for_weights_are_accepted() {
+    let top = json!({"quantization_status": "frozen", "something_new": 1, "format": "pack-quantized"});
+    let weights = json!({"actorder": "static", "scale_dtype": "torch.bfloat16", "zp_dtype": null, "observer": "mse"});
+    assert!(reader(&config(&top, &json!({"format": null}), &weights)).is_ok());
+}
+
+#[test]
+fn the_strategy_follows_from_the_group_size() {
+    for (size, span) in [(json!(null), "w4ts-f32"), (json!(-1), "w4cs-f32"), (json!(64), "w4g64s-f32")] {
+        let weight = layer(span, 4, 100, 7);
+        let mut memory = Memory::default();
+        memory.add("a.q", &weight);
+        let config = config(&json!({}), &json!({}), &json!({"strategy": null, "group_size": size}));
+        assert_eq!(reader(&config).unwrap().decode("a.q", &memory).unwrap(), weight);
+    }
+}
+
+/// Two groups, 4 and 8 bits, with these targets; the scheme that the reader gives to `a.q`.
+fn resolve(four: &[&str], eight: &[&str], ignore: &[&str]) -> std::result::Result<u8, String> {
+    let group =
+        |bits: u8, targets: &[&str]| json!({"targets": targets, "weights": {"num_bits": bits, "strategy": "channel"}});
+    let config = json!({"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ignore,
+                        "config_groups": {"four": group(4, four), "eight": group(8, eight)}});
+    let reader = reader(&config).unwrap();
+    let found = [4, 8].map(|bits| {
+        let mut memory = Memory::default();
+        memory.add("a.q", &layer(&format!("w{bits}cs"), 4, 32, 0));
+        reader.layers(&memory).map(|layers| layers[0].scheme.bits().get()).map_err(|e| e.to_string())
+    });
+    let [four, eight] = found;
+    four.or(eight)
+}
+
+#[test]
+fn the_most_specific_target_wins_and_ignore_above_all() {
+    assert_eq!(resolve(&["Linear"], &["a.q"], &[]), Ok(8));
+    assert_eq!(resolve(&["Linear"], &["re:a"], &[]), Ok(8));
+    assert_eq!(resolve(&["re:.*q$"], &["a.q"], &[]), Ok(8));
+    assert_eq!(resolve(&["Linear"], &["q", "re:q", "a"], &[]), Ok(4), "only whole paths, from their start");
+    assert_eq!(resolve(&["a.q"], &["a.k"], &["lm_head"]), Ok(4));
+    for ignore in ["a.q", "re:.*q", "Linear"] {
+        assert!(resolve(&["a.q"], &[], &[ignore]).unwrap_err().contains("ignore"), "{ignore}");
+    }
+    for (four, eight) in [("a.q", "a.q"), ("re:a", "re:.*q"), ("Linear", "Linear")] {
+        let error = resolve(&[four], &[eight], &[]).unwrap_err();
+        assert!(error.contains("a.q") && error.contains("four") && error.contains("eight"), "{error}");
+    }
+    assert!(resolve(&["a.k"], &["b"], &[]).unwrap_err().contains("a.q: no config group"));
+}
+
+/// What must be said about a layer of `scheme` at `a.q`, `[4, 64]`, after `damage`.
+fn refused(scheme: &str, damage: impl Fn(&mut Memory), words: &[&str]) {
+    let weight = layer(scheme, 4, 64, 3);
+    let mut memory = Memory::default();
+    memory.add("a.q", &weight);
+    let reader = reader(&CompressedTensors.config(&Plan::from_iter([("a.q", weight.scheme)]), &[]).unwrap()).unwrap();
+    assert!(reader.decode("a.q", &memory).is_ok());
+    damage(&mut memory);
+    let text = reader.decode("a.q", &memory).expect_err(words[0]).to_string();
+    for word in words.iter().chain(&["a.q", "model"]) {
+        assert!(text.contains(word), "{word} is not in: {text}");
+    }
+}
+
+#[test]
+fn malformed_layers_are_refused_by_name() {
+    let shape = |rows: i64, cols: i64| [rows.to_le_bytes(), cols.to_le_bytes()].concat();
+    let set = |name: &'static str, dtype: &'static str, extents: &'static [usize], bytes: Vec<u8>| {
+        move |memory: &mut Memory| memory.set(&format!("a.q.{name}"), dtype, extents, bytes.clone())
+    };
+    for name in ["weight_packed", "weight_scale", "weight_shape", "weight_zero_point"] {
+        refused("w4g32a", |memory| drop(memory.0.remove(&format!("a.q.{name}"))), &[name, "missing"]);
+    }
+    refused("w4g32s", set("weight_zero_point", "I32", &[1, 2], vec![0; 8]), &["weight_zero_point", "symmetric"]);
+    refused("w4g32s", set("weight_g_idx", "I32", &[64], vec![0; 256]), &["weight_g_idx", "actorder"]);
+    // Codes: type, shape, byte count.
+    refused("w4g32s", set("weight_packed", "F32", &[4, 8], vec![0; 128]), &["weight_packed", "[4, 8]", "F32"]);
+    refused("w4g32s", set("weight_packed", "I32", &[4, 7], vec![0; 112]), &["weight_packed", "[4, 7]"]);
+    refused("w4g32s", set("weight_packed", "I32", &[4, 8], vec![0; 127]), &["weight_packed", "127 bytes"]);
+    refused("w4g32s", set("weight_packed", "I32", &[usize::MAX, 8], vec![0; 128]), &["weight_packed"]);
+    refused("w3g32s", set("weight_packed", "I32", &[4, 7], vec![0; 112]), &["weight_packed", "[4, 6]", "3 bits"]);
+    // Scales.
+    refused("w4g32s", set("weight_scale", "F16", &[4, 3], vec![0; 24]), &["weight_scale", "[4, 2]"]);
+    refused("w4g32s", set("weight_scale", "F16", &[2, 4], vec![0; 16]), &["weight_scale", "[4, 2]"]);
+    refused("w4g32s", set("weight_scale", "F8_E4M3", &[4, 2], vec![0; 8]), &["weight_scale", "F8_E4M3"]);
+    refused("w4g32s", set("weight_scale", "I32", &[4, 2], vec![0; 32]), &["weight_scale", "I32"]);
+    refused("w4g32s", set("weight_scale", "F16", &[4, 2], vec![0xff; 16]), &["weight_scale 0", "NaN"]);
+    refused("w8cs", set("weight_scale", "F16", &[4], vec![0; 8]), &["weight_scale", "[4, 1]"]);
+    refused("w8ts", set("weight_scale", "F16", &[4, 1], vec![0; 8]), &["weight_scale", "[1]"]);
+    // The shape.
+    refused("w4g32s", set("weight_shape", "I64", &[2], shape(4, 65)), &["weight_packed", "(4, 65)"]);
+    refused("w4g32s", set("weight_shape", "I64", &[2], shape(5, 64)), &["weight_packed", "(5, 64)"]);
+    refused("w4g32s", set("weight_shape", "I64", &[2], shape(0, 64)), &["weight_shape"]);
+    refused("w4g32s", set("weight_shape", "I64", &[2], shape(-4, 64)), &["weight_shape", "negative"]);
+    refused("w4g32s", set("weight_shape", "I64", &[2], shape(i64::MAX, i64::MAX)), &["weight_shape"]);
+    refused("w4g32s", set("weight_shape", "I32", &[2], vec![4, 0, 0, 0, 64, 0, 0, 0]), &["weight_shape", "I64"]);
+    refused("w4g32s", set("weight_shape", "I64", &[3], vec![1; 24]), &["weight_shape", "[2]"]);
+    // Zero points: 4 rows of 4 bits fit one word.
+    refused("w4g32a", set("weight_zero_point", "I32", &[4, 2], vec![0; 32]), &["weight_zero_point", "[1, 2]"]);
+    refused("w4g32a", set("weight_zero_point", "I8", &[1, 2], vec![0; 2]), &["weight_zero_point", "I32"]);
+    refused("w4ta", set("weight_zero_point", "I32", &[1], vec![0; 4]), &["weight_zero_point", "I8"]);
+    refused("w4ta", set("weight_zero_point", "I8", &[1], vec![8]), &["weight_zero_point", "4-bit"]);
+}
+
+#[test]
+fn a_targeted_layer_that_is_stored_dense_is_refused() {
+    let plan = Plan::from_iter([("a.q", "w4cs".parse().unwrap()), ("a.k", "w8cs".parse().unwrap())]);
+    let mut memory = Memory::default();
+    memory.add("a.q", &layer("w4cs", 4, 32, 0));
+    memory.set("a.k.weight", "F32", &[1], vec![0; 4]);
+    let reader = reader(&CompressedTensors.config(&plan, &[]).unwrap()).unwrap();
+    assert!(reader.layers(&memory).unwrap_err().to_string().contains("a.k"));
+}
+
+#[test]
+fn weights_whose_parts_disagree_are_not_written() {
+    let mut weight = layer("w4g32a", 4, 64, 3);
+    weight.scales.pop();
+    assert!(matches!(CompressedTensors.encode("a", &weight, Dtype::F32), Err(Error::Shape { .. })));
+}

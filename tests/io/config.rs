@@ -1,0 +1,175 @@
+//! `config.json`: what each family means, and what is refused.
+
+use bitsmith::Activation;
+use bitsmith::Error;
+use bitsmith::io::{Family, ModelConfig, RopeScaling};
+use serde_json::{Value, json};
+
+use crate::refused;
+
+fn base() -> Value {
+    json!({
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 172, "num_hidden_layers": 5,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 512, "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5, "hidden_act": "silu", "bos_token_id": 1, "eos_token_id": 2,
+    })
+}
+
+/// The base configuration with some fields changed; the value `"absent"` removes one.
+fn with(changes: Value) -> Value {
+    let mut config = base();
+    for (key, value) in changes.as_object().unwrap() {
+        if value == "absent" {
+            config.as_object_mut().unwrap().remove(key);
+        } else {
+            config[key] = value.clone();
+        }
+    }
+    config
+}
+
+fn read(changes: Value) -> bitsmith::Result<ModelConfig> {
+    ModelConfig::parse("config.json".as_ref(), &with(changes).to_string()).map(|(config, _)| config)
+}
+
+#[test]
+fn llama_and_its_defaults() {
+    let config = read(json!({})).unwrap();
+    assert_eq!((config.family, config.head_dim, config.num_key_value_heads), (Family::Llama, 8, 4));
+    assert_eq!((config.rope.theta, config.rope.scaling), (10_000.0, RopeScaling::None));
+    assert!(!(config.tie_word_embeddings || config.qkv_bias || config.o_bias || config.mlp_bias || config.qk_norm));
+    assert_eq!((config.bos_token_id, config.eos_token_ids.as_slice(), config.context()), (Some(1), &[2][..], 512));
+
+    let config = read(json!({"num_key_value_heads": "absent", "head_dim": 16, "eos_token_id": [2, 3]})).unwrap();
+    assert_eq!((config.num_key_value_heads, config.head_dim), (8, 16));
+    assert_eq!(config.eos_token_ids, [2, 3]);
+    let config = read(json!({"attention_bias": true, "mlp_bias": true, "head_dim": null})).unwrap();
+    assert!(config.qkv_bias && config.o_bias && config.mlp_bias);
+}
+
+#[test]
+fn the_other_families() {
+    let mistral = read(json!({"model_type": "mistral", "sliding_window": 100})).unwrap();
+    assert_eq!((mistral.sliding_window, mistral.context()), (Some(100), 100));
+    let mistral = read(json!({"model_type": "mistral", "sliding_window": null})).unwrap();
+    assert_eq!((mistral.sliding_window, mistral.context()), (None, 512));
+    let mistral = read(json!({"model_type": "mistral"})).unwrap();
+    assert_eq!((mistral.sliding_window, mistral.context()), (Some(4096), 512));
+
+    let qwen = read(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": false})).unwrap();
+    assert_eq!((qwen.qkv_bias, qwen.o_bias, qwen.qk_norm, qwen.sliding_window), (true, false, false, None));
+    let qwen = read(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true})).unwrap();
+    assert_eq!(qwen.sliding_window, Some(100));
+
+    let qwen = read(json!({"model_type": "qwen3"})).unwrap();
+    assert_eq!((qwen.qkv_bias, qwen.qk_norm, qwen.head_dim), (false, true, 128));
+    assert_eq!(read(json!({"model_type": "smollm"})).unwrap().family, Family::Llama);
+}
+
+#[test]
+fn rope_in_every_spelling() {
+    let scaling = |changes| read(changes).unwrap().rope;
+    let linear = RopeScaling::Linear { factor: 4.0 };
+    for changes in [
+        json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 4}}),
+        json!({"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+        json!({"rope_parameters": {"rope_type": "linear", "rope_theta": 5e5, "factor": 4.0}}),
+    ] {
+        let rope = scaling(changes);
+        assert_eq!((rope.theta, rope.scaling), (5e5, linear));
+    }
+    let rope = scaling(json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}));
+    let llama3 = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 8192,
+    };
+    assert_eq!(rope.scaling, llama3);
+    let rope = scaling(json!({"rope_scaling": null, "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}));
+    assert_eq!((rope.theta, rope.scaling), (7.0, RopeScaling::None));
+}
+
+#[test]
+fn bad_values_are_refused() {
+    let llama3 = |low: f64, high: f64| {
+        json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": low,
+            "high_freq_factor": high, "original_max_position_embeddings": 8192}})
+    };
+    let cases: Vec<(Value, &[&str])> = vec![
+        (json!({"model_type": "absent"}), &["`model_type` is missing"]),
+        (json!({"model_type": 3}), &["`model_type` is 3", "a string"]),
+        (json!({"hidden_size": "absent"}), &["`hidden_size` is missing"]),
+        (json!({"hidden_size": 0}), &["`hidden_size` is 0", "from 1 to"]),
+        (json!({"hidden_size": -64}), &["`hidden_size` is -64"]),
+        (json!({"hidden_size": 64.5}), &["`hidden_size` is 64.5"]),
+        (json!({"hidden_size": "64"}), &["`hidden_size` is \"64\""]),
+        (json!({"hidden_size": [64]}), &["`hidden_size` is [64]"]),
+        (json!({"hidden_size": 60}), &["`hidden_size` is 60", "multiple of the 8 heads"]),
+        (json!({"vocab_size": 3_000_000_000u64}), &["`vocab_size` is 3000000000", "2147483647"]),
+        (json!({"num_hidden_layers": 0}), &["`num_hidden_layers` is 0"]),
+        (json!({"intermediate_size": null}), &["`intermediate_size` is missing"]),
+        (json!({"max_position_embeddings": 0}), &["`max_position_embeddings` is 0"]),
+        (json!({"num_key_value_heads": 3}), &["`num_key_value_heads` is 3", "divide num_attention_heads, 8"]),
+        (json!({"head_dim": 7}), &["`head_dim` is 7", "even"]),
+        (json!({"head_dim": 2_000_000_000}), &["`head_dim` is 2000000000", "all 8 heads"]),
+        (json!({"rms_norm_eps": 0}), &["`rms_norm_eps` is 0"]),
+        (json!({"rms_norm_eps": 1e-60}), &["`rms_norm_eps`", "small positive"]),
+        (json!({"rms_norm_eps": 2}), &["`rms_norm_eps` is 2"]),
+        (json!({"hidden_act": "mish"}), &["`hidden_act` is mish", "gelu_pytorch_tanh"]),
+        (json!({"tie_word_embeddings": "yes"}), &["`tie_word_embeddings` is \"yes\"", "true or false"]),
+        (json!({"rope_theta": -1.0}), &["`rope_theta` is -1", "positive"]),
+        (json!({"rope_theta": "1e4"}), &["`rope_theta`"]),
+        (json!({"rope_scaling": "linear"}), &["`rope_scaling`", "object or null"]),
+        (json!({"rope_scaling": {"type": "linear"}}), &["`rope_scaling.factor` is missing"]),
+        (json!({"rope_scaling": {"type": "linear", "factor": 0.5}}), &["`rope_scaling.factor` is 0.5", "at least 1"]),
+        (json!({"rope_parameters": {"rope_type": "linear"}}), &["`rope_parameters.factor` is missing"]),
+        (llama3(4.0, 4.0), &["`rope_scaling.high_freq_factor` is 4", "over low_freq_factor"]),
+        (json!({"partial_rotary_factor": 0.5}), &["`partial_rotary_factor` is 0.5", "must be 1"]),
+        (json!({"sliding_window": 0, "model_type": "mistral"}), &["`sliding_window` is 0"]),
+        (json!({"bos_token_id": 512}), &["`bos_token_id` is 512", "below 512"]),
+        (json!({"eos_token_id": [2, -1]}), &["`eos_token_id` is -1"]),
+    ];
+    for (changes, parts) in cases {
+        let name = changes.to_string();
+        let mut parts = parts.to_vec();
+        parts.push("config.json");
+        refused(&name, read(changes), &parts);
+    }
+    let parse = |text: &str| ModelConfig::parse("config.json".as_ref(), text);
+    refused("cut off", parse("{\"model_type\":"), &["config.json", "not JSON", "line 1"]);
+    refused("a list", parse("[1]"), &["config.json", "no JSON object"]);
+    // A number that overflows a double is no JSON number at all.
+    let theta = base().to_string().replacen('{', "{\"rope_theta\":1e999,", 1);
+    refused("infinite theta", parse(&theta), &["config.json", "out of range"]);
+}
+
+#[test]
+fn what_cannot_be_run_is_named() {
+    for (changes, parts) in [
+        (json!({"model_type": "gemma3"}), &["model_type `gemma3`", "llama, mistral, qwen2, qwen3"][..]),
+        (json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), &["`yarn`", "linear or llama3"]),
+        (json!({"rope_scaling": {"type": "mrope"}}), &["`mrope`"]),
+    ] {
+        let result = read(changes);
+        assert!(matches!(result, Err(Error::Unsupported { .. })), "{result:?}");
+        refused("unsupported", result, parts);
+    }
+}
+
+#[test]
+fn activations_by_their_published_names() {
+    for (name, activation) in [
+        ("silu", Activation::Silu),
+        ("swish", Activation::Silu),
+        ("gelu", Activation::Gelu),
+        ("gelu_new", Activation::GeluTanh),
+        ("gelu_pytorch_tanh", Activation::GeluTanh),
+        ("relu", Activation::Relu),
+        ("relu2", Activation::Relu2),
+    ] {
+        assert_eq!(name.parse::<Activation>().unwrap(), activation);
+        assert_eq!(activation.name().parse::<Activation>().unwrap(), activation);
+    }
+}
