@@ -15,6 +15,7 @@ pub mod op;
 pub mod pack;
 pub mod progress;
 pub mod quant;
+pub mod report;
 pub mod scheme;
 mod tensor;
 pub use activation::Activation;

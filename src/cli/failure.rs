@@ -34,7 +34,9 @@ impl Failure {
     /// Of an error while `command` ran. A setting at fault is named by its flag.
     pub(super) fn of(error: Error, command: &clap::Command) -> Self {
         let (code, message, hint) = match error {
-            Error::Io { path, source } if source.kind() == ErrorKind::BrokenPipe && path.as_os_str() == stdout::NAME => {
+            Error::Io { path, source }
+                if source.kind() == ErrorKind::BrokenPipe && path.as_os_str() == stdout::NAME =>
+            {
                 return Self::Unread;
             }
             Error::Config { field, detail } => {

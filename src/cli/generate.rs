@@ -104,7 +104,16 @@ impl Generate {
         let tokens_per_second = tokens.len() as f64 / seconds;
         if self.output.json {
             let (prompt, prompt_tokens, text, ended) = (&self.prompt, &prompt[..], &text, done.ended);
-            return stdout::json(&Output { prompt, text, prompt_tokens, tokens, ended, seconds, tokens_per_second, device });
+            return stdout::json(&Output {
+                prompt,
+                text,
+                prompt_tokens,
+                tokens,
+                ended,
+                seconds,
+                tokens_per_second,
+                device,
+            });
         }
         eprintln!("{}", report::speed(tokens.len(), seconds, device));
         Ok(())

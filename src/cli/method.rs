@@ -52,7 +52,11 @@ const METHOD: &str = "method";
 
 impl Methods {
     pub(super) fn all() -> Self {
-        Self(vec![Method::new("rtn", "round to nearest: each weight takes the code closest to it; no data needed", Rtn::new)])
+        Self(vec![Method::new(
+            "rtn",
+            "round to nearest: each weight takes the code closest to it; no data needed",
+            Rtn::new,
+        )])
     }
 
     /// The method that a command line names: the first after `--method`, or the default. Whether the command line
@@ -85,7 +89,7 @@ impl Methods {
             .hide_possible_values(true)
             .value_parser(names);
         let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
-        let command = command.arg(method).next_help_heading(format!("Options of method {}", chosen.name));
+        let command = command.next_help_heading("Method").arg(method);
         // The settings' own documentation must not stand for that of the command.
         (chosen.augment)(command).about(about.unwrap_or_default()).long_about(long_about.unwrap_or_default())
     }

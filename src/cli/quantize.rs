@@ -40,8 +40,8 @@ pub(super) struct Quantize {
     /// start of the name; may be given several times
     #[arg(long, value_name = "PATTERN")]
     skip: Vec<String>,
-    /// What the method learns from; none is all there is, and all that rtn needs
-    #[arg(long, value_name = "SOURCE", default_value = "none")]
+    /// Data that the method learns from: none, which is all that rtn needs
+    #[arg(long, value_name = "SOURCE", default_value = "none", hide_possible_values = true)]
     calibration: Calibration,
     /// Largest weight file, such as 5GB or 500MB
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(5_000_000_000))]
@@ -109,7 +109,14 @@ impl Quantize {
         }
         if self.output.json {
             let (seconds, device) = (start.elapsed().as_secs_f64(), &device.caps().name);
-            return stdout::json(&Output { record, evaluation: evaluation.as_ref(), notes, out: &self.out, seconds, device });
+            return stdout::json(&Output {
+                record,
+                evaluation: evaluation.as_ref(),
+                notes,
+                out: &self.out,
+                seconds,
+                device,
+            });
         }
         if self.quiet {
             return Ok(());

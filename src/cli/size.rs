@@ -44,7 +44,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_printed() {
-        for (text, bytes) in [("5GB", 5_000_000_000), ("2 gib", 2 << 30), ("500mb", 500_000_000), ("17", 17), ("17B", 17)] {
+        for (text, bytes) in
+            [("5GB", 5_000_000_000), ("2 gib", 2 << 30), ("500mb", 500_000_000), ("17", 17), ("17B", 17)]
+        {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
         for text in ["", "GB", "0", "-1MB", "1.5GB", "5 apples", "99999999999GB"] {

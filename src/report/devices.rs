@@ -70,7 +70,10 @@ impl DeviceReport {
             max_workgroup_bytes: caps.max_workgroup_bytes,
             max_invocations: caps.max_invocations,
             self_test: test.is_ok(),
-            self_test_detail: test.map_or_else(|error| error.to_string(), |test| test.to_string()),
+            self_test_detail: match test {
+                Ok(test) => format!("{} kernels in {:.2} s", test.kernels, test.seconds),
+                Err(error) => error.to_string(),
+            },
         }
     }
 }

@@ -38,5 +38,8 @@ pub(super) fn agreement(kl: &KlSummary) -> String {
 
 /// The speed of a generation, in one line.
 pub fn speed(tokens: usize, seconds: f64, device: &str) -> String {
-    format!("{tokens} tokens in {seconds:.2} s, {:.1} tokens/s on {device}", tokens as f64 / seconds.max(f64::MIN_POSITIVE))
+    format!(
+        "{tokens} tokens in {seconds:.2} s, {:.1} tokens/s on {device}",
+        tokens as f64 / seconds.max(f64::MIN_POSITIVE)
+    )
 }

@@ -97,7 +97,11 @@ fn quantization(path: &Path) -> Result<Option<Value>> {
     Ok(read_config(path)?.get("quantization_config").filter(|config| !config.is_null()).cloned())
 }
 
-fn quantized_layers(config: &Value, path: &Path, checkpoint: &Checkpoint) -> Result<(String, HashMap<String, LayerSpec>)> {
+fn quantized_layers(
+    config: &Value,
+    path: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<(String, HashMap<String, LayerSpec>)> {
     let importer = export::importer(config, path)?;
     let layers = importer.layers(checkpoint)?.into_iter().map(|layer| (layer.path.clone(), layer));
     Ok((importer.name().to_owned(), layers.collect()))
@@ -154,7 +158,8 @@ impl Totals {
             entries.iter().fold((0, 0), |(weights, bytes), entry| (weights + entry.weights(), bytes + entry.bytes))
         };
         let (weights, bytes) = sum(&entries.iter().collect::<Vec<_>>());
-        let (quantized_weights, quantized_bytes) = sum(&entries.iter().filter(|entry| entry.quantized).collect::<Vec<_>>());
+        let (quantized_weights, quantized_bytes) =
+            sum(&entries.iter().filter(|entry| entry.quantized).collect::<Vec<_>>());
         Self {
             weights,
             bytes,
