@@ -1,0 +1,10 @@
+// out[out_offset + b * out_stride + row] = sum over k of x[b, k] * w[row, k]; the loop is part tile_matmul.
+struct Params { batch: u32, rows: u32, cols: u32, out_offset: u32, out_stride: u32 }
+
+// Binding 0, the activations, is declared by the part that reads them.
+@group(0) @binding(1) var<storage, read> w: array<u32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+fn load_x(b: u32, k: u32) -> f32 { return x_at(b * params.cols + k); }
+fn load_w(row: u32, k: u32) -> f32 { return w_at(row * params.cols + k); }

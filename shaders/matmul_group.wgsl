@@ -1,0 +1,19 @@
+// out[out_offset + b * out_stride + row] = sum over k of x[b, k] * (code - zero) * scale; the loop is part tile_matmul.
+struct Params {
+    batch: u32, rows: u32, cols: u32, group: u32, groups_per_row: u32, words_per_row: u32,
+    out_offset: u32, out_stride: u32,
+}
+
+// Binding 0, the activations, is declared by the part that reads them.
+@group(0) @binding(1) var<storage, read> codes: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
+@group(0) @binding(3) var<storage, read> zeros: array<u32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+fn load_x(b: u32, k: u32) -> f32 { return x_at(b * params.cols + k); }
+
+fn load_w(row: u32, k: u32) -> f32 {
+    let g = row * params.groups_per_row + k / params.group;
+    return (f32(code_at(row * params.words_per_row, k)) - zero_at(g)) * scale_at(g);
+}

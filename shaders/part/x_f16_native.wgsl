@@ -1,0 +1,3 @@
+// Activations stored as f16, converted by the device.
+@group(0) @binding(0) var<storage, read> x: array<f16>;
+fn x_at(i: u32) -> f32 { return f32(x[i]); }

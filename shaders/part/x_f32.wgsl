@@ -1,0 +1,3 @@
+// Activations stored as f32.
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+fn x_at(i: u32) -> f32 { return x[i]; }

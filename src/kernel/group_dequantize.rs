@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::code::{code_at, zero_at};
 use super::part::{self, HALF, ZERO_MIDDLE};
-use crate::dispatch::{Access, Bindings, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -51,6 +51,7 @@ impl Kernel for GroupDequantize {
     const NAME: &'static str = "group_dequantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_dequantize.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::group_dequantize::run);
 
     fn variants() -> Vec<Variant> {
         let each = |bits| Dtype::ALL.into_iter().flat_map(move |d| [true, false].map(|s| variant(bits, s, d)));

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::code::code_at;
 use super::part::{self, HALF, Reduce};
-use crate::dispatch::{Access, Bindings, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -51,6 +51,7 @@ impl Kernel for GroupError {
     const NAME: &'static str = "group_error";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_error.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::group_error::run);
 
     fn variants() -> Vec<Variant> {
         let each = |bits| Dtype::ALL.into_iter().flat_map(move |d| Reduce::ALL.map(|r| variant(d, bits, r)));

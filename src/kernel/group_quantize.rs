@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::{self, EXACT, HALF};
-use crate::dispatch::{Access, Bindings, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::{Rounding, nearest_integer, uniform};
 
@@ -52,6 +52,7 @@ impl Kernel for GroupQuantize {
     const NAME: &'static str = "group_quantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_quantize.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::group_quantize::run);
 
     fn variants() -> Vec<Variant> {
         Dtype::ALL.map(variant).to_vec()

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::{self, EXACT, HALF};
-use crate::dispatch::{Access, Bindings, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::{Bits, RangeRule, Scheme, Span, Zero};
 
@@ -61,6 +61,7 @@ impl Kernel for GroupRange {
     const NAME: &'static str = "group_range";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_range.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::group_range::run);
 
     fn variants() -> Vec<Variant> {
         Dtype::ALL.into_iter().flat_map(|d| [Lanes::Few, Lanes::All].map(|l| variant(d, l))).collect()
@@ -95,7 +96,7 @@ impl Kernel for GroupRange {
 }
 
 /// The scheme as far as scales depend on it.
-fn scheme_of(p: &Params) -> Scheme {
+pub(super) fn scheme_of(p: &Params) -> Scheme {
     let bits = Bits::ALL.into_iter().find(|b| u32::from(b.get()) == p.bits).expect("params are made from a Scheme");
     let zero = if p.symmetric == 1 { Zero::Symmetric } else { Zero::Stored };
     Scheme::new(bits, Span::Tensor, zero).with_scale_type(Dtype::ALL[p.scale_type as usize])

@@ -8,6 +8,7 @@ pub mod attention;
 pub mod cast;
 mod code;
 pub mod embed;
+mod fast;
 pub mod gate;
 pub mod group_dequantize;
 pub mod group_error;

@@ -167,7 +167,7 @@ fn activations_by_their_published_names() {
         ("gelu_new", Activation::GeluTanh),
         ("gelu_pytorch_tanh", Activation::GeluTanh),
         ("relu", Activation::Relu),
-        ("relu2", Activation::Relu2),
+        ("relu2", Activation::ReluSquared),
     ] {
         assert_eq!(name.parse::<Activation>().unwrap(), activation);
         assert_eq!(activation.name().parse::<Activation>().unwrap(), activation);

@@ -3,10 +3,12 @@
 mod attention;
 mod group;
 mod loss;
+mod matmul;
+mod storage;
 
 use super::case::Case;
 
 /// Every case there is.
 pub fn all() -> Vec<Case> {
-    [group::cases(), attention::cases(), loss::cases()].concat()
+    [group::cases(), matmul::cases(), storage::cases(), attention::cases(), loss::cases()].concat()
 }

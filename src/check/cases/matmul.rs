@@ -1,0 +1,207 @@
+//! Cases of matvec and matmul, dense and quantized.
+
+use crate::check::case::{Binding, Case};
+use crate::check::compare::Tolerance;
+use crate::check::random::{Random, words};
+use crate::dispatch::{Kernel, Role, Variant};
+use crate::kernel::matmul::Matmul;
+use crate::kernel::matmul_group::MatmulGroup;
+use crate::kernel::matvec::Matvec;
+use crate::kernel::matvec_group::MatvecGroup;
+use crate::kernel::part::ZERO_MIDDLE;
+use crate::kernel::product::{DenseParams, GroupParams};
+use crate::pack::Packing;
+use crate::scheme::{Bits, Span};
+
+/// `[rows, cols]`: single elements, column tails, more rows than a tile, more columns than one pass of a workgroup.
+const DENSE: [(usize, usize); 6] = [(1, 1), (3, 33), (5, 127), (67, 172), (9, 256), (2, 1029)];
+/// The same with groups: tails, groups that end inside 8 columns, one group a row, one group for all.
+const GROUPS: [(usize, usize, Span); 8] = [
+    (1, 1, Span::Group(16)),
+    (3, 33, Span::Group(16)),
+    (5, 127, Span::Group(17)),
+    (67, 172, Span::Group(32)),
+    (9, 256, Span::Group(128)),
+    (6, 172, Span::Channel),
+    (5, 33, Span::Tensor),
+    (2, 1029, Span::Group(21)),
+];
+/// Rows of x that matmul is used for: the fewest, and one more than a tile.
+const MATMUL_BATCHES: [usize; 2] = [9, 65];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for variant in Matvec::variants() {
+        for (i, size) in DENSE.into_iter().enumerate() {
+            cases.push(dense::<Matvec>(&variant, matvec_batch(&variant, i), size));
+        }
+    }
+    for variant in Matmul::variants() {
+        for (i, size) in DENSE.into_iter().enumerate() {
+            cases.push(dense::<Matmul>(&variant, MATMUL_BATCHES[i % 2], size));
+        }
+    }
+    for variant in MatvecGroup::variants() {
+        for (i, size) in GROUPS.into_iter().enumerate() {
+            let product = Product::new(&variant, matvec_batch(&variant, i), size);
+            cases.push(product.case::<MatvecGroup>(&variant));
+        }
+    }
+    for variant in MatmulGroup::variants() {
+        for (i, size) in GROUPS.into_iter().enumerate() {
+            let product = Product::new(&variant, MATMUL_BATCHES[i % 2], size);
+            cases.push(product.case::<MatmulGroup>(&variant));
+        }
+    }
+    cases
+}
+
+/// Full batches and others in turn.
+fn matvec_batch(variant: &Variant, turn: usize) -> usize {
+    if variant.get("BATCH") == 1 { 1 } else { [2, 8, 3][turn % 3] }
+}
+
+fn u(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// Sums of `cols` products of about `size`: on the way to a sum of random signs they reach `size * sqrt(cols)`.
+fn tolerance(cols: usize, size: f32) -> Tolerance {
+    Tolerance::sum(cols, size * (cols as f32).sqrt())
+}
+
+fn dense<K: Kernel<Params = DenseParams>>(variant: &Variant, batch: usize, (rows, cols): (usize, usize)) -> Case {
+    let mut random = Random::new(u(rows * 43 + cols));
+    let x = random.stored(variant.dtype(Role::Activation), batch * cols, 1.0);
+    let w = random.stored(variant.dtype(Role::Weight), rows * cols, 0.02);
+    let place = Place::of(rows, cols);
+    let params = DenseParams {
+        batch: u(batch),
+        rows: u(rows),
+        cols: u(cols),
+        out_offset: u(place.offset),
+        out_stride: u(place.stride),
+    };
+    let out = place.binding(batch, tolerance(cols, 0.02));
+    let bindings = vec![Binding::In(x), Binding::In(w), out];
+    Case::new::<K>(variant.clone(), format!("{batch}x{rows}x{cols}"), &params, bindings)
+        .operations(2 * batch * rows * cols)
+}
+
+/// Where a result lies: alone, or as columns of a wider one, as those of a weight split by rows.
+struct Place {
+    offset: usize,
+    stride: usize,
+}
+
+impl Place {
+    fn of(rows: usize, cols: usize) -> Self {
+        if cols == 172 { Self { offset: 3, stride: rows + 5 } } else { Self { offset: 0, stride: rows } }
+    }
+
+    fn binding(&self, batch: usize, tolerance: Tolerance) -> Binding {
+        let words = batch * self.stride;
+        if self.offset == 0 {
+            Binding::Out(words, tolerance)
+        } else {
+            Binding::InOut(vec![KEPT.to_bits(); words], tolerance)
+        }
+    }
+}
+
+/// What lies around a result and must stay.
+const KEPT: f32 = -77.0;
+
+/// A quantized product's data.
+#[derive(Clone)]
+struct Product {
+    batch: usize,
+    rows: usize,
+    cols: usize,
+    span: Span,
+    bits: Bits,
+    x: Vec<u32>,
+    codes: Vec<u8>,
+    scales: Vec<f32>,
+    zeros: Vec<u8>,
+}
+
+impl Product {
+    fn new(variant: &Variant, batch: usize, (rows, cols, span): (usize, usize, Span)) -> Self {
+        let bits = Bits::ALL
+            .into_iter()
+            .find(|b| u32::from(b.get()) == variant.get("BITS"))
+            .expect("a variant's width is one of all");
+        let mut random = Random::new(u(rows * 47 + cols));
+        // Of one sign, so that a wrong zero point shows in every group.
+        let x: Vec<f32> = (0..batch * cols).map(|_| random.uniform() + 0.5).collect();
+        let x = words(&variant.dtype(Role::Activation).encode(&x));
+        let max = bits.max_code();
+        let mut below = |bound: u8| random.below(u32::from(bound)).to_le_bytes()[0];
+        // The last column may be a group of its own: its weight must not be zero whatever the zero point is.
+        let code =
+            |i: usize| if (i + 1).is_multiple_of(cols) { max } else { below(max) + u8::from(i.is_multiple_of(2)) };
+        let codes = (0..rows * cols).map(code).collect();
+        let groups = span.groups(rows, cols).count();
+        let zeros = (0..groups).map(|_| below(max)).collect();
+        // Of both signs, as full-range scales are, and none so small that its group would not count.
+        let scales = (0..groups).map(|_| 0.02 * (0.5 + random.uniform()).copysign(random.normal())).collect();
+        Self { batch, rows, cols, span, bits, x, codes, scales, zeros }
+    }
+
+    fn case<K: Kernel<Params = GroupParams>>(&self, variant: &Variant) -> Case {
+        let Self { batch, rows, cols, span, bits, .. } = *self;
+        let groups = span.groups(rows, cols);
+        let place = Place::of(rows, cols);
+        let params = GroupParams {
+            batch: u(batch),
+            rows: u(rows),
+            cols: u(cols),
+            group: u(groups.size()),
+            groups_per_row: u(groups.per_row()),
+            words_per_row: u(Packing::Rows.words(1, cols, bits)),
+            out_offset: u(place.offset),
+            out_stride: u(place.stride),
+        };
+        let codes = Packing::Rows.pack(&self.codes, rows, cols, bits).expect("as many codes as the shape has");
+        let scales = words(&variant.dtype(Role::Scale).encode(&self.scales));
+        let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
+        let zeros = if symmetric { scales.clone() } else { words(&self.zeros) };
+        // A weight is a third of all codes away from zero on average, at scales of about 0.02.
+        let size = 0.02 * f32::from(bits.max_code()) / 3.0;
+        let out = place.binding(batch, tolerance(cols, size.max(0.02)));
+        let bindings =
+            vec![Binding::In(self.x.clone()), Binding::In(codes), Binding::In(scales), Binding::In(zeros), out];
+        Case::new::<K>(variant.clone(), format!("{batch}x{rows}x{cols}{span}"), &params, bindings)
+            .operations(2 * batch * rows * cols)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::Dtype;
+
+    /// A device that doubles one scale, or errs by one in one zero point, must not pass.
+    #[test]
+    fn one_wrong_group_exceeds_the_tolerance() {
+        for variant in MatvecGroup::variants().iter().filter(|v| v.dtype(Role::Scale) == Dtype::F32) {
+            for (i, size) in GROUPS.into_iter().enumerate() {
+                let product = Product::new(variant, matvec_batch(variant, i), size);
+                let expected = product.case::<MatvecGroup>(variant).twin();
+                let tolerance = tolerance(product.cols, 0.02 * f32::from(product.bits.max_code()) / 3.0);
+                for group in 0..product.scales.len() {
+                    let mut wrong = vec![product.clone(), product.clone()];
+                    wrong[0].scales[group] *= 2.0;
+                    wrong[1].zeros[group] ^= 1;
+                    let stored = variant.of(Role::Zero).is_some_and(|z| z.name != ZERO_MIDDLE.name);
+                    for wrong in wrong.into_iter().take(1 + usize::from(stored)) {
+                        let found = wrong.case::<MatvecGroup>(variant).twin();
+                        let accepted = expected[4].iter().zip(&found[4]).all(|(e, f)| tolerance.accepts(*e, *f));
+                        assert!(!accepted, "{variant} {size:?}: group {group}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Cases of embed and cast: all exact.
+
+use crate::check::case::{Binding, Case};
+use crate::check::compare::Tolerance;
+use crate::check::random::{Random, words};
+use crate::dispatch::{Kernel, Role};
+use crate::dtype::Dtype;
+use crate::kernel::cast::{self, Cast};
+use crate::kernel::embed::{self, Embed};
+
+/// Around a workgroup of 64, and odd, so that the last word is half used.
+const COUNTS: [usize; 5] = [1, 63, 64, 65, 1027];
+/// What a part of a table leaves alone.
+const KEPT: u32 = 0x4242_4242;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (rows, cols, tokens) in [(1, 1, 1), (7, 33, 5), (11, 64, 13), (130, 5, 66)] {
+        embeds(rows, cols, tokens, &mut cases);
+    }
+    casts(&mut cases);
+    cases
+}
+
+fn u(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// The whole table, and a part of it while ids before and behind the part occur.
+fn embeds(rows: usize, cols: usize, tokens: usize, cases: &mut Vec<Case>) {
+    for variant in Embed::variants() {
+        let mut random = Random::new(u(rows * 53 + cols));
+        let table = random.stored(variant.dtype(Role::Weight), rows * cols, 1.0);
+        for first_row in [0, u(rows)] {
+            let all = if first_row == 0 { u(rows) } else { 3 * u(rows) };
+            let ids = (0..tokens).map(|_| random.below(all)).collect();
+            let params = embed::Params { tokens: u(tokens), first_row, rows: u(rows), cols: u(cols) };
+            let out = Binding::InOut(vec![KEPT; tokens * cols], Tolerance::EXACT);
+            let bindings = vec![Binding::In(ids), Binding::In(table.clone()), out];
+            let size = format!("{tokens}x{rows}x{cols}from{first_row}");
+            cases.push(Case::new::<Embed>(variant.clone(), size, &params, bindings));
+        }
+    }
+}
+
+fn casts(cases: &mut Vec<Case>) {
+    for variant in Cast::variants() {
+        let from = variant.dtype(Role::Weight);
+        let values = if from == Dtype::F32 { awkward() } else { every_half() };
+        for count in COUNTS.into_iter().chain([values.len()]) {
+            // Each count starts elsewhere, so that short ones meet more than zeros.
+            let values: Vec<u32> = values.iter().cycle().skip(count * 31).take(count).copied().collect();
+            let source = match from {
+                Dtype::F32 => values,
+                Dtype::F16 | Dtype::Bf16 => {
+                    values.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 16)).collect()
+                }
+            };
+            let per_word = if from == Dtype::F32 { 2 } else { 1 };
+            let params = cast::Params { count: u(count) };
+            let bindings = vec![Binding::In(source), Binding::Out(count.div_ceil(per_word), Tolerance::EXACT)];
+            cases.push(Case::new::<Cast>(variant.clone(), count.to_string(), &params, bindings));
+        }
+    }
+}
+
+/// Every pattern of 16 bits but signalling NaNs of either type, which may come out quiet.
+fn every_half() -> Vec<u32> {
+    let quiet = |h: &u32| !matches!(h & 0x7fff, 0x7c01..=0x7dff | 0x7f81..=0x7fbf);
+    (0..=0xffff).filter(quiet).collect()
+}
+
+/// The bits of f32 numbers that are, lie between, or lie just beside numbers of both 16-bit types: all roundings, ties,
+/// subnormal results, overflow, infinities and quiet NaNs.
+fn awkward() -> Vec<u32> {
+    let mut all = Vec::new();
+    for half in (0..0x10000u32).step_by(97) {
+        let value = words(&Dtype::F32.encode(&Dtype::F16.decode(&half.to_le_bytes()[..2])));
+        let (f16, bf16) = (value[0], half << 16);
+        for (bits, tie) in [(f16, 0x1000), (bf16, 0x8000)] {
+            all.extend([bits, bits + tie - 1, bits + tie, bits + tie + 1]);
+        }
+    }
+    // The largest f16 and the tie above it, the smallest subnormal f16 and half of it, a third of it.
+    all.extend([0x477f_e000, 0x477f_efff, 0x477f_f000, 0x3380_0000, 0x3300_0000, 0x3300_0001, 0x32aa_aaab]);
+    // Subnormal f32 are left out: devices may take them for zero. NaNs are quiet.
+    all.retain(|bits| {
+        let size = bits & 0x7fff_ffff;
+        size == 0 || (0x0080_0000..=0x7f80_0000).contains(&size) || size >= 0x7fc0_0000
+    });
+    all
+}

@@ -1,0 +1,119 @@
+//! Fast [`GroupRange`](crate::kernel::group_range).
+
+use rayon::prelude::*;
+
+use super::stored::{Stored, by_dtype, elements};
+use super::{LANES, rows, simd};
+use crate::dispatch::{Bindings, Role, Variant};
+use crate::kernel::group_range::{Params, scheme_of};
+use crate::scheme::{RangeRule, Scheme};
+
+/// Values of one group that are worth several tasks.
+const PIECE: usize = 1 << 18;
+
+/// What a group's range follows from.
+#[derive(Clone, Copy)]
+struct Bounds {
+    min: f32,
+    max: f32,
+    /// Bits of the largest magnitude: they tell what is not finite, NaN included, which comparisons overlook.
+    largest: u32,
+}
+
+impl Bounds {
+    const EMPTY: Self = Self { min: f32::MAX, max: f32::MIN, largest: 0 };
+
+    fn join(self, other: Self) -> Self {
+        Self { min: self.min.min(other.min), max: self.max.max(other.max), largest: self.largest.max(other.largest) }
+    }
+}
+
+pub fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
+    let [w, mut scales, mut zeros] = bindings.take();
+    let groups = (p.rows * p.groups_per_row) as usize;
+    let (scales, zeros) = (&mut scales.f32_mut()[..groups], &mut zeros.words_mut()[..groups]);
+    by_dtype!(variant.dtype(Role::Weight), ranges(p, w.words(), scales, zeros));
+}
+
+fn ranges<T: Stored>(p: &Params, w: &[u32], scales: &mut [f32], zeros: &mut [u32]) {
+    let (cols, per_row) = (p.cols as usize, p.groups_per_row as usize);
+    let w = &elements::<T>(w)[..p.rows as usize * cols];
+    let rows = rows::per_task(cols);
+    if cols == 0 || w.len() <= rows * cols {
+        return row_ranges(p, w, scales, zeros);
+    }
+    let tasks = scales.par_chunks_mut(rows * per_row).zip(zeros.par_chunks_mut(rows * per_row));
+    tasks.zip(w.par_chunks(rows * cols)).for_each(|((scales, zeros), w)| row_ranges(p, w, scales, zeros));
+}
+
+fn row_ranges<T: Stored>(p: &Params, w: &[T], scales: &mut [f32], zeros: &mut [u32]) {
+    let (scheme, rule) = (scheme_of(p), RangeRule::from_tag(p.rule));
+    let per_row = p.groups_per_row as usize;
+    let mut bounds = vec![Bounds::EMPTY; per_row];
+    for (i, row) in w.chunks_exact(p.cols as usize).enumerate() {
+        if p.group as usize > PIECE {
+            // Extremes do not depend on the order they are found in.
+            for (bounds, group) in bounds.iter_mut().zip(row.chunks(p.group as usize)) {
+                let piece = |piece: &[T]| {
+                    let mut bounds = [Bounds::EMPTY];
+                    row_bounds(piece, PIECE, &mut bounds);
+                    bounds[0]
+                };
+                *bounds = group.par_chunks(PIECE).map(piece).reduce(|| Bounds::EMPTY, Bounds::join);
+            }
+        } else {
+            row_bounds(row, p.group as usize, &mut bounds);
+        }
+        for (k, group) in row.chunks(p.group as usize).enumerate() {
+            let (scale, zero) = range(bounds[k], group, rule, scheme);
+            scales[i * per_row + k] = scale;
+            zeros[i * per_row + k] = u32::from(zero);
+        }
+    }
+}
+
+fn range<T: Stored>(bounds: Bounds, group: &[T], rule: RangeRule, scheme: Scheme) -> (f32, u8) {
+    if bounds.largest >= f32::INFINITY.to_bits() {
+        return rule.scale_and_zero(f32::NAN, bounds.max, scheme);
+    }
+    if bounds.largest == 0 {
+        // Only zeros: the sign of the scale follows from theirs, in the twin's order.
+        let each = |(min, max): (f32, f32), v: &T| (min.min(v.value()), max.max(v.value()));
+        let (min, max) = group.iter().fold((f32::MAX, f32::MIN), each);
+        return rule.scale_and_zero(min, max, scheme);
+    }
+    rule.scale_and_zero(bounds.min, bounds.max, scheme)
+}
+
+simd! {
+    fn row_bounds<T: Stored>(row: &[T], group: usize, bounds: &mut [Bounds]) {
+        for (bounds, values) in bounds.iter_mut().zip(row.chunks(group)) {
+            let (mut min, mut max, mut largest) = ([f32::MAX; LANES], [f32::MIN; LANES], [0; LANES]);
+            let mut step = |lane: usize, value: f32| {
+                min[lane] = if value < min[lane] { value } else { min[lane] };
+                max[lane] = if value > max[lane] { value } else { max[lane] };
+                largest[lane] = value.abs().to_bits().max(largest[lane]);
+            };
+            let (chunks, rest) = values.as_chunks::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    step(lane, chunk[lane].value());
+                }
+            }
+            for (lane, value) in rest.iter().enumerate() {
+                step(lane, value.value());
+            }
+            let mut width = LANES / 2;
+            while width > 0 {
+                for lane in 0..width {
+                    let other = lane + width;
+                    min[lane] = if min[other] < min[lane] { min[other] } else { min[lane] };
+                    max[lane] = if max[other] > max[lane] { max[other] } else { max[lane] };
+                    largest[lane] = largest[other].max(largest[lane]);
+                }
+                width /= 2;
+            }
+            *bounds = Bounds { min: min[0], max: max[0], largest: largest[0] };
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Work split over threads by rows of the output.
+
+use rayon::prelude::*;
+
+/// Elements that are worth a task of their own: some ten microseconds of work, against about one for a task.
+const TASK: usize = 1 << 15;
+
+/// Rows of this many elements that make up one task.
+pub fn per_task(elements: usize) -> usize {
+    (TASK / elements.max(1)).max(1)
+}
+
+/// Calls `visit(first_row, rows)` on runs of rows of `out`, each row `width` long, in parallel if the work is
+/// worth it: a row takes `elements` steps.
+pub fn each<T: Send>(out: &mut [T], width: usize, elements: usize, visit: impl Fn(usize, &mut [T]) + Sync) {
+    let rows = per_task(elements);
+    if width == 0 || out.len() <= rows * width {
+        return visit(0, out);
+    }
+    out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| visit(i * rows, chunk));
+}
