@@ -79,12 +79,14 @@ impl Generate {
 
         let mut text = String::new();
         let mut stream = tokenizer.decode_stream(&prompt);
-        self.tell(&self.prompt)?;
+        // Told with the first token: an error before it leaves standard output empty.
+        let mut head = Some(self.prompt.as_str());
         let mut told = Ok(());
         let start = Instant::now();
         let next = |token| {
             told = stream.push(token).and_then(|piece| {
                 text.push_str(&piece);
+                self.tell(head.take().unwrap_or_default())?;
                 self.tell(&piece)
             });
             told.is_ok() && !interrupt::requested()
@@ -94,8 +96,7 @@ impl Generate {
         told?;
         let rest = stream.finish()?;
         text.push_str(&rest);
-        self.tell(&rest)?;
-        self.tell("\n")?;
+        self.tell(&format!("{}{rest}\n", head.unwrap_or_default()))?;
         if interrupt::requested() {
             return Err(Error::Cancelled);
         }
