@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::fast;
 use super::part::Reduce;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ impl Kernel for Attention {
     const NAME: &'static str = "attention";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/attention.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(fast::attention::run);
 
     fn variants() -> Vec<Variant> {
         Reduce::ALL.map(variant).to_vec()

@@ -9,10 +9,12 @@
 //!   `#[inline(always)]`, else it would be compiled for the base set.
 //! * Packed codes are spread to one code a byte, eight at a time in one 64-bit integer ([`stream`]).
 
+mod exp;
 mod rows;
 mod stored;
 mod stream;
 
+pub mod attention;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
