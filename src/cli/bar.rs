@@ -1,17 +1,18 @@
 //! Progress on standard error, for work that takes longer than a moment.
 
+use std::fmt::Write;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use bitsmith::progress::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::interrupt;
 
 /// Work that is over sooner shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(250);
-const TEMPLATE: &str = "{prefix} {bar:30} {percent:>3}%  {eta} left  {wide_msg}";
+const TEMPLATE: &str = "{prefix} {bar:30} {percent:>3}%  {left}  {wide_msg}";
 
 /// A bar for the stage at work. Nothing is drawn where standard error is no terminal.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Progress for Bar {
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
         let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style);
+        bar.set_style(style.with_key("left", time_left));
         bar.set_prefix(what.to_owned());
         let (running, ended) = channel();
         let late = bar.clone();
@@ -72,6 +73,14 @@ impl Progress for Bar {
     fn cancelled(&self) -> bool {
         interrupt::requested()
     }
+}
+
+/// Nothing is known before the first unit of work is done.
+fn time_left(state: &ProgressState, out: &mut dyn Write) {
+    let _ = match state.pos() {
+        0 => Ok(()),
+        _ => write!(out, "{} left", HumanDuration(state.eta())),
+    };
 }
 
 impl Drop for Bar {
