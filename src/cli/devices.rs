@@ -24,21 +24,31 @@ Example:
 impl Devices {
     pub(super) async fn run(&self) -> Result<()> {
         let cpu = Device::cpu();
-        let mut devices = vec![DeviceReport::new("cpu", cpu.caps(), simd(), tested(Ok(cpu.clone())).await)];
-        #[cfg(feature = "wgpu")]
-        for (index, caps) in bitsmith::device::wgpu::WgpuDevice::list().await.iter().enumerate() {
-            let opened = bitsmith::device::wgpu::WgpuDevice::open(index).await;
-            let device = opened.map(|device| Device::Wgpu(std::sync::Arc::new(device)));
-            devices.push(DeviceReport::new(format!("wgpu:{index}"), caps, Vec::new(), tested(device).await));
-        }
+        let cpu = DeviceReport::new("cpu", cpu.caps(), simd(), check::self_test(&cpu).await);
+        let devices = std::iter::once(cpu).chain(gpus().await).collect();
         let devices = DeviceReports { devices };
         if self.output.json { stdout::json(&devices) } else { stdout::text(&devices.to_string()) }
     }
 }
 
-/// The self-test of a device that could be opened.
-async fn tested(device: Result<Device>) -> Result<check::SelfTest> {
-    check::self_test(&device?).await
+/// All adapters, those that cannot be opened too.
+#[cfg(feature = "wgpu")]
+async fn gpus() -> Vec<DeviceReport> {
+    use bitsmith::device::wgpu::WgpuDevice;
+    let mut reports = Vec::new();
+    for (index, caps) in WgpuDevice::list().await.iter().enumerate() {
+        let test = match WgpuDevice::open(index).await {
+            Ok(device) => check::self_test(&Device::Wgpu(device.into())).await,
+            Err(error) => Err(error),
+        };
+        reports.push(DeviceReport::new(format!("wgpu:{index}"), caps, Vec::new(), test));
+    }
+    reports
+}
+
+#[cfg(not(feature = "wgpu"))]
+async fn gpus() -> Vec<DeviceReport> {
+    Vec::new()
 }
 
 /// Instruction sets of this processor that kernels may use.
