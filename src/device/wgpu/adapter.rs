@@ -33,7 +33,7 @@ pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(subgroups),
         // Bindings are sized in whole words.
-        max_binding_bytes: limits.max_storage_buffer_binding_size as u64 / 4 * 4,
+        max_binding_bytes: limits.max_storage_buffer_binding_size / 4 * 4,
         max_buffer_bytes: limits.max_buffer_size,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
         max_invocations: limits.max_compute_invocations_per_workgroup,
