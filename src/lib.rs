@@ -49,6 +49,7 @@ pub mod op;
 pub mod pack;
 pub mod progress;
 pub mod quant;
+pub mod report;
 pub mod scheme;
 mod tensor;
 
