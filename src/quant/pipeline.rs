@@ -17,6 +17,9 @@ use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::Plan;
 
+/// Module path of the output head in language models.
+const HEAD: &str = "lm_head";
+
 /// What to quantize and where to put it.
 ///
 /// ```
@@ -123,7 +126,12 @@ pub async fn quantize_model(
     notes.extend(run.fit()?);
     let written = run.write(staging.path(), request.shard_size, progress).await?;
 
-    let kept: Vec<String> = layers.iter().filter(|l| plan.get(&l.path).is_none()).map(|l| l.path.clone()).collect();
+    let mut kept: Vec<String> = layers.iter().filter(|l| plan.get(&l.path).is_none()).map(|l| l.path.clone()).collect();
+    // A head that shares the embedding has no tensor of its own, but to other readers it is a linear layer that would
+    // have to be quantized if nothing was said.
+    if !layers.iter().any(|l| l.path == HEAD) {
+        kept.push(HEAD.to_owned());
+    }
     config["quantization_config"] = exporter.config(&plan, &kept)?;
     let config_path = staging.path().join("config.json");
     let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
