@@ -349,10 +349,11 @@ fn verify(folder: &Path, config: &Value, written: &[Written]) -> Result<()> {
     Ok(())
 }
 
-/// A hash of all that decoding a weight depends on.
+/// A hash of all that decoding a weight depends on. The type of the scales is not part of it: a format may store them
+/// in a wider one.
 fn fingerprint(weight: &PackedTensor) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (weight.scheme, weight.rows, weight.cols, &weight.zeros).hash(&mut hasher);
+    (weight.scheme.with_scale_type(Dtype::F32), weight.rows, weight.cols, &weight.zeros).hash(&mut hasher);
     hasher.write(bytemuck::cast_slice(&weight.codes));
     hasher.write(bytemuck::cast_slice(&weight.scales));
     hasher.finish()
