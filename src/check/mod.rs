@@ -5,12 +5,10 @@ mod case;
 mod cases;
 mod compare;
 mod open;
-mod random;
 mod self_test;
 
 pub use case::{Binding, Case};
 pub use cases::all;
 pub use compare::Tolerance;
 pub use open::open_device;
-pub use random::Random;
 pub use self_test::{SelfTest, self_test};

@@ -2,7 +2,6 @@
 
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
-use crate::check::random::{Random, words};
 use crate::dispatch::{Kernel, Role, Variant};
 use crate::kernel::matmul::Matmul;
 use crate::kernel::matmul_group::MatmulGroup;
@@ -11,6 +10,7 @@ use crate::kernel::matvec_group::MatvecGroup;
 use crate::kernel::part::ZERO_MIDDLE;
 use crate::kernel::product::{DenseParams, GroupParams};
 use crate::pack::Packing;
+use crate::random::{Random, words};
 use crate::scheme::{Bits, Span};
 
 /// `[rows, cols]`: single elements, column tails, more rows than a tile, more columns than one pass of a workgroup.
