@@ -294,6 +294,7 @@ fn add_block<S: Simd, const B: u32, const NB: usize, const R: usize>(
         }
     }
     let within = 32 / B as usize;
+    #[allow(clippy::needless_range_loop, reason = "the place counts shifts; x is indexed for each batch column")]
     for place in 0..within {
         let position = place % window_codes(B);
         if position == 0 && place > 0 {
