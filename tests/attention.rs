@@ -85,7 +85,8 @@ impl Data {
 
     fn cache(&self, device: &Device) -> KvCache {
         let mut cache = KvCache::new(device, self.shape.sequences, self.capacity, self.width()).unwrap();
-        (cache.k, cache.v) = (device.upload(&self.k).unwrap(), device.upload(&self.v).unwrap());
+        cache.keys.buffer = device.upload(&self.k).unwrap();
+        cache.values.buffer = device.upload(&self.v).unwrap();
         cache
     }
 
@@ -185,7 +186,7 @@ fn what_does_not_fit_is_refused() {
         ("a sequence too few", (10, 32), (1, 8, 16), shape),
         ("no sequence", (10, 32), (2, 8, 16), AttentionShape { sequences: 0, ..shape }),
         ("heads that do not divide", (10, 32), (2, 8, 24), AttentionShape { kv_heads: 3, ..shape }),
-        ("no heads", (10, 32), (2, 8, 0), AttentionShape { kv_heads: 0, ..shape }),
+        ("no heads", (10, 32), (2, 8, 16), AttentionShape { kv_heads: 0, ..shape }),
         ("an empty window", (10, 32), (2, 8, 16), AttentionShape { window: Some(0), ..shape }),
     ];
     for (what, q, cache, shape) in wrong {

@@ -1,6 +1,6 @@
 //! Attention, loss and KL against vectors of torch in f64 (`golden/ops.json`, made by `golden/make_ops.py`).
 
-use bitsmith::op::{self, Activations, AttentionShape, KvCache};
+use bitsmith::op::{self, Activations, AttentionShape, KvCache, RowCache};
 use bitsmith::{Device, Recorder};
 use serde_json::Value;
 
@@ -48,10 +48,10 @@ fn attention() {
     let q = Activations::upload(&device, tokens, heads * head_dim, &q).unwrap();
     let cached = |name| {
         let values = by_token(&numbers(&g[name]), kv_heads, past + tokens, head_dim);
-        device.upload(&values).unwrap()
+        let buffer = device.upload(&values).unwrap();
+        RowCache { buffer, sequences: 1, capacity: past + tokens, cols: kv_heads * head_dim }
     };
-    let cache =
-        KvCache { k: cached("k"), v: cached("v"), sequences: 1, capacity: past + tokens, width: kv_heads * head_dim };
+    let cache = KvCache { keys: cached("k"), values: cached("v") };
     let scale = 1.0 / (head_dim as f32).sqrt();
     let shape = AttentionShape { sequences: 1, heads, kv_heads, head_dim, past, scale, window: None };
     let mut rec = Recorder::new(&device);

@@ -79,11 +79,11 @@ fn dense_products_follow_the_formula() {
                     let label = format!("{dtype} {batch}x{rows}x{cols} in parts of {limit}");
                     let x = random.normals(batch * cols);
                     let input = Activations::upload(&device, batch, cols, &x).expect("the values fit");
-                    let y = run(&device, |rec| op::matmul::dense(rec, &input, &weight));
+                    let y = run(&device, |rec| op::dense(rec, &input, &weight));
                     assert_product(&y, &x, &w, cols, &label);
                     let y = run(&device, |rec| {
                         let half = op::half(rec, &input)?;
-                        op::matmul::dense(rec, &half, &weight)
+                        op::dense(rec, &half, &weight)
                     });
                     assert_product(&y, &rounded(Dtype::F16, &x), &w, cols, &format!("f16 activations, {label}"));
                 }
@@ -108,11 +108,11 @@ fn quantized_products_follow_the_formula_for_every_scheme() {
                 let label = format!("{scheme} {batch}x{rows}x{cols} in parts of {limit}");
                 let packed = PackedTensor::pack(&tensor);
                 let weight = GroupWeight::upload_in_parts(&device, &packed, limit).expect("a row fits");
-                let y = run(&device, |rec| op::matmul::group(rec, &input, &weight));
+                let y = run(&device, |rec| op::group(rec, &input, &weight));
                 assert_product(&y, &x, &w, cols, &label);
                 let y = run(&device, |rec| {
                     let half = op::half(rec, &input)?;
-                    op::matmul::group(rec, &half, &weight)
+                    op::group(rec, &half, &weight)
                 });
                 assert_product(&y, &rounded(Dtype::F16, &x), &w, cols, &format!("f16 activations, {label}"));
                 assert_eq!(run(&device, |rec| op::dequantize(rec, &weight)), w, "{label}");
@@ -131,10 +131,10 @@ fn split_weights_have_several_dispatches_and_the_same_result() {
     // Rows of 32 bytes: three to a part.
     let split = GroupWeight::upload_in_parts(&device, &packed, 100).expect("a row fits");
     let mut recorder = Recorder::new(&device);
-    op::matmul::group(&mut recorder, &x, &split).expect("the shapes fit");
+    op::group(&mut recorder, &x, &split).expect("the shapes fit");
     assert_eq!(recorder.finish().len(), 4);
     let whole = GroupWeight::upload(&device, &packed).expect("it fits");
-    let product = |w: &GroupWeight| run(&device, |rec| op::matmul::group(rec, &x, w));
+    let product = |w: &GroupWeight| run(&device, |rec| op::group(rec, &x, w));
     assert_eq!(product(&split), product(&whole));
     assert!(matches!(GroupWeight::upload_in_parts(&device, &packed, 31), Err(Error::Limit { .. })));
 }
@@ -180,12 +180,12 @@ fn shapes_that_do_not_fit_are_errors() {
     let w = Tensor::from_f32(vec![2, 3], &[0.0; 6]).expect("the values fit");
     let dense = DenseWeight::upload(&device, &w).expect("it fits");
     let x = Activations::upload(&device, 2, 2, &[0.0; 4]).expect("the values fit");
-    let error = op::matmul::dense(&mut recorder, &x, &dense).expect_err("3 columns are not 2");
+    let error = op::dense(&mut recorder, &x, &dense).expect_err("3 columns are not 2");
     assert_eq!(error.to_string(), "dense product: expected activations of 3 features, found 2");
     let tensor = quantized(&mut Random::new(5), "w2g16s".parse().expect("a scheme"), 2, 3);
     let mut packed = PackedTensor::pack(&tensor);
     let group = GroupWeight::upload(&device, &packed).expect("it fits");
-    let error = op::matmul::group(&mut recorder, &x, &group).expect_err("3 columns are not 2");
+    let error = op::group(&mut recorder, &x, &group).expect_err("3 columns are not 2");
     assert_eq!(error.to_string(), "quantized product: expected activations of 3 features, found 2");
     packed.scales.pop();
     assert!(matches!(GroupWeight::upload(&device, &packed), Err(Error::Shape { .. })));
@@ -198,9 +198,9 @@ fn no_tokens_and_no_rows_give_empty_results() {
     let w = Tensor::from_f32(vec![2, 3], &[0.0; 6]).expect("the values fit");
     let dense = DenseWeight::upload(&device, &w).expect("it fits");
     let none = Activations::upload(&device, 0, 3, &[]).expect("the values fit");
-    assert!(run(&device, |rec| op::matmul::dense(rec, &none, &dense)).is_empty());
+    assert!(run(&device, |rec| op::dense(rec, &none, &dense)).is_empty());
     assert!(run(&device, |rec| op::embed(rec, &[], &dense)).is_empty());
     let empty = DenseWeight::upload(&device, &Tensor::from_f32(vec![0, 3], &[]).expect("no values")).expect("it fits");
     let x = Activations::upload(&device, 1, 3, &[0.0; 3]).expect("the values fit");
-    assert!(run(&device, |rec| op::matmul::dense(rec, &x, &empty)).is_empty());
+    assert!(run(&device, |rec| op::dense(rec, &x, &empty)).is_empty());
 }

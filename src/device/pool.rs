@@ -140,7 +140,7 @@ mod tests {
     fn a_class_wastes_at_most_a_quarter_above_the_smallest() {
         for bytes in (4..100_000).step_by(4).chain([1 << 30, (1 << 30) + 4]) {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 4 == 0, "{bytes} -> {class}");
+            assert!(class >= bytes && class.is_multiple_of(4), "{bytes} -> {class}");
             assert!(class <= 256 || class - bytes <= bytes / 4 + 256, "{bytes} -> {class}");
         }
     }

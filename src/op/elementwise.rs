@@ -54,3 +54,38 @@ pub fn add_bias(rec: &mut Recorder, x: &Activations, bias: &Buffer) -> Result<()
     vector("add_bias", "bias", bias, x.cols)?;
     rec.dispatch::<AddBias>(&add_bias::Params { rows, cols }, add_bias::variant(), &[&x.buffer, bias])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use crate::error::Error;
+
+    #[test]
+    fn sums() {
+        let device = Device::cpu();
+        let a = Activations::upload(&device, 2, 2, &[1.0, 2.0, 3.0, 4.0]).unwrap();
+        let bias = device.upload(&[10.0f32, 20.0]).unwrap();
+        let mut rec = Recorder::new(&device);
+        let twice = add(&mut rec, &a, &a).unwrap();
+        add_bias(&mut rec, &twice, &bias).unwrap();
+        rec.submit().unwrap();
+        assert_eq!(pollster::block_on(twice.read(&device)).unwrap(), [12.0, 24.0, 16.0, 28.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let device = Device::cpu();
+        let a = Activations::upload(&device, 2, 3, &[0.0; 6]).unwrap();
+        let b = Activations { rows: 3, cols: 2, ..a.clone() };
+        let beyond = Activations { rows: 1000, ..a.clone() };
+        let empty = Activations { rows: 0, ..a.clone() };
+        let mut rec = Recorder::new(&device);
+        let refused = |result: Result<Activations>| assert!(matches!(result, Err(Error::Shape { .. })));
+        refused(add(&mut rec, &a, &b));
+        refused(gate(&mut rec, Activation::Silu, &a, &b));
+        refused(activate(&mut rec, Activation::Relu, &beyond));
+        refused(activate(&mut rec, Activation::Relu, &empty));
+        assert!(add_bias(&mut rec, &a, &device.upload(&[0.0f32; 2]).unwrap()).is_err());
+    }
+}

@@ -21,7 +21,7 @@ use crate::kernel::product::{DenseParams, GroupParams};
 /// let w = DenseWeight::upload(&device, &Tensor::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])?)?;
 /// let x = Activations::upload(&device, 1, 2, &[10.0, 1.0])?;
 /// let mut recorder = Recorder::new(&device);
-/// let y = op::matmul::dense(&mut recorder, &x, &w)?;
+/// let y = op::dense(&mut recorder, &x, &w)?;
 /// recorder.submit()?;
 /// assert_eq!(pollster::block_on(y.read(&device))?, [12.0, 34.0]);
 /// # Ok::<(), bitsmith::Error>(())

@@ -73,12 +73,9 @@ fn positive(field: &str, value: f64) -> Result<()> {
 /// since shaders may be off by 2^-11 in either and by more for large angles.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
-    /// The values.
-    pub buffer: Buffer,
-    /// Elements of a head.
-    pub head_dim: usize,
-    /// Positions.
-    pub positions: usize,
+    buffer: Buffer,
+    head_dim: usize,
+    positions: usize,
 }
 
 impl RopeTable {
@@ -103,9 +100,24 @@ impl RopeTable {
         Ok(Self { buffer: device.upload(&values)?, head_dim, positions: max_positions })
     }
 
+    /// The values.
+    pub fn buffer(&self) -> &Buffer {
+        &self.buffer
+    }
+
+    /// Elements of a head.
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
+    }
+
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
     /// Heads of a row, if tokens `first..first + tokens` are in the table.
     fn heads(&self, cols: usize, first: usize, tokens: usize) -> Result<u32> {
-        if self.head_dim == 0 || !cols.is_multiple_of(self.head_dim) {
+        if !cols.is_multiple_of(self.head_dim) {
             return Err(shape("rope", format!("rows of whole heads of {} elements", self.head_dim), cols));
         }
         if first.saturating_add(tokens) > self.positions {
@@ -171,4 +183,78 @@ fn turn(
         out_first,
     };
     rec.dispatch::<kernel::Rope>(&params, kernel::variant(), &[&x.buffer, &table.buffer, &out.buffer])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: RopeConfig = RopeConfig { theta: 10_000.0, scaling: RopeScaling::None };
+
+    fn activations(device: &Device, rows: usize, cols: usize) -> Activations {
+        let values: Vec<f32> = (0..rows * cols).map(|i| (i as f32 * 0.7).sin()).collect();
+        Activations::upload(device, rows, cols, &values).unwrap()
+    }
+
+    fn read(device: &Device, buffer: &Buffer) -> Vec<f32> {
+        pollster::block_on(device.read(buffer)).unwrap()
+    }
+
+    /// Tokens of two sequences, one after the other into a cache, become what they become all at once.
+    #[test]
+    fn a_cache_holds_what_rope_returns() {
+        let device = Device::cpu();
+        let table = RopeTable::new(&device, 4, &PLAIN, 9).unwrap();
+        let (x, cache) = (activations(&device, 6, 8), RowCache::new(&device, 2, 5, 8).unwrap());
+        let mut rec = Recorder::new(&device);
+        let whole = rope(&mut rec, &x, &table, 2, 0).unwrap();
+        rec.submit().unwrap();
+        let values = read(&device, &x.buffer);
+        for token in 0..3 {
+            let rows = [&values[token * 8..][..8], &values[(3 + token) * 8..][..8]].concat();
+            let mut rec = Recorder::new(&device);
+            rope_into(&mut rec, &Activations::upload(&device, 2, 8, &rows).unwrap(), &table, &cache, token).unwrap();
+            rec.submit().unwrap();
+        }
+        let (whole, cached) = (read(&device, &whole.buffer), read(&device, &cache.buffer));
+        assert_eq!(cached[..24], whole[..24]);
+        assert_eq!(cached[40..64], whole[24..]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let device = Device::cpu();
+        let table = RopeTable::new(&device, 4, &PLAIN, 4).unwrap();
+        let mut rec = Recorder::new(&device);
+        let refused = |result: Result<Activations>| assert!(matches!(result, Err(Error::Shape { .. })));
+        refused(rope(&mut rec, &activations(&device, 3, 6), &table, 1, 0));
+        refused(rope(&mut rec, &activations(&device, 3, 8), &table, 2, 0));
+        refused(rope(&mut rec, &activations(&device, 3, 8), &table, 0, 0));
+        refused(rope(&mut rec, &activations(&device, 3, 8), &table, 1, 2));
+        let cache = RowCache::new(&device, 1, 3, 8).unwrap();
+        assert!(rope_into(&mut rec, &activations(&device, 2, 8), &table, &cache, 2).is_err());
+        assert!(RowCache::new(&device, 1, usize::MAX, 8).is_err() && RowCache::new(&device, 0, 1, 8).is_err());
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_named() {
+        let llama3 = |low_freq_factor, high_freq_factor| RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings: 8192,
+        };
+        let cases = [
+            (5, PLAIN, "head_dim"),
+            (4, RopeConfig { theta: f64::NAN, ..PLAIN }, "rope_theta"),
+            (4, RopeConfig { scaling: RopeScaling::Linear { factor: 0.0 }, ..PLAIN }, "factor"),
+            (4, RopeConfig { scaling: llama3(4.0, 4.0), ..PLAIN }, "high_freq_factor"),
+            (4, RopeConfig { scaling: llama3(-1.0, 4.0), ..PLAIN }, "low_freq_factor"),
+        ];
+        for (head_dim, rope, name) in cases {
+            let error = inverse_frequencies(head_dim, &rope).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        assert!(RopeTable::new(&Device::cpu(), 4, &PLAIN, 0).is_err());
+    }
 }

@@ -3,13 +3,15 @@
 mod layers;
 mod pipeline;
 mod rtn;
+mod tensors;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use layers::{LinearLayer, Skip, linear_layers};
 pub use pipeline::{Outcome, QuantizeRequest, quantize_model};
-pub use rtn::{Rtn, RtnConfig};
+pub use rtn::{GroupSize, Rtn, RtnConfig};
+pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch};
 
 use crate::device::Device;
 use crate::error::Result;

@@ -18,6 +18,19 @@ use crate::progress::Progress;
 use crate::scheme::Plan;
 
 /// What to quantize and where to put it.
+///
+/// ```
+/// use bitsmith::quant::{QuantizeRequest, Rtn, RtnConfig, quantize_model};
+/// use bitsmith::{Device, progress::Silent};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let out = folder.path().join("tiny-llama-w4");
+/// let request = QuantizeRequest::new("examples/tiny-llama", &out).skip("down_proj");
+/// let rtn = Rtn::new(RtnConfig { group_size: "64".parse()?, ..Default::default() })?;
+/// let done = pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Silent))?;
+/// assert_eq!(done.record.layers.len(), 4 * 6);
+/// assert!(out.join("model.safetensors").exists());
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct QuantizeRequest {
     /// Folder of the original model.
@@ -51,6 +64,25 @@ impl QuantizeRequest {
             shard_size: 5_000_000_000,
             quality: None,
         }
+    }
+
+    /// Replaces an existing model folder.
+    #[must_use]
+    pub fn force(self) -> Self {
+        Self { force: true, ..self }
+    }
+
+    /// Keeps the layers that a pattern names.
+    #[must_use]
+    pub fn skip(mut self, pattern: impl Into<String>) -> Self {
+        self.skip.push(pattern.into());
+        self
+    }
+
+    /// Measures perplexity before and after, and the distance, on a text.
+    #[must_use]
+    pub fn quality(self, text: EvalRequest) -> Self {
+        Self { quality: Some(text), ..self }
     }
 }
 
@@ -228,7 +260,7 @@ impl Run<'_> {
         let weights: u64 = written.iter().map(|w| w.record.shape.iter().product::<usize>() as u64).sum();
         let bytes: u64 = written.iter().map(|w| w.record.bytes).sum();
         let quality = evaluation.and_then(|e| {
-            let (before, kl) = (e.reference_perplexity?, serde_json::to_value(&e.kl).ok()?);
+            let (before, kl) = (e.reference_perplexity?, serde_json::to_value(e.kl).ok()?);
             Some(Quality { perplexity_before: before, perplexity_after: e.perplexity, kl })
         });
         let name = request.model.canonicalize().ok();

@@ -49,7 +49,7 @@ fn label((rows, cols, group): (usize, usize, usize), scheme: impl std::fmt::Disp
     format!("{rows}x{cols}g{group}.{scheme}")
 }
 
-fn u(n: usize) -> u32 {
+pub(super) fn u(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 

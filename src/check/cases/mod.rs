@@ -1,6 +1,7 @@
 //! The cases of every kernel: each variant at sizes where bounds go wrong: 1, around the workgroup, primes, group tails.
 
 mod attention;
+mod block;
 mod group;
 mod loss;
 mod matmul;
@@ -11,7 +12,7 @@ use super::large::{LargeCase, Scale};
 
 /// Every case there is.
 pub fn all() -> Vec<Case> {
-    [group::cases(), matmul::cases(), storage::cases(), attention::cases(), loss::cases()].concat()
+    [group::cases(), matmul::cases(), storage::cases(), block::cases(), attention::cases(), loss::cases()].concat()
 }
 
 /// Cases of realistic shape, to be timed.

@@ -1,0 +1,70 @@
+//! `bitsmith devices`.
+
+use bitsmith::report::{DeviceReport, DeviceReports};
+use bitsmith::{Device, Result, check};
+use clap::Args;
+
+use super::{Json, stdout};
+
+/// List the devices of this machine, what each offers and whether it computes rightly
+///
+/// Each device runs a small part of its kernels against the plain implementation on the CPU. One that fails is never
+/// used. The first column is what --device takes.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
+pub(super) struct Devices {
+    #[command(flatten)]
+    output: Json,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  bitsmith devices --json";
+
+impl Devices {
+    pub(super) async fn run(&self) -> Result<()> {
+        let cpu = Device::cpu();
+        let cpu = DeviceReport::new("cpu", cpu.caps(), simd(), check::self_test(&cpu).await);
+        let devices = std::iter::once(cpu).chain(gpus().await).collect();
+        let devices = DeviceReports { devices };
+        if self.output.json { stdout::json(&devices) } else { stdout::text(&devices.to_string()) }
+    }
+}
+
+/// All adapters, those that cannot be opened too.
+#[cfg(feature = "wgpu")]
+async fn gpus() -> Vec<DeviceReport> {
+    use bitsmith::device::wgpu::WgpuDevice;
+    let mut reports = Vec::new();
+    for (index, caps) in WgpuDevice::list().await.iter().enumerate() {
+        let test = match WgpuDevice::open(index).await {
+            Ok(device) => check::self_test(&Device::Wgpu(device.into())).await,
+            Err(error) => Err(error),
+        };
+        reports.push(DeviceReport::new(format!("wgpu:{index}"), caps, Vec::new(), test));
+    }
+    reports
+}
+
+#[cfg(not(feature = "wgpu"))]
+async fn gpus() -> Vec<DeviceReport> {
+    Vec::new()
+}
+
+/// Instruction sets of this processor that kernels may use.
+fn simd() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let found = [
+        ("avx", is_x86_feature_detected!("avx")),
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("f16c", is_x86_feature_detected!("f16c")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let found = [("neon", true)];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let found: [(&'static str, bool); 0] = [];
+    found.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+}

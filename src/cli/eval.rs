@@ -1,0 +1,60 @@
+//! `bitsmith eval`.
+
+use std::path::PathBuf;
+
+use bitsmith::eval::evaluate_folders;
+use bitsmith::{Result, report};
+use clap::Args;
+
+use super::bar::Bar;
+use super::device::DeviceArg;
+use super::model::ModelPath;
+use super::text::Cut;
+use super::{Json, interrupt, stdout};
+
+/// Measure how well a model predicts a text, and how far it is from another model
+///
+/// Perplexity is exp(total negative log-likelihood / tokens scored) over consecutive windows; the first token of a
+/// window is context only and an incomplete last window is dropped. With --reference, the divergence
+/// KL(reference || model) of each token's prediction is measured, in nats. Only results for the same text, window,
+/// stride and number of tokens can be compared.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
+pub(super) struct Eval {
+    /// Folder of the model, quantized or not
+    model: ModelPath,
+    /// UTF-8 text to predict
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    /// Folder of the model to compare with, usually the one that MODEL was made from
+    #[arg(long, value_name = "MODEL")]
+    reference: Option<ModelPath>,
+    #[command(flatten)]
+    device: DeviceArg,
+    #[command(flatten)]
+    output: Json,
+    /// No progress
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    cut: Cut,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  bitsmith eval examples/tiny-llama --text examples/tiny-llama/validation.txt --documents '<|endoftext|>' --window 256";
+
+impl Eval {
+    pub(super) async fn run(&self) -> Result<()> {
+        let model = self.model.existing()?;
+        let reference = self.reference.as_ref().map(ModelPath::existing).transpose()?;
+        let request = self.cut.request(&self.text)?;
+        let device = self.device.open().await?;
+        interrupt::listen();
+        let evaluation = evaluate_folders(&device, model, reference, &request, &mut Bar::new(self.quiet)).await?;
+        if self.output.json {
+            return stdout::json(&evaluation);
+        }
+        stdout::text(&report::evaluation(&evaluation))
+    }
+}

@@ -1,0 +1,31 @@
+//! `bitsmith inspect`.
+
+use bitsmith::Result;
+use bitsmith::report::Inspection;
+use clap::Args;
+
+use super::model::ModelPath;
+use super::{Json, stdout};
+
+/// List the tensors of a model: shapes, schemes, bytes, bits per weight
+///
+/// Reads the headers of the files only. The parts of a quantized layer are listed as one.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
+pub(super) struct Inspect {
+    /// Folder with safetensors files, quantized or not, or one such file
+    model: ModelPath,
+    #[command(flatten)]
+    output: Json,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  bitsmith inspect examples/tiny-llama";
+
+impl Inspect {
+    pub(super) fn run(&self) -> Result<()> {
+        let inspection = Inspection::read(self.model.existing()?)?;
+        if self.output.json { stdout::json(&inspection) } else { stdout::text(&inspection.to_string()) }
+    }
+}

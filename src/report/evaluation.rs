@@ -1,0 +1,45 @@
+//! What an evaluation found.
+
+use std::fmt::Write as _;
+
+use super::number::{estimate, value};
+use crate::eval::{Evaluation, KlSummary};
+
+/// A small table of an evaluation, means with their standard errors.
+pub fn evaluation(e: &Evaluation) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<22}{value}");
+    };
+    line("perplexity", estimate(e.perplexity, e.perplexity_error));
+    if let Some(reference) = e.reference_perplexity {
+        line("  of the reference", value(reference));
+    }
+    if let Some(kl) = &e.kl {
+        line("KL to the reference", format!("{} nats per token", estimate(kl.kl_mean, kl.kl_mean_error)));
+        line("  median", value(kl.kl_median));
+        line("  90 / 95 / 99 %", [kl.kl_p90, kl.kl_p95, kl.kl_p99].map(value).join(" / "));
+        line("  largest", value(kl.kl_max));
+        line("  reversed", estimate(kl.reversed_kl_mean, kl.reversed_kl_mean_error));
+        line("same top token", agreement(kl));
+    }
+    let windows = format!("{} in windows of {}, stride {}", e.tokens_scored, e.window, e.stride);
+    line("tokens scored", windows);
+    line("text sha256", e.text_sha256.clone());
+    line("time", format!("{:.1} s on {}", e.seconds, e.device));
+    text
+}
+
+/// How often the most likely token is the same, in percent.
+pub(super) fn agreement(kl: &KlSummary) -> String {
+    format!("{:.2} ± {:.2} %", 100.0 * kl.top1_agreement, 100.0 * kl.top1_agreement_error)
+}
+
+/// The speed of a generation, in one line.
+pub fn speed(tokens: usize, seconds: f64, device: &str) -> String {
+    format!(
+        "{tokens} tokens in {seconds:.2} s, {:.1} tokens/s on {device}",
+        tokens as f64 / seconds.max(f64::MIN_POSITIVE)
+    )
+}

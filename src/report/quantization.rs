@@ -1,0 +1,53 @@
+//! What a quantization did to a model.
+
+use std::fmt::Write as _;
+
+use super::evaluation::agreement;
+use super::number::{bytes, estimate, value};
+use crate::export::LayerRecord;
+use crate::quant::Outcome;
+
+/// Layers named as the worst.
+const WORST: usize = 3;
+
+/// A short report: sizes, worst layers, and quality where it was measured. Notes are not in it.
+pub fn quantization(outcome: &Outcome) -> String {
+    let record = &outcome.record;
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<22}{value}");
+    };
+    let (layers, sizes) = (&record.layers, &record.sizes);
+    let quantized = format!("{} layers by {}, {} tensors kept", layers.len(), record.method.name, record.kept.len());
+    line("quantized", quantized);
+    let ratio = sizes.original_bytes as f64 / sizes.quantized_bytes.max(1) as f64;
+    let (before, after) = (bytes(sizes.original_bytes), bytes(sizes.quantized_bytes));
+    line("size", format!("{before} -> {after}, {ratio:.2} times smaller"));
+    line("bits per weight", format!("{:.3} in quantized layers, scales counted", sizes.bits_per_weight));
+    for (i, layer) in worst(layers).iter().enumerate() {
+        let title = if i == 0 { "worst layers" } else { "" };
+        let sqnr = layer.sqnr_db.map_or_else(|| "no signal".to_owned(), |sqnr| format!("SQNR {sqnr:.2} dB"));
+        line(title, format!("{} {} {sqnr}", layer.path, layer.scheme));
+    }
+    if let Some(quality) = &record.quality {
+        let (before, after) = (quality.perplexity_before, quality.perplexity_after);
+        let change = 100.0 * (after / before - 1.0);
+        line("perplexity", format!("{} -> {} ({change:+.2} %)", value(before), value(after)));
+    }
+    if let Some(kl) = outcome.evaluation.as_ref().and_then(|evaluation| evaluation.kl.as_ref()) {
+        let mean = estimate(kl.kl_mean, kl.kl_mean_error);
+        line("KL to the original", format!("{mean} nats per token, 99 % below {}", value(kl.kl_p99)));
+        line("same top token", agreement(kl));
+    }
+    text
+}
+
+/// The layers with the least signal for their noise; exact ones are never among them.
+fn worst(layers: &[LayerRecord]) -> Vec<&LayerRecord> {
+    let mut noisy: Vec<&LayerRecord> = layers.iter().filter(|layer| layer.mse > 0.0).collect();
+    let sqnr = |layer: &LayerRecord| layer.sqnr_db.unwrap_or(f64::NEG_INFINITY);
+    noisy.sort_by(|a, b| sqnr(a).total_cmp(&sqnr(b)));
+    noisy.truncate(WORST);
+    noisy
+}

@@ -1,0 +1,123 @@
+//! Help, and what was typed and cannot be used.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{MODEL, bitsmith, folder, listing, typed};
+
+#[test]
+fn help_has_units_defaults_and_an_example() {
+    for (command, words) in [
+        (
+            "quantize",
+            &["--method <NAME>", "--bits <BITS>", "[default: 128]", "rtn: ", "--shard-size <SIZE>", "5GB"][..],
+        ),
+        ("eval", &["--reference <MODEL>", "nats", "--window <TOKENS>", "--documents <SEPARATOR>"]),
+        ("generate", &["--temperature <T>", "--top-p <P>", "--seed <SEED>"]),
+        ("inspect", &["bits per weight"]),
+        ("devices", &["--json"]),
+    ] {
+        let help = bitsmith([command, "--help"]).ok().stdout;
+        for word in words.iter().chain(&["Example:\n  bitsmith "]) {
+            assert!(help.contains(word), "`{word}` is not in the help of {command}: {help}");
+        }
+    }
+    assert!(bitsmith(["--help"]).ok().stdout.contains("quantize"));
+    assert!(bitsmith(["--version"]).ok().stdout.contains(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn bad_usage_exits_with_2_and_writes_nothing() {
+    let folder = folder();
+    let quantize = "quantize examples/tiny-llama --out {}/x --device cpu";
+    for (flags, words) in [
+        ("--bits 5", &["--bits", "5", "2, 3, 4, 8"][..]),
+        ("--bits four", &["--bits", "four"]),
+        ("--group-size 7", &["--group-size", "7", "16 to 1024"]),
+        ("--scale-type f64", &["--scale-type", "f64"]),
+        ("--range restricted --asymmetric", &["--range", "restricted"]),
+        ("--range raw", &["--range", "raw"]),
+        ("--rounding up", &["--rounding", "half-even"]),
+        ("--method magic", &["--method", "magic"]),
+        ("--calibration pile", &["--calibration", "pile"]),
+        ("--device tpu", &["--device", "tpu"]),
+        ("--shard-size big", &["--shard-size", "big"]),
+        ("--skip re:(", &["--skip", "re:("]),
+        ("--nonsense", &["--nonsense"]),
+        ("--window 32", &["required"]),
+    ] {
+        // The last of a flag given twice would be used, so `--device` is only there once.
+        let line = if flags.contains("--device") { quantize.replace(" --device cpu", "") } else { quantize.to_owned() };
+        typed(&format!("{line} {flags}"), folder.path()).failed(2, words);
+    }
+    typed("eval examples/tiny-llama", Path::new("")).failed(2, &["required"]);
+    let eval = "eval examples/tiny-llama --device cpu --text examples/tiny-llama/validation.txt";
+    typed(&format!("{eval} --window 1000 --max-tokens 100"), Path::new("")).failed(2, &["--window", "1000"]);
+    typed(&format!("{eval} --window 16 --stride 17"), Path::new("")).failed(2, &["--stride", "17"]);
+    typed(&format!("{eval} --documents="), Path::new("")).failed(2, &["--documents", "empty"]);
+    let generate = "generate examples/tiny-llama --prompt Once --device cpu";
+    typed(&format!("{generate} --max-tokens 1000"), Path::new("")).failed(2, &["--max-tokens", "256"]);
+    typed(&format!("{generate} --temperature=-1"), Path::new("")).failed(2, &["--temperature", "-1"]);
+    typed(&format!("{generate} --top-p 2"), Path::new("")).failed(2, &["--top-p", "2"]);
+    typed("quantise", Path::new("")).failed(2, &["quantise"]);
+    assert_eq!(listing(folder.path()), [""; 0]);
+}
+
+#[test]
+fn an_existing_folder_is_only_replaced_by_force() {
+    let folder = folder();
+    let line = "quantize examples/tiny-llama --out {}/out --quiet --device cpu";
+    typed(line, folder.path()).ok();
+    typed(&format!("{line} --bits 8"), folder.path()).failed(2, &["--out", "--force"]);
+    typed(&format!("{line} --bits 8 --force"), folder.path()).ok();
+    let json = typed("inspect {}/out --json", folder.path()).json();
+    assert!(json["entries"].as_array().is_some_and(|e| e.iter().any(|e| e["scheme"] == "w8g128s")), "{json}");
+    // What is no model is not deleted, force or not.
+    let other = folder.path().join("letters");
+    fs::create_dir(&other).expect("a new folder");
+    fs::write(other.join("dear.txt"), "friend").expect("a new file");
+    typed("quantize examples/tiny-llama --out {}/letters --force --device cpu", folder.path()).failed(2, &["letters"]);
+    assert_eq!(listing(&other), ["dear.txt"]);
+    assert_eq!(listing(folder.path()), ["letters", "out"]);
+}
+
+#[test]
+fn what_is_not_there_fails_with_its_name() {
+    let folder = folder();
+    for line in [
+        "quantize {}/absent --out {}/x --device cpu",
+        "eval {}/absent --text examples/tiny-llama/validation.txt --device cpu",
+        "generate {}/absent --prompt Hello --device cpu",
+        "inspect {}/absent",
+    ] {
+        typed(line, folder.path()).failed(1, &["absent", "no such folder"]);
+    }
+    let text = "--text {}/absent.txt --device cpu";
+    typed(&format!("eval examples/tiny-llama {text}"), folder.path()).failed(1, &["absent.txt"]);
+    typed(&format!("quantize examples/tiny-llama --out {{}}/x {text}"), folder.path()).failed(1, &["absent.txt"]);
+    typed("eval examples/tiny-llama --reference {}/absent --text Cargo.toml", folder.path()).failed(1, &["absent"]);
+    typed("inspect {}", folder.path()).failed(1, &["no weights here"]);
+    typed("quantize examples/tiny-llama --out {}/a/b/c --device cpu", folder.path()).failed(2, &["--out", "a/b"]);
+    assert_eq!(listing(folder.path()), [""; 0]);
+}
+
+#[test]
+fn a_text_that_is_none_fails_with_its_name() {
+    let folder = folder();
+    fs::write(folder.path().join("binary"), [b'a', 0xff]).expect("a new file");
+    fs::write(folder.path().join("empty"), "").expect("a new file");
+    for (name, words) in [("binary", "UTF-8"), ("empty", "no text")] {
+        let line = format!("eval examples/tiny-llama --device cpu --text {{}}/{name}");
+        typed(&line, folder.path()).failed(1, &[name, words]);
+        let line = format!("quantize examples/tiny-llama --out {{}}/x --device cpu --text {{}}/{name}");
+        typed(&line, folder.path()).failed(1, &[name, words]);
+    }
+    assert_eq!(listing(folder.path()), ["binary", "empty"]);
+}
+
+/// A system folder in which not even root makes one.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_unwritable_folder_fails_with_its_name() {
+    bitsmith(["quantize", MODEL, "--out", "/proc/bitsmith", "--device", "cpu"]).failed(1, &["/proc"]);
+}
