@@ -220,14 +220,15 @@ const SAMPLE: u32 = 64;
 
 /// A square weight in groups of 128: quantized from f32 and bf16 to each width, decoded and measured from each width.
 pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
-    let width = scale.pick(4096, 512);
+    let width: usize = scale.pick(4096, 512);
     let size = (width, width, 128);
     let per_row = width.div_ceil(128);
     let mut all = Vec::new();
     let name = |what: String| format!("{width}x{width}g128.{what}");
     for v in GroupRange::variants() {
         let made = v.clone();
-        let make = move || range_case(size, &made, RangeRule::FullRange, (1, 4, 1)).sample::<GroupRange>(|p| p.rows = SAMPLE);
+        let make =
+            move || range_case(size, &made, RangeRule::FullRange, (1, 4, 1)).sample::<GroupRange>(|p| p.rows = SAMPLE);
         all.push(LargeCase::new::<GroupRange>(v, name("b4".into()), make));
     }
     for v in GroupQuantize::variants().into_iter().filter(|v| v.dtype(Role::Weight) != Dtype::F16) {

@@ -103,9 +103,8 @@ fn large_group<K: Kernel<Params = GroupParams>>(
     for variant in K::variants().into_iter().filter(|v| takes(v) && usual(v)) {
         let span = Span::Group(128);
         let made = variant.clone();
-        let make = move || {
-            Product::new(&made, batch, (rows, cols, span)).case::<K>(&made).sample::<K>(|p| p.rows = SAMPLE)
-        };
+        let make =
+            move || Product::new(&made, batch, (rows, cols, span)).case::<K>(&made).sample::<K>(|p| p.rows = SAMPLE);
         let case = LargeCase::new::<K>(variant, format!("{batch}x{rows}x{cols}{span}"), make);
         all.push(case.product([batch, rows, cols], false));
     }

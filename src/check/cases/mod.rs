@@ -17,5 +17,8 @@ pub fn all() -> Vec<Case> {
 
 /// Cases of realistic shape, to be timed.
 pub fn large(scale: Scale) -> Vec<LargeCase> {
-    [matmul::large, group::large, storage::large, attention::large, loss::large].iter().flat_map(|area| area(scale)).collect()
+    [matmul::large, group::large, storage::large, attention::large, loss::large, block::large]
+        .iter()
+        .flat_map(|area| area(scale))
+        .collect()
 }
