@@ -70,7 +70,7 @@ pub enum Error {
         detail: String,
     },
     /// Somebody asked for the work to stop.
-    #[error("stopped on request; nothing was written")]
+    #[error("stopped on request")]
     Cancelled,
     /// A tensor holds a NaN or an infinity.
     #[error("{tensor}: element [{row}, {col}] is {value}; quantization needs finite values")]

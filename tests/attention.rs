@@ -1,6 +1,6 @@
 //! Attention: the twin and the CPU's fast implementation against the formula in f64, the cache, and what is refused.
 
-use bitsmith::check::Random;
+use bitsmith::Random;
 use bitsmith::dispatch::{Bindings, Kernel, View};
 use bitsmith::kernel::attention::{self as kernel, Attention, Params};
 use bitsmith::kernel::part::Reduce;

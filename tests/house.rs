@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the ground up: a module may use only what stands before it.
-const LAYERS: [&[&str]; 19] = [
+const LAYERS: [&[&str]; 20] = [
     &["error", "dtype", "activation", "progress"],
     &["scheme"],
+    &["random"],
     &["tensor"],
     &["pack"],
     &["dispatch"],

@@ -1,6 +1,6 @@
 //! Losses, argmax and KL: the operations on the CPU against formulas in f64, and what is refused.
 
-use bitsmith::check::Random;
+use bitsmith::Random;
 use bitsmith::device::Buffer;
 use bitsmith::op::{self, Activations};
 use bitsmith::{Device, Error, Recorder, Result};

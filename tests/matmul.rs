@@ -1,6 +1,6 @@
 //! Products, embedding, cast and dequantization on the CPU device against formulas in f64, with weights whole and split.
 
-use bitsmith::check::Random;
+use bitsmith::Random;
 use bitsmith::op::{self, Activations, DenseWeight, GroupWeight};
 use bitsmith::{Bits, Device, Dtype, Error, PackedTensor, QuantizedTensor, Recorder, Scheme, Span, Tensor, Zero};
 

@@ -6,7 +6,6 @@ mod cases;
 mod compare;
 mod large;
 mod open;
-mod random;
 mod self_test;
 
 pub use case::{Binding, Case};
@@ -14,5 +13,4 @@ pub use cases::{all, large};
 pub use compare::Tolerance;
 pub use large::{LargeCase, Product, Scale};
 pub use open::open_device;
-pub use random::Random;
 pub use self_test::{SelfTest, self_test};

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use super::cpu::CpuMemory;
-use super::foreign_buffer;
 use super::pool::FreeList;
 use crate::error::{Error, Result};
 
@@ -20,7 +19,7 @@ impl Raw {
         match self {
             Self::Cpu(memory) => Ok(memory),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu(_) => Err(foreign_buffer()),
+            Self::Wgpu(_) => Err(foreign()),
         }
     }
 
@@ -28,7 +27,7 @@ impl Raw {
     pub(super) fn wgpu(&self) -> Result<&::wgpu::Buffer> {
         match self {
             Self::Wgpu(buffer) => Ok(buffer),
-            Self::Cpu(_) => Err(foreign_buffer()),
+            Self::Cpu(_) => Err(foreign()),
         }
     }
 
@@ -42,6 +41,12 @@ impl Raw {
             _ => false,
         }
     }
+}
+
+/// The error for a buffer of one device handed to another.
+#[cfg(feature = "wgpu")]
+fn foreign() -> Error {
+    Error::Device { device: "buffer".into(), detail: "it belongs to another device; upload it to this one".into() }
 }
 
 /// Memory on loan from a pool.

@@ -139,8 +139,3 @@ impl Device {
         }
     }
 }
-
-/// The error for a buffer of one device handed to another.
-fn foreign_buffer() -> Error {
-    Error::Device { device: "buffer".into(), detail: "it belongs to another device; upload it to this one".into() }
-}

@@ -11,7 +11,7 @@ pub use summary::{Estimate, KlSummary};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::io::{Text, TokenStream, Tokenizer, Windows};
+use crate::io::{ModelConfig, Text, TokenStream, Tokenizer, Windows};
 use crate::model::Model;
 use crate::progress::Progress;
 
@@ -95,16 +95,9 @@ pub async fn evaluate(
         let detail = format!("it has {other} tokens, the model {vocab}; take the model it was made from");
         return Err(Error::config("reference", detail));
     }
-    let text = Text::read(&request.text)?;
-    let tokenizer = Tokenizer::read(model.folder(), vocab)?;
-    let documents = text.documents(request.documents.as_deref(), request.max_documents)?;
-    let mut tokens = TokenStream::encode(&documents, &tokenizer)?;
-    tokens.truncate(request.max_tokens.unwrap_or(usize::MAX));
-    let window = request.window.unwrap_or_else(|| DEFAULT_WINDOW.min(model.context()));
-    let stride = request.stride.unwrap_or(window);
-    let windows = Windows::new(tokens.ids().len(), window, stride)?;
+    let Prepared { text_sha256, ids, windows, window, stride } = prepare(model.folder(), model.config(), request)?;
     let start = std::time::Instant::now();
-    let scores = score::score(model, reference, tokens.ids(), windows, progress).await?;
+    let scores = score::score(model, reference, &ids, windows, progress).await?;
     let nll = Estimate::of(&scores.nll);
     let perplexity = nll.mean.exp();
     Ok(Evaluation {
@@ -113,10 +106,46 @@ pub async fn evaluate(
         tokens_scored: scores.nll.len(),
         window,
         stride,
-        text_sha256: text.sha256().to_owned(),
+        text_sha256,
         reference_perplexity: reference.map(|_| Estimate::of(&scores.reference_nll).mean.exp()),
         kl: reference.map(|_| KlSummary::of(&scores.kl, &scores.same_top1)),
         seconds: start.elapsed().as_secs_f64(),
         device: model.device().caps().name.clone(),
     })
+}
+
+/// Whether the text of a request can be cut into windows for the model of a folder: what [`evaluate`] would refuse is
+/// refused here, before any long work.
+///
+/// # Errors
+/// As [`evaluate_folders`].
+pub fn check(model: &Path, request: &EvalRequest) -> Result<()> {
+    let (config, _) = ModelConfig::read(model)?;
+    prepare(model, &config, request).map(|_| ())
+}
+
+/// A text cut for evaluation.
+struct Prepared {
+    text_sha256: String,
+    ids: Vec<u32>,
+    windows: Windows,
+    window: usize,
+    stride: usize,
+}
+
+fn prepare(folder: &Path, config: &ModelConfig, request: &EvalRequest) -> Result<Prepared> {
+    let text = Text::read(&request.text)?;
+    let tokenizer = Tokenizer::read(folder, config.vocab_size)?;
+    let documents = text.documents(request.documents.as_deref(), request.max_documents)?;
+    let mut tokens = TokenStream::encode(&documents, &tokenizer)?;
+    tokens.truncate(request.max_tokens.unwrap_or(usize::MAX));
+    let context = config.max_position_embeddings;
+    let window = request.window.unwrap_or_else(|| DEFAULT_WINDOW.min(context));
+    if window > context {
+        let detail = format!("{window} tokens, but the model's context is {context}; take a smaller window");
+        return Err(Error::config("window", detail));
+    }
+    let stride = request.stride.unwrap_or(window);
+    let windows = Windows::new(tokens.ids().len(), window, stride)?;
+    Ok(Prepared { text_sha256: text.sha256().to_owned(), ids: tokens.ids().to_vec(), windows, window, stride })
 }

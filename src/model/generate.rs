@@ -1,9 +1,9 @@
 //! Text from a model, one token at a time.
 
 use super::Model;
-use crate::check::Random;
 use crate::device::Recorder;
 use crate::error::{Error, Result};
+use crate::random::Random;
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,7 +10,7 @@ use super::{Job, LayerJob, LinearLayer, QuantizedLayer, Quantizer, Skip, linear_
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::eval::{EvalRequest, Evaluation, evaluate_folders};
+use crate::eval::{self, EvalRequest, Evaluation, evaluate_folders};
 use crate::export::{self, Exporter, Fit, LayerRecord, LayerSpec, Method, Quality, Record, Sizes};
 use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Staging, StoredDtype, TensorSpec, read_config};
 use crate::pack::PackedTensor;
@@ -114,6 +114,9 @@ pub async fn quantize_model(
     let layers = linear_layers(&checkpoint, &mut skip);
     let plan = plan(&layers, quantizer, request)?;
     let exporter = export::exporter(&request.format)?;
+    if let Some(quality) = &request.quality {
+        eval::check(&request.model, quality)?;
+    }
     let staging = Staging::create(&request.out, request.force)?;
 
     let mut run =
@@ -316,8 +319,8 @@ fn copy_companions(from: &Path, to: &Path) -> Result<()> {
         let path = entry.map_err(|e| Error::io(from, e))?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
         let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        let companion =
-            matches!(kind, "json" | "txt" | "model" | "jinja") || name.to_uppercase().starts_with("LICENSE");
+        let text = matches!(name, "vocab.txt" | "merges.txt") || name.to_uppercase().starts_with("LICENSE");
+        let companion = matches!(kind, "json" | "model" | "jinja") || text;
         let ours =
             matches!(name, "config.json" | Record::FILE | "quantize_config.json") || name.ends_with(".index.json");
         if companion && !ours && path.is_file() {

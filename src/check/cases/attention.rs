@@ -3,9 +3,9 @@
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
-use crate::check::random::Random;
 use crate::dispatch::{Kernel, Variant};
 use crate::kernel::attention::{Attention, Params};
+use crate::random::Random;
 
 /// Query and key heads, features of a head.
 const HEADS: [(u32, u32, u32); 10] = [

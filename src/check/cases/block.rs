@@ -6,7 +6,6 @@ use crate::activation::Activation;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
-use crate::check::random::Random;
 use crate::dispatch::{Kernel, Variant};
 use crate::kernel::activate::{self, Activate};
 use crate::kernel::add::{self, Add};
@@ -17,6 +16,7 @@ use crate::kernel::part::{self, Reduce};
 use crate::kernel::rms_norm::{self, RmsNorm};
 use crate::kernel::rope::{self, Rope};
 use crate::kernel::store_rows::{self, StoreRows};
+use crate::random::Random;
 
 /// Elements: one, around a workgroup of 256, a prime.
 const COUNTS: [usize; 5] = [1, 255, 256, 257, 10_007];

@@ -3,7 +3,6 @@
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
-use crate::check::random::{Random, words};
 use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::group_dequantize::{self as dequantize, GroupDequantize};
@@ -12,6 +11,7 @@ use crate::kernel::group_quantize::{self as quantize, GroupQuantize};
 use crate::kernel::group_range::{self as range, GroupRange};
 use crate::kernel::part::ZERO_MIDDLE;
 use crate::pack::Packing;
+use crate::random::{Random, words};
 use crate::scheme::{Bits, RangeRule, Rounding, Scheme, Span, Zero};
 
 /// `[rows, cols]` and group: single elements, one group, tails, primes, more than one workgroup.

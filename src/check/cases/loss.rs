@@ -3,11 +3,11 @@
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
-use crate::check::random::Random;
 use crate::dispatch::{Kernel, Variant};
 use crate::kernel::argmax::{self, Argmax};
 use crate::kernel::kl_rows::{self, KlRows};
 use crate::kernel::softmax_loss::{self, NOT_SCORED, SoftmaxLoss};
+use crate::random::Random;
 
 /// `[rows, vocab]`.
 const SIZES: [(u32, u32); 7] = [(1, 1), (3, 7), (65, 7), (1, 257), (65, 257), (3, 1000), (2, 256)];

@@ -3,7 +3,6 @@
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
-use crate::check::random::{Random, words};
 use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::matmul::Matmul;
@@ -13,6 +12,7 @@ use crate::kernel::matvec_group::MatvecGroup;
 use crate::kernel::part::{W_F32, X_F32, ZERO_MIDDLE};
 use crate::kernel::product::{DenseParams, GroupParams};
 use crate::pack::Packing;
+use crate::random::{Random, words};
 use crate::scheme::{Bits, Span};
 
 /// `[rows, cols]`: single elements, column tails, more rows than a tile, more columns than one pass of a workgroup.

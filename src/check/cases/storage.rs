@@ -3,11 +3,11 @@
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
-use crate::check::random::{Random, words};
 use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::cast::{self, Cast};
 use crate::kernel::embed::{self, Embed};
+use crate::random::{Random, words};
 
 /// Around a workgroup of 64, and odd, so that the last word is half used.
 const COUNTS: [usize; 5] = [1, 63, 64, 65, 1027];

@@ -137,7 +137,7 @@ fn nearest<const ROUNDING: u32>(value: f32, scale: f32, chance: f32) -> (i32, bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Random;
+    use crate::random::Random;
 
     #[test]
     fn equals_the_specification() {

@@ -128,8 +128,8 @@ pub(super) use by_bits;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Random;
     use crate::pack::Packing;
+    use crate::random::Random;
     use crate::scheme::Bits;
 
     fn round_trip<const B: u32>(bits: Bits) {

@@ -1,4 +1,4 @@
-//! Reproducible test data.
+//! Reproducible random numbers, for sampling and for test data.
 
 use crate::dtype::Dtype;
 use crate::scheme::uniform;
@@ -46,7 +46,7 @@ impl Random {
 }
 
 /// Little-endian bytes as words, the last one padded with zeros.
-pub(super) fn words(bytes: &[u8]) -> Vec<u32> {
+pub(crate) fn words(bytes: &[u8]) -> Vec<u32> {
     let (whole, rest) = bytes.as_chunks();
     let mut words: Vec<u32> = whole.iter().map(|b| u32::from_le_bytes(*b)).collect();
     if !rest.is_empty() {
