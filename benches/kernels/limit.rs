@@ -27,7 +27,7 @@ pub fn memory(device: &Device, mut cases: impl Iterator<Item = LargeCase>, effor
     let sum =
         cases.find(|c| c.kernel == "add").ok_or_else(|| Error::config("bench", "the kernel `add` has no case"))?;
     let case = sum.build();
-    pollster::block_on(case.check(device))?;
+    pollster::block_on(case.check_large(device))?;
     let timing = timing::time(device, &case, effort)?;
     Ok(Limit { gb_s: case.bytes as f64 / timing.fastest / 1e9, by: "the kernel `add`: two streams in, one out" })
 }

@@ -112,20 +112,12 @@ fn bench(device: &Device, scale: Scale, filter: &str) -> Result<DeviceResults> {
 /// Checks one case, then times it.
 fn row(device: &Device, large: &LargeCase, effort: &Effort, limit: f64) -> Row {
     let case = large.build();
-    let outcome = checked(device, &case).and_then(|()| timing::time(device, &case, effort));
+    let checked = pollster::block_on(case.check_large(device));
+    let outcome = checked.and_then(|()| timing::time(device, &case, effort));
     let outcome = match outcome {
         Ok(timing) => Outcome::Timed(Timed::new(timing, case.bytes, case.operations, limit)),
         Err(error @ Error::Limit { .. }) => Outcome::NotRun { not_run: error.to_string() },
         Err(error) => Outcome::Wrong { wrong: error.to_string() },
     };
     Row::new(large, outcome)
-}
-
-/// A sample against the twin; on a GPU everything against the CPU as well, where that is quick.
-fn checked(device: &Device, case: &check::Case) -> Result<()> {
-    pollster::block_on(case.check(device))?;
-    if !matches!(device, Device::Cpu(_)) && case.kernel.fast.is_some() {
-        pollster::block_on(case.check_against(device, &Device::cpu()))?;
-    }
-    Ok(())
 }

@@ -119,14 +119,14 @@ impl DeviceResults {
             self.memory_limit_gb_s,
             self.memory_limit_by
         );
-        text += "| kernel | variant | size | ms | GB/s | of limit | GFLOP/s | times dense f32 |\n";
+        text += "| kernel | variant | size | µs | GB/s | of limit | GFLOP/s | times dense f32 |\n";
         text += "|---|---|---|--:|--:|--:|--:|--:|\n";
         for row in &self.rows {
             let Row { kernel, variant, size, outcome, .. } = row;
             text += &match outcome {
                 Outcome::Timed(t) => format!(
-                    "| {kernel} | {variant} | {size} | {:.4} | {:.1} | {:.0} % | {} | {} |\n",
-                    t.seconds * 1e3,
+                    "| {kernel} | {variant} | {size} | {:.1} | {:.1} | {:.0} % | {} | {} |\n",
+                    t.seconds * 1e6,
                     t.gb_s,
                     t.share_of_memory_limit * 100.0,
                     t.gflop_s.map_or(String::new(), |g| format!("{g:.1}")),
@@ -167,7 +167,7 @@ impl Timed {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Timed(timed) => write!(f, "{:.4} ms, {:.1} GB/s", timed.seconds * 1e3, timed.gb_s),
+            Self::Timed(timed) => write!(f, "{:.1} µs, {:.1} GB/s", timed.seconds * 1e6, timed.gb_s),
             Self::NotRun { not_run } => write!(f, "not run: {not_run}"),
             Self::Wrong { wrong } => write!(f, "WRONG: {wrong}"),
         }
