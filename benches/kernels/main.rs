@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bitsmith::check::{self, LargeCase, Scale};
+use bitsmith::device::{Caps, DeviceKind};
 use bitsmith::{Device, DeviceRequest, Error, Result};
 use clap::Parser;
 
@@ -18,7 +19,7 @@ use timing::Effort;
 /// Times the kernels of bitsmith
 #[derive(Debug, Parser)]
 struct Options {
-    /// Device: cpu, wgpu:N, or all of them
+    /// Device: cpu, wgpu:N, or all of them; software adapters only count with --quick
     #[arg(long, default_value = "all")]
     device: String,
     /// Only cases whose name, kernel/variant/size, contains this
@@ -52,7 +53,7 @@ fn run(options: &Options) -> Result<bool> {
     let scale = if options.quick { Scale::Quick } else { Scale::Full };
     let mut results = Results::new(scale);
     let mut right = true;
-    for request in requests(&options.device)? {
+    for request in requests(&options.device, scale)? {
         match pollster::block_on(check::open_device(&request)) {
             Ok(device) => {
                 let found = bench(&device, scale, &options.filter)?;
@@ -72,22 +73,24 @@ fn run(options: &Options) -> Result<bool> {
     Ok(right)
 }
 
-fn requests(device: &str) -> Result<Vec<DeviceRequest>> {
+fn requests(device: &str, scale: Scale) -> Result<Vec<DeviceRequest>> {
     if device != "all" {
         return Ok(vec![device.parse()?]);
     }
-    let gpus = (0..adapters()).map(|i| DeviceRequest::Wgpu(Some(i)));
+    let counts = |caps: &Caps| caps.kind == DeviceKind::Gpu || scale == Scale::Quick;
+    let gpus = adapters().into_iter().enumerate().filter(|(_, caps)| counts(caps));
+    let gpus = gpus.map(|(index, _)| DeviceRequest::Wgpu(Some(index)));
     Ok(std::iter::once(DeviceRequest::Cpu).chain(gpus).collect())
 }
 
 #[cfg(feature = "wgpu")]
-fn adapters() -> usize {
-    pollster::block_on(bitsmith::device::wgpu::WgpuDevice::list()).len()
+fn adapters() -> Vec<Caps> {
+    pollster::block_on(bitsmith::device::wgpu::WgpuDevice::list())
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn adapters() -> usize {
-    0
+fn adapters() -> Vec<Caps> {
+    Vec::new()
 }
 
 /// All cases that the device can run.
