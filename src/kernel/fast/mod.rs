@@ -10,6 +10,8 @@
 //! * Packed codes are spread to one code a byte, eight at a time in one 64-bit integer ([`stream`]).
 
 mod exp;
+mod gemm;
+mod panel;
 mod rows;
 mod stored;
 mod stream;
@@ -19,6 +21,8 @@ pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod matmul;
+pub mod matmul_group;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
 const LANES: usize = 16;
