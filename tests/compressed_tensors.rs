@@ -27,8 +27,8 @@ impl TensorSource for Memory {
 
 impl Memory {
     fn add(&mut self, path: &str, weight: &PackedTensor) {
-        let specs = CompressedTensors.tensors(&LayerSpec::of(path, weight), Dtype::F32).unwrap();
-        let parts = CompressedTensors.encode(path, weight, Dtype::F32).unwrap();
+        let specs = CompressedTensors.tensors(&LayerSpec::of(path, weight), Dtype::Bf16).unwrap();
+        let parts = CompressedTensors.encode(path, weight, Dtype::Bf16).unwrap();
         assert_eq!(specs.len(), parts.len());
         for (spec, (name, bytes)) in specs.into_iter().zip(parts) {
             assert_eq!(spec.name, name);
@@ -79,8 +79,8 @@ proptest! {
         let (path, weight) = ("model.layers.0.mlp.up_proj", layer(&scheme, rows, cols, seed));
         let mut memory = Memory::default();
         memory.add(path, &weight);
-        for (spec, (_, bytes)) in CompressedTensors.tensors(&LayerSpec::of(path, &weight), Dtype::F32).unwrap().iter()
-            .zip(CompressedTensors.encode(path, &weight, Dtype::F32).unwrap()) {
+        for (spec, (_, bytes)) in CompressedTensors.tensors(&LayerSpec::of(path, &weight), Dtype::Bf16).unwrap().iter()
+            .zip(CompressedTensors.encode(path, &weight, Dtype::Bf16).unwrap()) {
             let element = match spec.dtype { "I8" => 1, "F16" | "BF16" => 2, "I64" => 8, _ => 4 };
             prop_assert_eq!(spec.shape.iter().product::<usize>() * element, bytes.len());
         }
@@ -88,6 +88,19 @@ proptest! {
         let reader = reader(&CompressedTensors.config(&plan, &["lm_head".into()]).unwrap()).unwrap();
         prop_assert_eq!(reader.layers(&memory).unwrap(), [LayerSpec::of(path, &weight)]);
         prop_assert_eq!(reader.decode(path, &memory).unwrap(), weight);
+    }
+}
+
+/// The package may compute weights in the type of the scales, so an f32 model needs them in f32.
+#[test]
+fn an_f32_model_has_f32_scales() {
+    for scheme in ["w4g32s", "w4g32s-bf16", "w4g32s-f32"] {
+        let weight = layer(scheme, 5, 64, 7);
+        let specs = CompressedTensors.tensors(&LayerSpec::of("a", &weight), Dtype::F32).unwrap();
+        let parts = CompressedTensors.encode("a", &weight, Dtype::F32).unwrap();
+        let at = specs.iter().position(|spec| spec.name == "a.weight_scale").unwrap();
+        assert_eq!(specs[at].dtype, "F32");
+        assert_eq!(Dtype::F32.decode(&parts[at].1), weight.scales, "no value changes");
     }
 }
 

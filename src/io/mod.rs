@@ -17,7 +17,7 @@ mod windows;
 mod writer;
 
 pub use checkpoint::{Checkpoint, RawTensor};
-pub use config::{Family, ModelConfig, RopeConfig, RopeScaling, read_config};
+pub use config::{Family, ModelConfig, RopeConfig, RopeScaling, WindowLayers, read_config};
 pub use header::{Header, TensorInfo};
 pub use index::Index;
 pub use shards::{CheckpointWriter, Shard, ShardPlan};

@@ -5,7 +5,7 @@
 use super::part::{self, HALF, InputType, Reduce};
 use super::product;
 pub use super::product::DenseParams as Params;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -41,6 +41,7 @@ impl Kernel for Matvec {
     const NAME: &'static str = "matvec";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matvec.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::matvec::run);
 
     fn variants() -> Vec<Variant> {
         let mut all = Vec::new();

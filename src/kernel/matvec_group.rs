@@ -7,7 +7,7 @@ use super::matvec::{MAX_BATCH, batch_and_rows};
 use super::part::{self, HALF, InputType, Reduce};
 use super::product;
 pub use super::product::GroupParams as Params;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -38,6 +38,7 @@ impl Kernel for MatvecGroup {
     const NAME: &'static str = "matvec_group";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matvec_group.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::matvec_group::run);
 
     fn variants() -> Vec<Variant> {
         let mut all = Vec::new();

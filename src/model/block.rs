@@ -47,7 +47,7 @@ impl Block {
                 sequences: 1,
                 past: 0,
                 scale: 1.0 / (head as f32).sqrt(),
-                window: config.sliding_window,
+                window: config.window(index),
             },
             eps: config.rms_norm_eps,
             activation: config.hidden_act,

@@ -33,7 +33,7 @@ impl<'a> Loader<'a> {
         Ok(Self { folder: folder.to_path_buf(), checkpoint, device, importer, quantized })
     }
 
-    /// A layer of this shape; with `bias`, `{path}.bias` must be there.
+    /// A layer of this shape; with `bias`, `{path}.bias` must be there, without it must not, unless it is zero.
     pub(super) fn linear(&self, path: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
         let weight = match (&self.importer, self.quantized.get(path)) {
             (Some(importer), Some(layer)) => {
@@ -42,8 +42,23 @@ impl<'a> Loader<'a> {
             }
             _ => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
         };
-        let bias = if bias { Some(self.vector(&format!("{path}.bias"), rows)?) } else { None };
+        let name = format!("{path}.bias");
+        let bias = if bias {
+            Some(self.vector(&name, rows)?)
+        } else {
+            self.expect_no_bias(&name)?;
+            None
+        };
         Ok(Linear { weight, bias })
+    }
+
+    fn expect_no_bias(&self, name: &str) -> Result<()> {
+        if !self.checkpoint.contains(name) || self.checkpoint.tensor(name)?.to_f32().iter().all(|b| *b == 0.0) {
+            return Ok(());
+        }
+        let path = self.checkpoint.path_of(name).unwrap_or(&self.folder);
+        let detail = format!("there is a tensor {name}, but by config.json this layer has no bias; correct the config");
+        Err(Error::format(path, detail))
     }
 
     /// A matrix in its storage type.

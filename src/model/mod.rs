@@ -81,7 +81,7 @@ impl Model {
 
     /// The longest sequence the model was made for, in tokens.
     pub fn context(&self) -> usize {
-        self.config.max_position_embeddings
+        self.config.context()
     }
 
     /// Bytes of all weights on the device.

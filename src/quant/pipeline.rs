@@ -17,6 +17,9 @@ use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::Plan;
 
+/// Module path of the output head in language models.
+const HEAD: &str = "lm_head";
+
 /// What to quantize and where to put it.
 ///
 /// ```
@@ -126,7 +129,12 @@ pub async fn quantize_model(
     notes.extend(run.fit()?);
     let written = run.write(staging.path(), request.shard_size, progress).await?;
 
-    let kept: Vec<String> = layers.iter().filter(|l| plan.get(&l.path).is_none()).map(|l| l.path.clone()).collect();
+    let mut kept: Vec<String> = layers.iter().filter(|l| plan.get(&l.path).is_none()).map(|l| l.path.clone()).collect();
+    // A head that shares the embedding has no tensor of its own, but to other readers it is a linear layer that would
+    // have to be quantized if nothing was said.
+    if !layers.iter().any(|l| l.path == HEAD) {
+        kept.push(HEAD.to_owned());
+    }
     config["quantization_config"] = exporter.config(&plan, &kept)?;
     let config_path = staging.path().join("config.json");
     let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
@@ -344,10 +352,11 @@ fn verify(folder: &Path, config: &Value, written: &[Written]) -> Result<()> {
     Ok(())
 }
 
-/// A hash of all that decoding a weight depends on.
+/// A hash of all that decoding a weight depends on. The type of the scales is not part of it: a format may store them
+/// in a wider one.
 fn fingerprint(weight: &PackedTensor) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (weight.scheme, weight.rows, weight.cols, &weight.zeros).hash(&mut hasher);
+    (weight.scheme.with_scale_type(Dtype::F32), weight.rows, weight.cols, &weight.zeros).hash(&mut hasher);
     hasher.write(bytemuck::cast_slice(&weight.codes));
     hasher.write(bytemuck::cast_slice(&weight.scales));
     hasher.finish()

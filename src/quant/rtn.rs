@@ -22,7 +22,7 @@ pub struct RtnConfig {
     /// Store a zero point per group (readers other than bitsmith may refuse it)
     #[cfg_attr(feature = "cli", arg(long))]
     pub asymmetric: bool,
-    /// Storage type of the scales: f32, f16 or bf16
+    /// Type that scales are rounded to: f32, f16 or bf16 (the file of an f32 model holds the rounded values in f32)
     #[cfg_attr(feature = "cli", arg(long, value_name = "TYPE", default_value_t = RtnConfig::default().scale_type))]
     pub scale_type: Dtype,
     /// Range rule: full-range, 2n-1, restricted (symmetric only) or raw (asymmetric only)

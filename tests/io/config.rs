@@ -50,7 +50,7 @@ fn llama_and_its_defaults() {
 #[test]
 fn the_other_families() {
     let mistral = read(json!({"model_type": "mistral", "sliding_window": 100})).unwrap();
-    assert_eq!((mistral.sliding_window, mistral.context()), (Some(100), 100));
+    assert_eq!((mistral.sliding_window, mistral.context(), mistral.window(0)), (Some(100), 512, Some(100)));
     let mistral = read(json!({"model_type": "mistral", "sliding_window": null})).unwrap();
     assert_eq!((mistral.sliding_window, mistral.context()), (None, 512));
     let mistral = read(json!({"model_type": "mistral"})).unwrap();
@@ -59,7 +59,16 @@ fn the_other_families() {
     let qwen = read(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": false})).unwrap();
     assert_eq!((qwen.qkv_bias, qwen.o_bias, qwen.qk_norm, qwen.sliding_window), (true, false, false, None));
     let qwen = read(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true})).unwrap();
-    assert_eq!(qwen.sliding_window, Some(100));
+    assert_eq!((qwen.sliding_window, qwen.window(0)), (Some(100), None), "28 layers come before the first window");
+    let qwen = read(json!({"model_type": "qwen2", "sliding_window": 9, "use_sliding_window": true,
+        "max_window_layers": 2}));
+    let qwen = qwen.unwrap();
+    assert_eq!((qwen.window(1), qwen.window(2), qwen.window(4)), (None, Some(9), Some(9)));
+    let (full, sliding) = ("full_attention", "sliding_attention");
+    let listed = json!({"model_type": "qwen3", "sliding_window": 9, "use_sliding_window": true,
+        "max_window_layers": 0, "layer_types": [full, sliding, full, full, sliding]});
+    let qwen = read(listed).unwrap();
+    assert_eq!((0..5).filter(|i| qwen.window(*i).is_some()).collect::<Vec<_>>(), [1, 4]);
 
     let qwen = read(json!({"model_type": "qwen3"})).unwrap();
     assert_eq!((qwen.qkv_bias, qwen.qk_norm, qwen.head_dim), (false, true, 128));
@@ -128,6 +137,8 @@ fn bad_values_are_refused() {
         (llama3(4.0, 4.0), &["`rope_scaling.high_freq_factor` is 4", "over low_freq_factor"]),
         (json!({"partial_rotary_factor": 0.5}), &["`partial_rotary_factor` is 0.5", "must be 1"]),
         (json!({"sliding_window": 0, "model_type": "mistral"}), &["`sliding_window` is 0"]),
+        (json!({"max_window_layers": -1, "model_type": "qwen2"}), &["`max_window_layers` is -1", "whole number"]),
+        (json!({"layer_types": ["full_attention"], "model_type": "qwen3"}), &["`layer_types`", "5 layers"]),
         (json!({"bos_token_id": 512}), &["`bos_token_id` is 512", "below 512"]),
         (json!({"eos_token_id": [2, -1]}), &["`eos_token_id` is -1"]),
     ];

@@ -166,7 +166,8 @@ fn bits_of(variant: &Variant) -> Bits {
     bits.expect("a variant's width is one of all")
 }
 
-fn is_symmetric(variant: &Variant) -> bool {
+/// Whether a variant takes the middle code as zero point.
+pub(super) fn is_symmetric(variant: &Variant) -> bool {
     variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name)
 }
 

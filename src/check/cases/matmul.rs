@@ -1,5 +1,6 @@
 //! Cases of matvec and matmul, dense and quantized.
 
+use super::group::is_symmetric;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
@@ -108,10 +109,6 @@ fn large_group<K: Kernel<Params = GroupParams>>(
         let case = LargeCase::new::<K>(variant, format!("{batch}x{rows}x{cols}{span}"), make);
         all.push(case.product([batch, rows, cols], false));
     }
-}
-
-fn is_symmetric(variant: &Variant) -> bool {
-    variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name)
 }
 
 /// Full batches and others in turn.

@@ -39,7 +39,7 @@ const GROUP_INDEX: &str = "weight_g_idx";
 /// use bitsmith::export::{Exporter, Fit, LayerSpec, compressed_tensors::CompressedTensors};
 /// let layer = LayerSpec { path: "lm_head".into(), scheme: "w4g32s".parse()?, rows: 8, cols: 64 };
 /// assert_eq!(CompressedTensors.fit(&layer), Fit::Exact);
-/// let tensors = CompressedTensors.tensors(&layer, Dtype::F32)?;
+/// let tensors = CompressedTensors.tensors(&layer, Dtype::F16)?;
 /// assert_eq!((tensors[0].name.as_str(), &tensors[0].shape[..]), ("lm_head.weight_packed", &[8, 8][..]));
 /// assert_eq!((tensors[1].dtype, &tensors[1].shape[..]), ("F16", &[8, 2][..]));
 /// # Ok::<(), bitsmith::Error>(())
@@ -72,7 +72,7 @@ impl Exporter for CompressedTensors {
         if reasons.is_empty() { Fit::Exact } else { Fit::OwnReader(reasons.join("; ")) }
     }
 
-    fn tensors(&self, layer: &LayerSpec, _: Dtype) -> Result<Vec<TensorSpec>> {
+    fn tensors(&self, layer: &LayerSpec, model_dtype: Dtype) -> Result<Vec<TensorSpec>> {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         if let Fit::Refused(reason) = self.fit(layer) {
             return Err(Error::Unsupported {
@@ -85,7 +85,7 @@ impl Exporter for CompressedTensors {
         let spec = |suffix, dtype, shape| TensorSpec { name: tensor_name(&layer.path, suffix), dtype, shape };
         let mut tensors = vec![
             spec(PACKED, "I32", vec![rows, Packing::Rows.words(1, cols, bits)]),
-            spec(SCALE, scale_dtype(scheme.scale_type()), scale_shape(scheme.span(), rows, groups)),
+            spec(SCALE, scale_dtype(stored_scales(scheme, model_dtype)), scale_shape(scheme.span(), rows, groups)),
             spec(SHAPE, "I64", vec![2]),
         ];
         if !scheme.is_symmetric() {
@@ -103,7 +103,7 @@ impl Exporter for CompressedTensors {
         let shape = [weight.rows as i64, weight.cols as i64];
         let mut parts = vec![
             words_to_bytes(&weight.codes),
-            weight.scheme.scale_type().encode(&weight.scales),
+            stored_scales(weight.scheme, model_dtype).encode(&weight.scales),
             shape.iter().flat_map(|extent| extent.to_le_bytes()).collect(),
         ];
         if let Some(zeros) = &weight.zeros {
@@ -135,6 +135,12 @@ fn scale_shape(span: Span, rows: usize, groups: Groups) -> Vec<usize> {
         Span::Tensor => vec![1],
         Span::Channel | Span::Group(_) => vec![rows, groups.per_row()],
     }
+}
+
+/// The type that scales are written in: that of an f32 model, which loses nothing, else their own. The package may
+/// compute weights in the type of their scales, which in 16 bits rounds every weight once more.
+fn stored_scales(scheme: Scheme, model_dtype: Dtype) -> Dtype {
+    if model_dtype == Dtype::F32 { Dtype::F32 } else { scheme.scale_type() }
 }
 
 /// The name of a scale type in safetensors.

@@ -2,6 +2,7 @@
 
 mod fields;
 mod rope;
+mod window;
 
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use fields::{Fields, MAX_SIZE};
 pub use rope::{RopeConfig, RopeScaling};
+pub use window::WindowLayers;
 
 use super::json::{parse_object, read_object};
 use crate::activation::Activation;
@@ -82,8 +84,10 @@ pub struct ModelConfig {
     /// Whether queries and keys of each head pass an RMSNorm.
     pub qk_norm: bool,
     pub rope: RopeConfig,
-    /// Tokens that attention looks back on, in the layers that limit it.
+    /// Tokens that attention sees, itself included, in the layers that limit it.
     pub sliding_window: Option<usize>,
+    /// The layers that limit it; see [`Self::window`].
+    pub window_layers: WindowLayers,
     pub bos_token_id: Option<u32>,
     pub eos_token_ids: Vec<u32>,
 }
@@ -117,6 +121,7 @@ impl ModelConfig {
         let config = Fields::new(path, value);
         let family = family(config)?;
         let hidden_size = config.size("hidden_size")?;
+        let num_hidden_layers = config.size("num_hidden_layers")?;
         let num_attention_heads = config.size("num_attention_heads")?;
         let num_key_value_heads = config.optional_size("num_key_value_heads")?.unwrap_or(num_attention_heads);
         if !num_attention_heads.is_multiple_of(num_key_value_heads) {
@@ -133,7 +138,7 @@ impl ModelConfig {
             family,
             hidden_size,
             intermediate_size: config.size("intermediate_size")?,
-            num_hidden_layers: config.size("num_hidden_layers")?,
+            num_hidden_layers,
             num_attention_heads,
             num_key_value_heads,
             head_dim,
@@ -148,14 +153,20 @@ impl ModelConfig {
             qk_norm: family == Family::Qwen3,
             rope: RopeConfig::read(config)?,
             sliding_window: sliding_window(config, family)?,
+            window_layers: WindowLayers::read(config, family, num_hidden_layers)?,
             bos_token_id: config.token_ids("bos_token_id", vocab_size)?.first().copied(),
             eos_token_ids: config.token_ids("eos_token_id", vocab_size)?,
         })
     }
 
-    /// The longest text that the model can be run on: its positions, or its attention window if that is smaller.
+    /// The longest text that the model was made for, in tokens. A sliding window does not shorten it.
     pub fn context(&self) -> usize {
-        self.sliding_window.map_or(self.max_position_embeddings, |w| w.min(self.max_position_embeddings))
+        self.max_position_embeddings
+    }
+
+    /// Tokens that attention sees in a layer, itself included; all if none.
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        self.sliding_window.filter(|_| self.window_layers.contains(layer))
     }
 }
 

@@ -4,6 +4,10 @@
 
 use gemm::Parallelism;
 
+/// Rows of a weight that are unpacked before they are multiplied: enough for gemm to run at full speed, few enough that
+/// the panel of a wide weight (14336 columns: 15 MB) costs little memory.
+pub(super) const PANEL_ROWS: usize = 256;
+
 /// A block of a product `y = x W^T` and where it goes.
 #[derive(Debug)]
 pub(super) struct Product<'a> {

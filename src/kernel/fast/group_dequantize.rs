@@ -2,7 +2,7 @@
 
 use super::stored::scales;
 use super::stream::{by_bits, padded, unpack};
-use super::{LANES, rows, simd};
+use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::code::zero_at;
 use crate::kernel::group_dequantize::Params;
@@ -28,7 +28,7 @@ pub fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
     });
 }
 
-simd! {
+vectorized! {
     /// One row: its codes spread over `bytes` first, then each group with its scale and zero point.
     pub(super) fn dequantize_row<const B: u32>(
         words: &[u32],

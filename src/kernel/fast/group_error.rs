@@ -2,7 +2,7 @@
 
 use super::stored::{Stored, by_dtype, elements};
 use super::stream::{by_bits, padded, unpack};
-use super::{LANES, rows, simd};
+use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::group_error::Params;
 
@@ -35,7 +35,7 @@ fn error_rows<T: Stored>(
     }
 }
 
-simd! {
+vectorized! {
     fn unpack_row<const B: u32>(words: &[u32], bytes: &mut [u8]) {
         unpack::<B>(words, bytes);
     }

@@ -3,7 +3,7 @@
 
 use super::stored::{Stored, by_dtype, elements};
 use super::stream::{by_bits, pack, padded};
-use super::{LANES, rows, simd};
+use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::group_quantize::Params;
 use crate::scheme::{Rounding, nearest_integer, uniform};
@@ -41,7 +41,7 @@ const EVEN: u32 = Rounding::HalfEven.tag();
 const AWAY: u32 = Rounding::HalfAway.tag();
 const STOCHASTIC: u32 = Rounding::Stochastic.tag();
 
-simd! {
+vectorized! {
     fn pack_row<const B: u32>(bytes: &[u8], words: &mut [u32]) {
         pack::<B>(bytes, words);
     }

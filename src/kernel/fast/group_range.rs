@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::stored::{Stored, by_dtype, elements};
-use super::{LANES, rows, simd};
+use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::group_range::{Params, scheme_of};
 use crate::scheme::{RangeRule, Scheme};
@@ -85,7 +85,7 @@ fn range<T: Stored>(bounds: Bounds, group: &[T], rule: RangeRule, scheme: Scheme
     rule.scale_and_zero(bounds.min, bounds.max, scheme)
 }
 
-simd! {
+vectorized! {
     fn row_bounds<T: Stored>(row: &[T], group: usize, bounds: &mut [Bounds]) {
         for (bounds, values) in bounds.iter_mut().zip(row.chunks(group)) {
             let (mut min, mut max, mut largest) = ([f32::MAX; LANES], [f32::MIN; LANES], [0; LANES]);

@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::gemm::Product;
-use super::panel::{PANEL_ROWS, widened};
-use super::stored::{Stored, by_dtype, elements};
+use super::gemm::{PANEL_ROWS, Product};
+use super::stored::{Stored, by_dtype, decode, decoded, elements};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::product::DenseParams;
@@ -12,7 +11,7 @@ use crate::kernel::product::DenseParams;
 pub fn run(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) {
     let [x, w, mut out] = bindings.take();
     let (batch, rows, cols) = (p.batch as usize, p.rows as usize, p.cols as usize);
-    let x = widened(variant.dtype(Role::Activation), x.words(), batch * cols);
+    let x = decoded(variant.dtype(Role::Activation), x.words(), batch * cols);
     let (out, stride) = (&mut out.f32_mut()[p.out_offset as usize..], p.out_stride as usize);
     if variant.dtype(Role::Weight) == Dtype::F32 {
         return Product { x: &x, w: w.f32(), batch, rows, cols }.write(out, stride);
@@ -27,7 +26,5 @@ pub fn run(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) {
 
 fn widen_rows<T: Stored>(words: &[u32], first: usize, panel: &mut [f32], cols: usize) {
     let stored = &elements::<T>(words)[first..][..panel.len()];
-    panel.par_chunks_mut(cols.max(1)).zip(stored.par_chunks(cols.max(1))).for_each(|(panel, stored)| {
-        panel.iter_mut().zip(stored).for_each(|(value, stored)| *value = stored.value());
-    });
+    panel.par_chunks_mut(cols).zip(stored.par_chunks(cols)).for_each(|(panel, stored)| decode(stored, panel));
 }

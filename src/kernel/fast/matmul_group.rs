@@ -2,10 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::gemm::Product;
+use super::gemm::{PANEL_ROWS, Product};
 use super::group_dequantize::dequantize_row;
-use super::panel::{PANEL_ROWS, widened};
-use super::stored::scales;
+use super::stored::{decoded, scales};
 use super::stream::{by_bits, padded};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::code::zero_at;
@@ -20,7 +19,7 @@ pub fn run(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) {
     let groups = if per_row == 0 { 1 } else { rows * per_row };
     let scales = scales(variant.dtype(Role::Scale), scale_words.words(), groups);
     let zeros: Vec<f32> = (0..groups).map(|g| zero_at(zeros.words(), g, symmetric, bits)).collect();
-    let x = widened(variant.dtype(Role::Activation), x.words(), batch * cols);
+    let x = decoded(variant.dtype(Role::Activation), x.words(), batch * cols);
     let (out, codes) = (&mut out.f32_mut()[p.out_offset as usize..], codes.words());
     let mut panel = vec![0.0; PANEL_ROWS.min(rows) * cols];
     for first in (0..rows).step_by(PANEL_ROWS) {

@@ -5,14 +5,27 @@
 //!
 //! * Threads take whole rows of the output ([`rows`]), and no sum crosses a row, so the thread count changes no bit.
 //! * Inner loops work on short fixed arrays, [`LANES`] values at a time, which compilers turn into vector code. The
-//!   macro `simd` compiles such a function for several instruction sets and picks one at run time; what it calls is
+//!   macro `vectorized` compiles such a function for several instruction sets and picks one at run time; what it calls is
 //!   `#[inline(always)]`, else it would be compiled for the base set.
 //! * Packed codes are spread to one code a byte, eight at a time in one 64-bit integer ([`stream`]).
 
+/// Compiles functions for the vector instruction sets worth having, and picks one at run time.
+macro_rules! vectorized {
+    ($($function:item)*) => {$(
+        #[multiversion::multiversion(targets(
+            "x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+            "x86_64+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+            "x86_64+sse4.2+popcnt",
+        ))]
+        $function
+    )*};
+}
+
+mod columns;
 mod exp;
 mod gemm;
-mod panel;
 mod rows;
+mod simd;
 mod stored;
 mod stream;
 
@@ -23,19 +36,8 @@ pub mod group_quantize;
 pub mod group_range;
 pub mod matmul;
 pub mod matmul_group;
+pub mod matvec;
+pub mod matvec_group;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
 const LANES: usize = 16;
-
-/// Compiles functions for the vector instruction sets worth having, and picks one at run time.
-macro_rules! simd {
-    ($($function:item)*) => {$(
-        #[multiversion::multiversion(targets(
-            "x86_64+avx512f+avx512bw+avx512cd+avx512dq+avx512vl+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
-            "x86_64+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
-            "x86_64+sse4.2+popcnt",
-        ))]
-        $function
-    )*};
-}
-use simd;

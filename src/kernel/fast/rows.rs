@@ -2,12 +2,12 @@
 
 use rayon::prelude::*;
 
-/// Elements that are worth a task of their own: some ten microseconds of work, against about one for a task.
-const TASK: usize = 1 << 15;
+/// Elements that are worth a task of their own: some ten microseconds of work and more, against about one for a task.
+const TASK: usize = 1 << 17;
 
-/// Rows of this many elements that make up one task.
+/// Rows of this many elements that make up one task, a multiple of the rows that inner loops take together.
 pub fn per_task(elements: usize) -> usize {
-    (TASK / elements.max(1)).max(1)
+    (TASK / elements.max(1)).max(1).next_multiple_of(4)
 }
 
 /// Calls `visit(first_row, rows)` on runs of rows of `out`, each row `width` long, in parallel if the work is

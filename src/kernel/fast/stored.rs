@@ -1,20 +1,32 @@
 //! Elements of weights and activations in their storage types, decoded by plain arithmetic so that loops over
 //! them become vector code (a conversion by instruction is hidden behind a run-time check of its own).
 
+use std::borrow::Cow;
+
 use bytemuck::{Pod, Zeroable};
 
+use super::LANES;
+use super::simd::Simd;
 use crate::dtype::Dtype;
 
 /// One stored element.
 pub trait Stored: Pod + Send + Sync {
     /// Its value.
     fn value(self) -> f32;
+
+    /// The values of a vector of them.
+    fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F;
 }
 
 impl Stored for f32 {
     #[inline(always)]
     fn value(self) -> f32 {
         self
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
+        simd.load(from)
     }
 }
 
@@ -26,17 +38,28 @@ pub struct F16(u16);
 impl Stored for F16 {
     #[inline(always)]
     fn value(self) -> f32 {
-        let bits = u32::from(self.0);
-        let magnitude = (bits & 0x7fff) << 13;
-        let exponent = magnitude & (0x1f << 23);
-        // The bias of f32 exponents is larger by 112; infinities and NaN go up once more.
-        let shifted = magnitude + (112 << 23) + if exponent == 0x1f << 23 { 112 << 23 } else { 0 };
-        // A subnormal has no leading one: give it the exponent of the smallest normal, whose leading one is then
-        // subtracted. Arithmetic never meets an f32 subnormal, which some processors handle slowly.
-        let subnormal = f32::from_bits(shifted + (1 << 23)) - f32::from_bits(113 << 23);
-        let value = if exponent == 0 { subnormal.to_bits() } else { shifted };
-        f32::from_bits(value | ((bits & 0x8000) << 16))
+        f16_value(self.0)
     }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
+        simd.load_f16(bytemuck::must_cast_ref(from))
+    }
+}
+
+/// The value of an f16.
+#[inline(always)]
+pub fn f16_value(bits: u16) -> f32 {
+    let bits = u32::from(bits);
+    let magnitude = (bits & 0x7fff) << 13;
+    let exponent = magnitude & (0x1f << 23);
+    // The bias of f32 exponents is larger by 112; infinities and NaN go up once more.
+    let shifted = magnitude + (112 << 23) + if exponent == 0x1f << 23 { 112 << 23 } else { 0 };
+    // A subnormal has no leading one: give it the exponent of the smallest normal, whose leading one is then
+    // subtracted. Arithmetic never meets an f32 subnormal, which some processors handle slowly.
+    let subnormal = f32::from_bits(shifted + (1 << 23)) - f32::from_bits(113 << 23);
+    let value = if exponent == 0 { subnormal.to_bits() } else { shifted };
+    f32::from_bits(value | ((bits & 0x8000) << 16))
 }
 
 /// The bits of a bf16.
@@ -48,6 +71,11 @@ impl Stored for Bf16 {
     #[inline(always)]
     fn value(self) -> f32 {
         f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[Self; LANES]) -> S::F {
+        simd.load_bf16(bytemuck::must_cast_ref(from))
     }
 }
 
@@ -64,13 +92,33 @@ macro_rules! by_dtype {
 pub(super) use by_dtype;
 
 /// The elements that words hold.
-pub fn elements<T: Stored>(words: &[u32]) -> &[T] {
+pub fn elements<T: Pod>(words: &[u32]) -> &[T] {
     bytemuck::cast_slice(words)
 }
 
 /// All scales of a weight; few beside its codes.
-pub fn scales(dtype: Dtype, words: &[u32], count: usize) -> Vec<f32> {
-    (0..count).map(|i| dtype.value(words, i)).collect()
+pub fn scales(dtype: Dtype, words: &[u32], count: usize) -> Cow<'_, [f32]> {
+    decoded(dtype, words, count)
+}
+
+vectorized! {
+    /// The values of elements.
+    pub fn decode<T: Stored>(from: &[T], to: &mut [f32]) {
+        from.iter().zip(to).for_each(|(from, to)| *to = from.value());
+    }
+}
+
+/// The first `count` elements as f32, without a copy if they are.
+pub fn decoded(dtype: Dtype, words: &[u32], count: usize) -> Cow<'_, [f32]> {
+    fn all<T: Stored>(words: &[u32], count: usize) -> Vec<f32> {
+        let mut values = vec![0.0; count];
+        decode(elements::<T>(words), &mut values);
+        values
+    }
+    match dtype {
+        Dtype::F32 => Cow::Borrowed(&bytemuck::must_cast_slice(words)[..count]),
+        Dtype::F16 | Dtype::Bf16 => Cow::Owned(by_dtype!(dtype, all(words, count))),
+    }
 }
 
 #[cfg(test)]

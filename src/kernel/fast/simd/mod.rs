@@ -1,0 +1,195 @@
+//! Vectors of 16 lanes for the loops that compilers do not find vectors in: products with many sums at once, of which
+//! they make scalar code that is ten times slower.
+//!
+//! An instruction set is a value that exists only where the processor has it, so its methods are safe to call.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use bytemuck::{Pod, Zeroable};
+
+use super::LANES;
+
+/// Sixteen words in memory.
+pub type Words = [u32; LANES];
+
+/// Sixteen numbers in memory, one cache line: a vector that crosses two costs two accesses.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub struct Lanes(pub [f32; LANES]);
+
+/// Bits of `2^23`, whose significand counts units.
+pub const MAGIC: u32 = 0x4b00_0000;
+
+/// An instruction set.
+pub trait Simd: Copy + Send + Sync {
+    /// Sixteen numbers.
+    type F: Copy;
+    /// Sixteen words.
+    type W: Copy;
+
+    fn zero(self) -> Self::F;
+    fn load(self, from: &[f32; LANES]) -> Self::F;
+    fn load_f16(self, from: &[u16; LANES]) -> Self::F;
+    fn load_bf16(self, from: &[u16; LANES]) -> Self::F;
+    fn store(self, value: Self::F, to: &mut [f32; LANES]);
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`.
+    fn multiply_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    fn words(self, from: &Words) -> Self::W;
+    fn splat(self, word: u32) -> Self::W;
+    fn or(self, a: Self::W, b: Self::W) -> Self::W;
+    fn shift_right(self, a: Self::W, by: u32) -> Self::W;
+    /// Each lane by its own count, of 32 at most.
+    fn shift_right_each(self, a: Self::W, by: Self::W) -> Self::W;
+    fn shift_left_each(self, a: Self::W, by: Self::W) -> Self::W;
+    /// `from[index]` for each lane's index, which is below 16.
+    fn pick(self, from: &Words, index: Self::W) -> Self::W;
+    /// The same bits as a number.
+    fn number(self, a: Self::W) -> Self::F;
+    /// `2^23 +` the bits of `a` under `mask`, as a number.
+    fn counted(self, a: Self::W, mask: u32) -> Self::F;
+}
+
+/// Sums that leave the registers. Only this touches them by index outside the innermost loops: an array of vectors
+/// that is also indexed by a variable is kept in memory, and every step of the loop writes it there.
+#[inline(always)]
+pub fn stored<S: Simd, const N: usize, const R: usize>(simd: S, sums: &[[S::F; N]; R]) -> [[[f32; LANES]; N]; R] {
+    let mut lanes = [[[0.0; LANES]; N]; R];
+    for r in 0..R {
+        for n in 0..N {
+            simd.store(sums[r][n], &mut lanes[r][n]);
+        }
+    }
+    lanes
+}
+
+/// The sum of the lanes, by halves.
+#[inline(always)]
+pub fn total(lanes: &[f32; LANES]) -> f32 {
+    let mut lanes = *lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// A computation for any instruction set; `run` and all it calls must be `#[inline(always)]`.
+pub trait Run {
+    /// Its result.
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs with the widest instruction set there is.
+#[inline]
+pub fn run<R: Run>(task: R) -> R::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(simd) = x86::Avx512::found() {
+            return simd.run(task);
+        }
+        if let Some(simd) = x86::Avx2::found() {
+            return simd.run(task);
+        }
+    }
+    task.run(Portable)
+}
+
+/// Plain arrays.
+#[derive(Clone, Copy)]
+struct Portable;
+
+#[inline(always)]
+fn each<T: Copy, U: Copy + Default>(a: &[T; LANES], f: impl Fn(T) -> U) -> [U; LANES] {
+    let mut out = [U::default(); LANES];
+    out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a));
+    out
+}
+
+#[inline(always)]
+fn both<T: Copy + Default>(a: &[T; LANES], b: &[T; LANES], f: impl Fn(T, T) -> T) -> [T; LANES] {
+    let mut out = *a;
+    out.iter_mut().zip(b).for_each(|(out, b)| *out = f(*out, *b));
+    out
+}
+
+impl Simd for Portable {
+    type F = [f32; LANES];
+    type W = Words;
+
+    #[inline(always)]
+    fn zero(self) -> [f32; LANES] {
+        [0.0; LANES]
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> [f32; LANES] {
+        *from
+    }
+    #[inline(always)]
+    fn load_f16(self, from: &[u16; LANES]) -> [f32; LANES] {
+        each(from, super::stored::f16_value)
+    }
+    #[inline(always)]
+    fn load_bf16(self, from: &[u16; LANES]) -> [f32; LANES] {
+        each(from, |bits| f32::from_bits(u32::from(bits) << 16))
+    }
+    #[inline(always)]
+    fn store(self, value: [f32; LANES], to: &mut [f32; LANES]) {
+        *to = value;
+    }
+    #[inline(always)]
+    fn sub(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        both(&a, &b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn multiply_add(self, a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+        // Fused where that is one instruction; elsewhere it would be a call into a library.
+        if cfg!(target_arch = "aarch64") {
+            let mut out = c;
+            (0..LANES).for_each(|lane| out[lane] = a[lane].mul_add(b[lane], c[lane]));
+            return out;
+        }
+        both(&both(&a, &b, |a, b| a * b), &c, |product, c| product + c)
+    }
+    #[inline(always)]
+    fn words(self, from: &Words) -> Words {
+        *from
+    }
+    #[inline(always)]
+    fn splat(self, word: u32) -> Words {
+        [word; LANES]
+    }
+    #[inline(always)]
+    fn or(self, a: Words, b: Words) -> Words {
+        both(&a, &b, |a, b| a | b)
+    }
+    #[inline(always)]
+    fn shift_right(self, a: Words, by: u32) -> Words {
+        each(&a, |a| a >> by)
+    }
+    #[inline(always)]
+    fn shift_right_each(self, a: Words, by: Words) -> Words {
+        both(&a, &by, |a, by| a.checked_shr(by).unwrap_or(0))
+    }
+    #[inline(always)]
+    fn shift_left_each(self, a: Words, by: Words) -> Words {
+        both(&a, &by, |a, by| a.checked_shl(by).unwrap_or(0))
+    }
+    #[inline(always)]
+    fn pick(self, from: &Words, index: Words) -> Words {
+        each(&index, |index| from[index as usize % LANES])
+    }
+    #[inline(always)]
+    fn number(self, a: Words) -> [f32; LANES] {
+        each(&a, f32::from_bits)
+    }
+    #[inline(always)]
+    fn counted(self, a: Words, mask: u32) -> [f32; LANES] {
+        each(&a, |a| f32::from_bits((a & mask) | MAGIC))
+    }
+}
