@@ -4,11 +4,13 @@
 mod case;
 mod cases;
 mod compare;
+mod large;
 mod open;
 mod self_test;
 
 pub use case::{Binding, Case};
-pub use cases::all;
+pub use cases::{all, large};
 pub use compare::Tolerance;
+pub use large::{LargeCase, Product, Scale};
 pub use open::open_device;
 pub use self_test::{SelfTest, self_test};

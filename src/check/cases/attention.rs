@@ -2,7 +2,8 @@
 
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
-use crate::dispatch::Kernel;
+use crate::check::large::{LargeCase, Scale};
+use crate::dispatch::{Kernel, Variant};
 use crate::kernel::attention::{Attention, Params};
 use crate::random::Random;
 
@@ -49,7 +50,29 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-fn case(variant: crate::dispatch::Variant, p: &Params, sharpness: f32) -> Case {
+/// Queries that the twin computes of a large case.
+const SAMPLE: u32 = 8;
+
+/// Heads as in a model of eight billion weights: a whole text with as many key heads as query heads, the same with a
+/// quarter of them, and one more token after a longer text.
+pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
+    let (heads, head_dim, text) = scale.pick((32, 128, 512), (4, 64, 64));
+    let mut all = Vec::new();
+    for (kv_heads, tokens, past) in [(heads, text, 0), (heads / 4, text, 0), (heads / 4, 1, 4 * text - 1)] {
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let capacity = past + tokens;
+        let p = Params { sequences: 1, tokens, heads, kv_heads, head_dim, past, capacity, scale, window: 0 };
+        for variant in Attention::variants() {
+            let made = variant.clone();
+            let make = move || case(made.clone(), &p, 1.0).sample::<Attention>(|p| p.tokens = p.tokens.min(SAMPLE));
+            let size = format!("t{tokens}p{past}h{heads}/{kv_heads}d{head_dim}");
+            all.push(LargeCase::new::<Attention>(variant, size, make));
+        }
+    }
+    all
+}
+
+fn case(variant: Variant, p: &Params, sharpness: f32) -> Case {
     let mut random = Random::new(p.tokens * 131 + p.past * 7 + p.head_dim);
     let [sequences, tokens, capacity] = [p.sequences, p.tokens, p.capacity].map(|n| n as usize);
     let (width, cols) = ((p.kv_heads * p.head_dim) as usize, (p.heads * p.head_dim) as usize);

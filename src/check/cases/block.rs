@@ -5,6 +5,7 @@ use super::group::u;
 use crate::activation::Activation;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
+use crate::check::large::{LargeCase, Scale};
 use crate::dispatch::{Kernel, Variant};
 use crate::kernel::activate::{self, Activate};
 use crate::kernel::add::{self, Add};
@@ -52,6 +53,30 @@ pub(super) fn cases() -> Vec<Case> {
     COUNTS.into_iter().for_each(|count| elementwise(count, &mut cases));
     MATRICES.into_iter().for_each(|size| biases(size, &mut cases));
     cases
+}
+
+/// A window of text between two layers: normalized in rows as wide as a model, and added to itself.
+pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
+    let (rows, cols): (usize, usize) = scale.pick((512, 4096), (64, 512));
+    let norm = |variant: Variant| {
+        let made = variant.clone();
+        let make = move || rms((rows, cols), made.clone()).sample::<RmsNorm>(|p| p.rows = 8);
+        LargeCase::new::<RmsNorm>(variant, format!("{rows}x{cols}"), make)
+    };
+    let mut all: Vec<_> = RmsNorm::variants().into_iter().map(norm).collect();
+    // Longer than any cache, so that it shows how fast the device moves memory.
+    let count: usize = scale.pick(32 << 20, 1 << 20);
+    let make = move || sum_case(count).sample::<Add>(|p| p.count = 100_000);
+    all.push(LargeCase::new::<Add>(add::variant(), count.to_string(), make));
+    all
+}
+
+fn sum_case(count: usize) -> Case {
+    let mut random = Random::new(u(count));
+    let mut values = || floats((0..count).map(|_| random.uniform()).collect());
+    let bindings = vec![values(), values(), Binding::Out(count, Tolerance::EXACT)];
+    Case::new::<Add>(add::variant(), count.to_string(), &activate::Params { count: u(count) }, bindings)
+        .operations(count)
 }
 
 fn floats(values: Vec<f32>) -> Binding {

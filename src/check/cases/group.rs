@@ -2,7 +2,8 @@
 
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
-use crate::dispatch::{Kernel, Role};
+use crate::check::large::{LargeCase, Scale};
+use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::group_dequantize::{self as dequantize, GroupDequantize};
 use crate::kernel::group_error::{self as error, GroupError};
@@ -22,8 +23,8 @@ pub(super) fn cases() -> Vec<Case> {
     for size in SIZES {
         ranges(size, &mut cases);
         quantizes(size, &mut cases);
-        dequantizes(size, &mut cases);
-        errors(size, &mut cases);
+        cases.extend(GroupDequantize::variants().iter().map(|v| dequantize_case(size, v)));
+        cases.extend(GroupError::variants().iter().map(|v| error_case(size, v)));
     }
     cases
 }
@@ -53,11 +54,7 @@ pub(super) fn u(n: usize) -> u32 {
 }
 
 fn ranges(size: (usize, usize, usize), cases: &mut Vec<Case>) {
-    let (rows, cols, group) = size;
-    let per_row = cols.div_ceil(group);
     for variant in GroupRange::variants() {
-        let mut random = Random::new(u(rows * 31 + cols));
-        let w = weight(&mut random, variant.dtype(Role::Weight), rows, cols);
         for rule in RangeRule::ALL {
             for (symmetric, bits, scale_type) in [(1, 4, 1), (1, 2, 0), (0, 3, 2), (0, 8, 1)] {
                 let zero = if symmetric == 1 { Zero::Symmetric } else { Zero::Stored };
@@ -65,57 +62,80 @@ fn ranges(size: (usize, usize, usize), cases: &mut Vec<Case>) {
                 if scheme.is_ok_and(|s| rule.check(s).is_err()) {
                     continue;
                 }
-                let params = range::Params {
-                    rows: u(rows),
-                    cols: u(cols),
-                    group: u(group),
-                    groups_per_row: u(per_row),
-                    bits: u32::from(bits),
-                    symmetric,
-                    rule: rule.tag(),
-                    scale_type,
-                };
-                let out = Binding::Out(rows * per_row, Tolerance::EXACT);
-                let bindings = vec![Binding::In(w.clone()), out.clone(), out];
-                let label = label(size, format!("{rule}.b{bits}.sym{symmetric}.s{scale_type}"));
-                cases.push(Case::new::<GroupRange>(variant.clone(), label, &params, bindings));
+                cases.push(range_case(size, &variant, rule, (symmetric, bits, scale_type)));
             }
         }
     }
 }
 
-fn quantizes(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+fn range_case(
+    size: (usize, usize, usize),
+    variant: &Variant,
+    rule: RangeRule,
+    (symmetric, bits, scale_type): (u32, u8, u32),
+) -> Case {
     let (rows, cols, group) = size;
+    let per_row = cols.div_ceil(group);
+    let mut random = Random::new(u(rows * 31 + cols));
+    let w = weight(&mut random, variant.dtype(Role::Weight), rows, cols);
+    let params = range::Params {
+        rows: u(rows),
+        cols: u(cols),
+        group: u(group),
+        groups_per_row: u(per_row),
+        bits: u32::from(bits),
+        symmetric,
+        rule: rule.tag(),
+        scale_type,
+    };
+    let out = Binding::Out(rows * per_row, Tolerance::EXACT);
+    let bindings = vec![Binding::In(w), out.clone(), out];
+    let label = label(size, format!("{rule}.b{bits}.sym{symmetric}.s{scale_type}"));
+    Case::new::<GroupRange>(variant.clone(), label, &params, bindings)
+}
+
+fn quantizes(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+    let (_, cols, group) = size;
     for variant in GroupQuantize::variants() {
         for (bits, rounding) in Bits::ALL.into_iter().zip(Rounding::ALL.into_iter().cycle()) {
             for per_row in [cols.div_ceil(group), 0] {
-                let mut random = Random::new(u(rows * 31 + cols));
-                let w = weight(&mut random, variant.dtype(Role::Weight), rows, cols);
-                let groups = (rows * per_row).max(1);
-                // Signed powers of two among them, so that exact ties occur.
-                let scales: Vec<f32> =
-                    (0..groups).map(|g| if g % 2 == 0 { 0.125 } else { random.normal() * 0.01 }).collect();
-                let zeros = (0..groups).map(|_| random.below(u32::from(bits.max_code()) + 1)).collect();
-                let params = quantize::Params {
-                    rows: u(rows),
-                    cols: u(cols),
-                    group: u(if per_row == 0 { cols } else { group }),
-                    groups_per_row: u(per_row),
-                    words_per_row: u(Packing::Rows.words(1, cols, bits)),
-                    bits: u32::from(bits.get()),
-                    min_code: u(rows) % 2,
-                    rounding: rounding.tag(),
-                    seed: 7,
-                    first_element: 5,
-                };
-                let out = Binding::Out(Packing::Rows.words(rows, cols, bits), Tolerance::EXACT);
-                let scales = Binding::In(bytemuck::cast_vec(scales));
-                let bindings = vec![Binding::In(w), scales, Binding::In(zeros), out];
-                let label = label(size, format!("b{bits}.{rounding}.per_row{per_row}"));
-                cases.push(Case::new::<GroupQuantize>(variant.clone(), label, &params, bindings));
+                cases.push(quantize_case(size, &variant, bits, rounding, per_row));
             }
         }
     }
+}
+
+fn quantize_case(
+    size: (usize, usize, usize),
+    variant: &Variant,
+    bits: Bits,
+    rounding: Rounding,
+    per_row: usize,
+) -> Case {
+    let (rows, cols, group) = size;
+    let mut random = Random::new(u(rows * 31 + cols));
+    let w = weight(&mut random, variant.dtype(Role::Weight), rows, cols);
+    let groups = (rows * per_row).max(1);
+    // Signed powers of two among them, so that exact ties occur.
+    let scales: Vec<f32> = (0..groups).map(|g| if g % 2 == 0 { 0.125 } else { random.normal() * 0.01 }).collect();
+    let zeros = (0..groups).map(|_| random.below(u32::from(bits.max_code()) + 1)).collect();
+    let params = quantize::Params {
+        rows: u(rows),
+        cols: u(cols),
+        group: u(if per_row == 0 { cols } else { group }),
+        groups_per_row: u(per_row),
+        words_per_row: u(Packing::Rows.words(1, cols, bits)),
+        bits: u32::from(bits.get()),
+        min_code: u(rows) % 2,
+        rounding: rounding.tag(),
+        seed: 7,
+        first_element: 5,
+    };
+    let out = Binding::Out(Packing::Rows.words(rows, cols, bits), Tolerance::EXACT);
+    let scales = Binding::In(bytemuck::cast_vec(scales));
+    let bindings = vec![Binding::In(w), scales, Binding::In(zeros), out];
+    let label = label(size, format!("b{bits}.{rounding}.per_row{per_row}"));
+    Case::new::<GroupQuantize>(variant.clone(), label, &params, bindings)
 }
 
 /// Packed codes, scales as f32 and zero points as words for a weight of this shape.
@@ -140,58 +160,98 @@ pub(super) fn zero_bytes(zeros: &[u32]) -> Vec<u32> {
     words(&zeros.iter().map(|z| z.to_le_bytes()[0]).collect::<Vec<_>>())
 }
 
-fn dequantizes(size: (usize, usize, usize), cases: &mut Vec<Case>) {
-    let (rows, cols, group) = size;
-    for variant in GroupDequantize::variants() {
-        let bits = Bits::ALL
-            .into_iter()
-            .find(|b| u32::from(b.get()) == variant.get("BITS"))
-            .expect("a variant's width is one of all");
-        let mut random = Random::new(u(rows * 37 + cols));
-        let (codes, scales, zeros) = packed(&mut random, rows, cols, group, bits);
-        let scales = words(&variant.dtype(Role::Scale).encode(&scales));
-        let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
-        let zeros = if symmetric { scales.clone() } else { zero_bytes(&zeros) };
-        let params = dequantize::Params {
-            rows: u(rows),
-            cols: u(cols),
-            group: u(group),
-            groups_per_row: u(cols.div_ceil(group)),
-            words_per_row: u(Packing::Rows.words(1, cols, bits)),
-            out_offset: 0,
-        };
-        let bindings = vec![
-            Binding::In(codes),
-            Binding::In(scales),
-            Binding::In(zeros),
-            Binding::Out(rows * cols, Tolerance::EXACT),
-        ];
-        cases.push(Case::new::<GroupDequantize>(variant, label(size, "w"), &params, bindings));
-    }
+/// The width of a variant's codes.
+fn bits_of(variant: &Variant) -> Bits {
+    let bits = Bits::ALL.into_iter().find(|b| u32::from(b.get()) == variant.get("BITS"));
+    bits.expect("a variant's width is one of all")
 }
 
-fn errors(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+/// Whether a variant takes the middle code as zero point.
+pub(super) fn is_symmetric(variant: &Variant) -> bool {
+    variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name)
+}
+
+fn dequantize_case(size: (usize, usize, usize), variant: &Variant) -> Case {
     let (rows, cols, group) = size;
-    for variant in GroupError::variants() {
-        let bits = Bits::ALL
-            .into_iter()
-            .find(|b| u32::from(b.get()) == variant.get("BITS"))
-            .expect("a variant's width is one of all");
-        let mut random = Random::new(u(rows * 41 + cols));
-        let (codes, scales, zeros) = packed(&mut random, rows, cols, group, bits);
-        let w = random.stored(variant.dtype(Role::Weight), rows * cols, 0.02);
-        let params = error::Params {
-            rows: u(rows),
-            cols: u(cols),
-            group: u(group),
-            groups_per_row: u(cols.div_ceil(group)),
-            words_per_row: u(Packing::Rows.words(1, cols, bits)),
-            bits: u32::from(bits.get()),
-        };
-        // Terms reach the square of the largest decoded weight: 255 steps of 0.02 * 6 at most, 2 on average.
-        let out = Binding::Out(rows * 4, Tolerance::sum(cols, 4.0 * cols as f32));
-        let scales = Binding::In(bytemuck::cast_vec(scales));
-        let bindings = vec![Binding::In(w), Binding::In(codes), scales, Binding::In(zeros), out];
-        cases.push(Case::new::<GroupError>(variant, label(size, "w"), &params, bindings));
+    let bits = bits_of(variant);
+    let mut random = Random::new(u(rows * 37 + cols));
+    let (codes, scales, zeros) = packed(&mut random, rows, cols, group, bits);
+    let scales = words(&variant.dtype(Role::Scale).encode(&scales));
+    let symmetric = is_symmetric(variant);
+    let zeros = if symmetric { scales.clone() } else { zero_bytes(&zeros) };
+    let unread = if symmetric { 4 * zeros.len() } else { 0 };
+    let params = dequantize::Params {
+        rows: u(rows),
+        cols: u(cols),
+        group: u(group),
+        groups_per_row: u(cols.div_ceil(group)),
+        words_per_row: u(Packing::Rows.words(1, cols, bits)),
+        out_offset: 0,
+    };
+    let out = Binding::Out(rows * cols, Tolerance::EXACT);
+    let bindings = vec![Binding::In(codes), Binding::In(scales), Binding::In(zeros), out];
+    let mut case = Case::new::<GroupDequantize>(variant.clone(), label(size, "w"), &params, bindings);
+    case.bytes -= unread;
+    case
+}
+
+fn error_case(size: (usize, usize, usize), variant: &Variant) -> Case {
+    let (rows, cols, group) = size;
+    let bits = bits_of(variant);
+    let mut random = Random::new(u(rows * 41 + cols));
+    let (codes, scales, zeros) = packed(&mut random, rows, cols, group, bits);
+    let w = random.stored(variant.dtype(Role::Weight), rows * cols, 0.02);
+    let params = error::Params {
+        rows: u(rows),
+        cols: u(cols),
+        group: u(group),
+        groups_per_row: u(cols.div_ceil(group)),
+        words_per_row: u(Packing::Rows.words(1, cols, bits)),
+        bits: u32::from(bits.get()),
+    };
+    // Terms reach the square of the largest decoded weight: 255 steps of 0.02 * 6 at most, 2 on average.
+    let out = Binding::Out(rows * 4, Tolerance::sum(cols, 4.0 * cols as f32));
+    let scales = Binding::In(bytemuck::cast_vec(scales));
+    let bindings = vec![Binding::In(w), Binding::In(codes), scales, Binding::In(zeros), out];
+    Case::new::<GroupError>(variant.clone(), label(size, "w"), &params, bindings)
+}
+
+/// Rows that the twin computes of a large case.
+const SAMPLE: u32 = 64;
+
+/// A square weight in groups of 128: quantized from f32 and bf16 to each width, decoded and measured from each width.
+pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
+    let width: usize = scale.pick(4096, 512);
+    let size = (width, width, 128);
+    let per_row = width.div_ceil(128);
+    let mut all = Vec::new();
+    let name = |what: String| format!("{width}x{width}g128.{what}");
+    for v in GroupRange::variants() {
+        let made = v.clone();
+        let make =
+            move || range_case(size, &made, RangeRule::FullRange, (1, 4, 1)).sample::<GroupRange>(|p| p.rows = SAMPLE);
+        all.push(LargeCase::new::<GroupRange>(v, name("b4".into()), make));
     }
+    for v in GroupQuantize::variants().into_iter().filter(|v| v.dtype(Role::Weight) != Dtype::F16) {
+        for bits in Bits::ALL {
+            let made = v.clone();
+            let make = move || {
+                let case = quantize_case(size, &made, bits, Rounding::HalfEven, per_row);
+                case.sample::<GroupQuantize>(|p| p.rows = SAMPLE)
+            };
+            all.push(LargeCase::new::<GroupQuantize>(v.clone(), name(format!("b{bits}")), make));
+        }
+    }
+    let usual = |v: &Variant| v.dtype(Role::Scale) == Dtype::F16 && is_symmetric(v);
+    for v in GroupDequantize::variants().into_iter().filter(usual) {
+        let made = v.clone();
+        let make = move || dequantize_case(size, &made).sample::<GroupDequantize>(|p| p.rows = SAMPLE);
+        all.push(LargeCase::new::<GroupDequantize>(v, name("w".into()), make));
+    }
+    for v in GroupError::variants().into_iter().filter(|v| v.dtype(Role::Weight) == Dtype::Bf16) {
+        let made = v.clone();
+        let make = move || error_case(size, &made).sample::<GroupError>(|p| p.rows = SAMPLE);
+        all.push(LargeCase::new::<GroupError>(v, name("w".into()), make));
+    }
+    all
 }

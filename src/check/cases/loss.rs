@@ -2,7 +2,8 @@
 
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
-use crate::dispatch::Kernel;
+use crate::check::large::{LargeCase, Scale};
+use crate::dispatch::{Kernel, Variant};
 use crate::kernel::argmax::{self, Argmax};
 use crate::kernel::kl_rows::{self, KlRows};
 use crate::kernel::softmax_loss::{self, NOT_SCORED, SoftmaxLoss};
@@ -55,17 +56,36 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn losses(random: &mut Random, (rows, vocab): (u32, u32), logits: &[f32], label: &str, cases: &mut Vec<Case>) {
     let targets: Vec<u32> = (0..rows).map(|r| if r % 5 == 2 { NOT_SCORED } else { random.below(vocab) }).collect();
+    let case = |variant| loss_case(variant, (rows, vocab), logits, targets.clone(), label);
+    cases.extend(SoftmaxLoss::variants().into_iter().map(case));
+}
+
+fn loss_case(variant: Variant, (rows, vocab): (u32, u32), logits: &[f32], targets: Vec<u32>, label: &str) -> Case {
     // The logarithm of a sum of `vocab` exponentials, which is at most about 10, and one elementwise function.
     let tolerance = Tolerance::sum(vocab as usize, 1.0).max(Tolerance::ELEMENTWISE);
-    for variant in SoftmaxLoss::variants() {
-        let bindings = vec![
-            Binding::In(bytemuck::cast_slice(logits).to_vec()),
-            Binding::In(targets.clone()),
-            Binding::Out(rows as usize, tolerance),
-        ];
-        let params = softmax_loss::Params { rows, vocab };
-        cases.push(Case::new::<SoftmaxLoss>(variant, label.to_owned(), &params, bindings));
-    }
+    let bindings = vec![
+        Binding::In(bytemuck::cast_slice(logits).to_vec()),
+        Binding::In(targets),
+        Binding::Out(rows as usize, tolerance),
+    ];
+    Case::new::<SoftmaxLoss>(variant, label.to_owned(), &softmax_loss::Params { rows, vocab }, bindings)
+}
+
+/// The loss of a window of text.
+pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
+    let (rows, vocab) = scale.pick((512, 32_000), (32, 2_000));
+    let size = format!("{rows}x{vocab}");
+    let large = |variant: Variant| {
+        let (made, label) = (variant.clone(), size.clone());
+        let make = move || {
+            let mut random = Random::new(rows);
+            let logits = Logits::Usual.make(&mut random, rows * vocab);
+            let targets = (0..rows).map(|_| random.below(vocab)).collect();
+            loss_case(made.clone(), (rows, vocab), &logits, targets, &label)
+        };
+        LargeCase::new::<SoftmaxLoss>(variant, size.clone(), make)
+    };
+    SoftmaxLoss::variants().into_iter().map(large).collect()
 }
 
 fn largest((rows, cols): (u32, u32), values: &[f32], label: &str, cases: &mut Vec<Case>) {

@@ -1,13 +1,16 @@
 //! Cases of matvec and matmul, dense and quantized.
 
+use super::group::is_symmetric;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
+use crate::check::large::{LargeCase, Scale};
 use crate::dispatch::{Kernel, Role, Variant};
+use crate::dtype::Dtype;
 use crate::kernel::matmul::Matmul;
 use crate::kernel::matmul_group::MatmulGroup;
 use crate::kernel::matvec::Matvec;
 use crate::kernel::matvec_group::MatvecGroup;
-use crate::kernel::part::ZERO_MIDDLE;
+use crate::kernel::part::{W_F32, X_F32, ZERO_MIDDLE};
 use crate::kernel::product::{DenseParams, GroupParams};
 use crate::pack::Packing;
 use crate::random::{Random, words};
@@ -54,6 +57,58 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Rows of the weight that the twin computes of a large case.
+const SAMPLE: u32 = 16;
+
+/// The second matrix of an MLP: one token, as many as matvec takes, a window of text. Weights in f32 and f16, and codes
+/// of all widths with the scheme that most checkpoints have.
+pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
+    let size = scale.pick((4096, 14336), (256, 1024));
+    let mut all = Vec::new();
+    for batch in [1, 8] {
+        let takes = move |v: &Variant| v.get("BATCH") == batch;
+        large_dense::<Matvec>(batch as usize, size, takes, &mut all);
+        large_group::<MatvecGroup>(batch as usize, size, takes, &mut all);
+    }
+    let batch = scale.pick(512, 64);
+    large_dense::<Matmul>(batch, size, |_| true, &mut all);
+    large_group::<MatmulGroup>(batch, size, |_| true, &mut all);
+    all
+}
+
+fn large_dense<K: Kernel<Params = DenseParams>>(
+    batch: usize,
+    (rows, cols): (usize, usize),
+    takes: impl Fn(&Variant) -> bool,
+    all: &mut Vec<LargeCase>,
+) {
+    for variant in K::variants().into_iter().filter(|v| takes(v) && v.dtype(Role::Weight) != Dtype::Bf16) {
+        let f32 = [(Role::Weight, &W_F32), (Role::Activation, &X_F32)];
+        let is_f32 = f32.iter().all(|(role, part)| variant.of(*role).is_some_and(|p| p.name == part.name));
+        let made = variant.clone();
+        let make = move || dense::<K>(&made, batch, (rows, cols)).sample::<K>(|p| p.rows = SAMPLE);
+        let case = LargeCase::new::<K>(variant, format!("{batch}x{rows}x{cols}"), make);
+        all.push(case.product([batch, rows, cols], is_f32));
+    }
+}
+
+fn large_group<K: Kernel<Params = GroupParams>>(
+    batch: usize,
+    (rows, cols): (usize, usize),
+    takes: impl Fn(&Variant) -> bool,
+    all: &mut Vec<LargeCase>,
+) {
+    let usual = |v: &Variant| v.dtype(Role::Scale) == Dtype::F16 && is_symmetric(v);
+    for variant in K::variants().into_iter().filter(|v| takes(v) && usual(v)) {
+        let span = Span::Group(128);
+        let made = variant.clone();
+        let make =
+            move || Product::new(&made, batch, (rows, cols, span)).case::<K>(&made).sample::<K>(|p| p.rows = SAMPLE);
+        let case = LargeCase::new::<K>(variant, format!("{batch}x{rows}x{cols}{span}"), make);
+        all.push(case.product([batch, rows, cols], false));
+    }
 }
 
 /// Full batches and others in turn.
@@ -165,22 +220,23 @@ impl Product {
         };
         let codes = Packing::Rows.pack(&self.codes, rows, cols, bits).expect("as many codes as the shape has");
         let scales = words(&variant.dtype(Role::Scale).encode(&self.scales));
-        let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
+        let symmetric = is_symmetric(variant);
         let zeros = if symmetric { scales.clone() } else { words(&self.zeros) };
+        let unread = if symmetric { 4 * zeros.len() } else { 0 };
         // A weight is a third of all codes away from zero on average, at scales of about 0.02.
         let size = 0.02 * f32::from(bits.max_code()) / 3.0;
         let out = place.binding(batch, tolerance(cols, size.max(0.02)));
         let bindings =
             vec![Binding::In(self.x.clone()), Binding::In(codes), Binding::In(scales), Binding::In(zeros), out];
-        Case::new::<K>(variant.clone(), format!("{batch}x{rows}x{cols}{span}"), &params, bindings)
-            .operations(2 * batch * rows * cols)
+        let mut case = Case::new::<K>(variant.clone(), format!("{batch}x{rows}x{cols}{span}"), &params, bindings);
+        case.bytes -= unread;
+        case.operations(2 * batch * rows * cols)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::Dtype;
 
     /// A device that doubles one scale, or errs by one in one zero point, must not pass.
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
-use crate::dispatch::{Kernel, Role};
+use crate::check::large::{LargeCase, Scale};
+use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::cast::{self, Cast};
 use crate::kernel::embed::{self, Embed};
@@ -48,20 +49,39 @@ fn casts(cases: &mut Vec<Case>) {
         let from = variant.dtype(Role::Weight);
         let values = if from == Dtype::F32 { awkward() } else { every_half() };
         for count in COUNTS.into_iter().chain([values.len()]) {
-            // Each count starts elsewhere, so that short ones meet more than zeros.
-            let values: Vec<u32> = values.iter().cycle().skip(count * 31).take(count).copied().collect();
-            let source = match from {
-                Dtype::F32 => values,
-                Dtype::F16 | Dtype::Bf16 => {
-                    values.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 16)).collect()
-                }
-            };
-            let per_word = if from == Dtype::F32 { 2 } else { 1 };
-            let params = cast::Params { count: u(count) };
-            let bindings = vec![Binding::In(source), Binding::Out(count.div_ceil(per_word), Tolerance::EXACT)];
-            cases.push(Case::new::<Cast>(variant.clone(), count.to_string(), &params, bindings));
+            cases.push(cast_case(&variant, &values, count));
         }
     }
+}
+
+fn cast_case(variant: &Variant, values: &[u32], count: usize) -> Case {
+    // Each count starts elsewhere, so that short ones meet more than zeros.
+    let values: Vec<u32> = values.iter().cycle().skip(count * 31 % values.len()).take(count).copied().collect();
+    let from = variant.dtype(Role::Weight);
+    let source = match from {
+        Dtype::F32 => values,
+        Dtype::F16 | Dtype::Bf16 => {
+            values.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |high| high << 16)).collect()
+        }
+    };
+    let per_word = if from == Dtype::F32 { 2 } else { 1 };
+    let params = cast::Params { count: u(count) };
+    let bindings = vec![Binding::In(source), Binding::Out(count.div_ceil(per_word), Tolerance::EXACT)];
+    Case::new::<Cast>(variant.clone(), count.to_string(), &params, bindings)
+}
+
+/// A matrix of activations.
+pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
+    let count = scale.pick(4096 * 4096, 256 * 1024);
+    let large = |variant: Variant| {
+        let made = variant.clone();
+        let make = move || {
+            let values = if made.dtype(Role::Weight) == Dtype::F32 { awkward() } else { every_half() };
+            cast_case(&made, &values, count).sample::<Cast>(|p| p.count = 100_000)
+        };
+        LargeCase::new::<Cast>(variant, count.to_string(), make)
+    };
+    Cast::variants().into_iter().map(large).collect()
 }
 
 /// Every pattern of 16 bits but signalling NaNs of either type, which may come out quiet.

@@ -87,6 +87,16 @@ impl WgpuDevice {
         Self { device, queue, caps, pool: Pool::new(), pipelines: Pipelines::default(), fault, lost }
     }
 
+    /// wgpu's own device, to share it with other work or to wait for it.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The queue that everything is submitted to.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.queue
+    }
+
     /// Pipelines created so far.
     pub fn pipelines(&self) -> usize {
         self.pipelines.len()

@@ -1,0 +1,79 @@
+//! Large cases, for benches: made by the functions that make the cases of the conformance suite, so that nothing is timed
+//! that is not checked.
+
+use std::fmt;
+
+use super::case::Case;
+use crate::dispatch::{Kernel, Needs, Variant};
+
+/// How large cases are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// As in a language model of about eight billion weights.
+    Full,
+    /// A few hundred thousand weights: whether a bench runs, not how fast a device is.
+    Quick,
+}
+
+impl Scale {
+    /// One of two sizes.
+    pub(super) fn pick<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+/// A case that is built when it is wanted, since its data is large.
+pub struct LargeCase {
+    /// Its kernel's name.
+    pub kernel: &'static str,
+    /// How the kernel is run.
+    pub variant: Variant,
+    /// The size, for people.
+    pub size: String,
+    /// The matrix product it computes, if any: cases with the same one have the same result, but for quantization.
+    pub product: Option<Product>,
+    make: Box<dyn Fn() -> Case>,
+}
+
+/// `[batch, cols]` by `[rows, cols]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Batch, rows and columns.
+    pub shape: [usize; 3],
+    /// Whether all of it is f32: what the others are compared with.
+    pub dense_f32: bool,
+}
+
+impl LargeCase {
+    pub(super) fn new<K: Kernel>(variant: Variant, size: String, make: impl Fn() -> Case + 'static) -> Self {
+        Self { kernel: K::NAME, variant, size, product: None, make: Box::new(make) }
+    }
+
+    pub(super) fn product(self, shape: [usize; 3], dense_f32: bool) -> Self {
+        Self { product: Some(Product { shape, dense_f32 }), ..self }
+    }
+
+    /// `kernel/variant/size`.
+    pub fn name(&self) -> String {
+        format!("{}/{}/{}", self.kernel, self.variant, self.size)
+    }
+
+    /// What it needs of a device.
+    pub fn needs(&self) -> Needs {
+        self.variant.needs()
+    }
+
+    /// Makes its data. The twin computes a sample of the result only.
+    pub fn build(&self) -> Case {
+        (self.make)()
+    }
+}
+
+impl fmt::Debug for LargeCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
