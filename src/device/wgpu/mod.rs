@@ -15,7 +15,7 @@ use super::pool::Pool;
 use super::recording::{Recording, Step};
 use crate::error::{Error, Result};
 use pipeline::Pipelines;
-pub use source::assemble;
+pub use source::{assemble, assemble_for_browser};
 
 /// The first fault that wgpu reported and nobody has taken yet.
 type Fault = Arc<Mutex<Option<Error>>>;
