@@ -18,11 +18,14 @@ const EIGHT_BITS: f64 = 0.001;
 
 const SEPARATOR: &str = "<|endoftext|>";
 
+/// What a trial does with the folder of shared files.
+type Run = Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>;
+
 fn main() {
     let shared = shared();
     let here = shared.is_some();
     let shared = shared.unwrap_or_default();
-    let trial = |name: String, run: Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>| {
+    let trial = |name: String, run: Run| {
         let shared = shared.clone();
         let kind = if here { "" } else { "needs shared/" };
         Trial::test(name, move || run(&shared)).with_kind(kind).with_ignored_flag(!here)
