@@ -5,7 +5,7 @@
 use super::part::{self, Activation, HALF, TILE_MATMUL};
 use super::product;
 pub use super::product::DenseParams as Params;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -31,6 +31,7 @@ impl Kernel for Matmul {
     const NAME: &'static str = "matmul";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matmul.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::matmul::run);
 
     fn variants() -> Vec<Variant> {
         let both = |weight| [Activation::F32, Activation::F16].map(|x| variant(weight, x));

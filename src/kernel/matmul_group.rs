@@ -7,7 +7,7 @@ use super::matmul::tiles;
 use super::part::{self, Activation, HALF, TILE_MATMUL};
 use super::product;
 pub use super::product::GroupParams as Params;
-use crate::dispatch::{Access, Bindings, Kernel, Variant};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -32,6 +32,7 @@ impl Kernel for MatmulGroup {
     const NAME: &'static str = "matmul_group";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matmul_group.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::matmul_group::run);
 
     fn variants() -> Vec<Variant> {
         let mut all = Vec::new();

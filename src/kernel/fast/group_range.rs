@@ -96,8 +96,8 @@ vectorized! {
             };
             let (chunks, rest) = values.as_chunks::<LANES>();
             for chunk in chunks {
-                for lane in 0..LANES {
-                    step(lane, chunk[lane].value());
+                for (lane, value) in chunk.iter().enumerate() {
+                    step(lane, value.value());
                 }
             }
             for (lane, value) in rest.iter().enumerate() {
