@@ -272,9 +272,9 @@ fn several<S: Simd, const B: u32, const NB: usize, const R: usize, const MIDDLE:
         let mut x: [&[Lanes]; NB] = [&[]; NB];
         x.iter_mut().zip(&mut xs).for_each(|(x, xs)| *x = xs.next().unwrap_or_default());
         let mut scale = [simd.zero(); R];
-        for r in 0..R {
+        for (r, scale) in scale.iter_mut().enumerate() {
             let window = lanes_at(bytemuck::must_cast_slice(scales), r * stride + first);
-            scale[r] = simd.number(simd.pick(window, index));
+            *scale = simd.number(simd.pick(window, index));
         }
         let phases = &PHASES[block % 3];
         if NB > FEW {
