@@ -1,5 +1,7 @@
 //! Products whose results lie by rows of x while the work goes by rows of the weight.
 
+use rayon::prelude::*;
+
 use super::rows;
 use super::simd::Lanes;
 
@@ -8,10 +10,6 @@ use super::simd::Lanes;
 pub struct Target {
     /// Rows of the weight.
     pub rows: usize,
-    /// Vectors of a row of x, as prepared.
-    pub x: usize,
-    /// Steps of work for a row of the weight and a row of x.
-    pub work: usize,
     pub offset: usize,
     pub stride: usize,
 }
@@ -21,29 +19,55 @@ const PASS: usize = 8;
 
 impl Target {
     /// Calls `visit(x, batch, first_row, results)`, with up to [`PASS`] rows of `x` and `results` being `[rows, batch]` for
-    /// some rows of the weight, until `out` is complete. The passes are of equal size, within one.
-    pub fn by_passes(self, x: &[Lanes], out: &mut [f32], visit: impl Fn(&[Lanes], usize, usize, &mut [f32]) + Sync) {
-        let batch = x.len() / self.x;
-        let passes = batch.div_ceil(PASS);
+    /// some rows of the weight, until `out` is complete. The passes are of equal size, within one. A row of the weight
+    /// takes `work` steps for each row of x.
+    pub fn by_passes(
+        self,
+        x: &[Lanes],
+        batch: usize,
+        work: usize,
+        out: &mut [f32],
+        visit: impl Fn(&[Lanes], usize, usize, &mut [f32]) + Sync,
+    ) {
+        let (passes, row) = (batch.div_ceil(PASS), x.len() / batch.max(1));
         for pass in 0..passes {
             let part = batch * pass / passes..batch * (pass + 1) / passes;
-            let x = &x[part.start * self.x..part.end * self.x];
-            let first = self.offset + part.start * self.stride;
-            self.fill(part.len(), &mut out[first..], |row, y| visit(x, part.len(), row, y));
+            let x = &x[part.start * row..part.end * row];
+            let panel = rows::per_task(work * part.len());
+            let to = Self { offset: self.offset + part.start * self.stride, ..self };
+            to.by_panels(part.len(), panel, out, |row, y| visit(x, part.len(), row, y));
         }
     }
 
-    fn fill(self, batch: usize, out: &mut [f32], visit: impl Fn(usize, &mut [f32]) + Sync) {
-        let work = self.work * batch;
+    /// Calls `visit(first_row, results)` for panels of this many rows of the weight, in parallel if there are several.
+    pub fn by_panels(self, batch: usize, panel: usize, out: &mut [f32], visit: impl Fn(usize, &mut [f32]) + Sync) {
+        if batch == 0 || self.rows == 0 {
+            return;
+        }
         if batch == 1 {
-            return rows::each(&mut out[..self.rows], 1, work, visit);
+            return rows::each(&mut out[self.offset..][..self.rows], 1, panel, visit);
         }
         let mut results = vec![0.0; self.rows * batch];
-        rows::each(&mut results, batch, work, visit);
-        for (row, results) in results.chunks_exact(batch).enumerate() {
-            for (b, result) in results.iter().enumerate() {
-                out[b * self.stride + row] = *result;
+        rows::each(&mut results, batch, panel, visit);
+        self.turn(&results, batch, out);
+    }
+
+    /// Moves results, `[rows, batch]`, to their places. A few rows of x at a time, so that lines of both sides are used whole.
+    fn turn(self, results: &[f32], batch: usize, out: &mut [f32]) {
+        const FEW: usize = 8;
+        let turn = |(i, out): (usize, &mut [f32])| {
+            let few = i * FEW..((i + 1) * FEW).min(batch);
+            for (row, results) in results.chunks_exact(batch).enumerate() {
+                for (b, result) in results[few.clone()].iter().enumerate() {
+                    out[b * self.stride + row] = *result;
+                }
             }
+        };
+        let out = &mut out[self.offset..][..(batch - 1) * self.stride + self.rows];
+        if results.len() <= rows::TASK {
+            out.chunks_mut(FEW * self.stride).enumerate().for_each(turn);
+        } else {
+            out.par_chunks_mut(FEW * self.stride).enumerate().for_each(turn);
         }
     }
 }

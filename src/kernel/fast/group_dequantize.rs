@@ -17,38 +17,49 @@ pub fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
     let scales = scales(variant.dtype(Role::Scale), scale_words.words(), groups);
     let zeros: Vec<f32> = (0..groups).map(|g| zero_at(zeros.words(), g, symmetric, bits)).collect();
     let out = &mut out.f32_mut()[p.out_offset as usize..][..n * cols];
-    rows::each(out, cols, cols, |first, out| {
+    rows::each(out, cols, rows::per_task(cols), |first, out| {
         let mut bytes = vec![0; padded(cols)];
         for (i, out) in out.chunks_exact_mut(cols).enumerate() {
             let words = &codes.words()[(first + i) * stride..][..stride];
             let group = (first + i) * per_row;
             let (scales, zeros) = (&scales[group..], &zeros[group..]);
-            by_bits!(bits, dequantize_row(words, &mut bytes, p.group as usize, scales, zeros, out));
+            by_bits!(bits, dequantize_row(words, &mut bytes, 0, p.group as usize, scales, zeros, out));
         }
     });
 }
 
 vectorized! {
-    /// One row: its codes spread over `bytes` first, then each group with its scale and zero point.
+    /// Columns of a row, from `skip` columns into the first group on: their codes spread over `bytes` first, then each group
+    /// with its scale and zero point.
     pub(super) fn dequantize_row<const B: u32>(
         words: &[u32],
         bytes: &mut [u8],
+        skip: usize,
         group: usize,
         scales: &[f32],
         zeros: &[f32],
-        out: &mut [f32],
+        mut out: &mut [f32],
     ) {
         unpack::<B>(words, bytes);
-        for (k, (out, codes)) in out.chunks_mut(group).zip(bytes.chunks(group)).enumerate() {
-            let (scale, zero) = (scales[k], zeros[k]);
-            let (chunks, rest) = out.as_chunks_mut::<LANES>();
-            let (code_chunks, code_rest) = codes[..chunks.len() * LANES + rest.len()].as_chunks::<LANES>();
-            for (out, codes) in chunks.iter_mut().zip(code_chunks) {
-                *out = codes.map(|code| (f32::from(code) - zero) * scale);
-            }
-            for (out, code) in rest.iter_mut().zip(code_rest) {
-                *out = (f32::from(*code) - zero) * scale;
-            }
+        let (mut bytes, mut left) = (&bytes[..out.len()], group - skip);
+        for (scale, zero) in scales.iter().zip(zeros) {
+            let n = left.min(out.len());
+            let (head, tail) = out.split_at_mut(n);
+            let (codes, others) = bytes.split_at(n);
+            dequantize(codes, *scale, *zero, head);
+            (out, bytes, left) = (tail, others, group);
         }
+    }
+}
+
+#[inline(always)]
+fn dequantize(codes: &[u8], scale: f32, zero: f32, out: &mut [f32]) {
+    let (chunks, rest) = out.as_chunks_mut::<LANES>();
+    let (code_chunks, code_rest) = codes.as_chunks::<LANES>();
+    for (out, codes) in chunks.iter_mut().zip(code_chunks) {
+        *out = codes.map(|code| (f32::from(code) - zero) * scale);
+    }
+    for (out, code) in rest.iter_mut().zip(code_rest) {
+        *out = (f32::from(*code) - zero) * scale;
     }
 }

@@ -10,7 +10,7 @@ pub fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
     let [w, codes, scales, zeros, mut out] = bindings.take();
     let (w, codes, scales, zeros) = (w.words(), codes.words(), scales.f32(), zeros.words());
     let out = &mut out.f32_mut()[..4 * p.rows as usize];
-    rows::each(out, 4, p.cols as usize, |first, out| {
+    rows::each(out, 4, rows::per_task(p.cols as usize), |first, out| {
         by_dtype!(variant.dtype(Role::Weight), error_rows(p, first, w, codes, scales, zeros, out));
     });
 }

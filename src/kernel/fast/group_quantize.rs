@@ -13,7 +13,7 @@ pub fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
     let (cols, stride) = (p.cols as usize, p.words_per_row as usize);
     let codes = &mut codes.words_mut()[..p.rows as usize * stride];
     let (w, scales, zeros) = (w.words(), scales.f32(), zeros.words());
-    rows::each(codes, stride, cols, |first, codes| {
+    rows::each(codes, stride, rows::per_task(cols), |first, codes| {
         by_dtype!(variant.dtype(Role::Weight), quantize_rows(p, first, w, scales, zeros, codes));
     });
 }

@@ -1,30 +1,104 @@
-//! Fast [`Matmul`](crate::kernel::matmul): the `gemm` crate, weights of 16 bits widened a panel of rows at a time.
+//! Fast [`Matmul`](crate::kernel::matmul) through the crate `gemm`. Weights of 16 bits become f32 a tile at a time: the
+//! tile stays in the second cache, and no f32 copy of the weight exists.
 
-use rayon::prelude::*;
+use std::ops::Range;
 
-use super::gemm::{PANEL_ROWS, Product};
-use super::stored::{Stored, by_dtype, decode, decoded, elements};
+use super::columns::Target;
+use super::gemm::{Matrix, product};
+use super::matvec;
+use super::stored::{Bf16, F16, Stored, decode, decoded, elements};
+use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::product::DenseParams;
 
-pub fn run(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) {
-    let [x, w, mut out] = bindings.take();
-    let (batch, rows, cols) = (p.batch as usize, p.rows as usize, p.cols as usize);
-    let x = decoded(variant.dtype(Role::Activation), x.words(), batch * cols);
-    let (out, stride) = (&mut out.f32_mut()[p.out_offset as usize..], p.out_stride as usize);
-    if variant.dtype(Role::Weight) == Dtype::F32 {
-        return Product { x: &x, w: w.f32(), batch, rows, cols }.write(out, stride);
-    }
-    let mut panel = vec![0.0; PANEL_ROWS.min(rows) * cols];
-    for first in (0..rows).step_by(PANEL_ROWS) {
-        let rows = PANEL_ROWS.min(rows - first);
-        by_dtype!(variant.dtype(Role::Weight), widen_rows(w.words(), first * cols, &mut panel[..rows * cols], cols));
-        Product { x: &x, w: &panel, batch, rows, cols }.write(&mut out[first..], stride);
+/// A weight that gives out tiles in f32.
+pub(super) trait Tiles: Sync {
+    /// Some rows and columns; `scratch` has room for them.
+    fn tile<'a>(&'a self, rows: Range<usize>, cols: Range<usize>, scratch: &'a mut [f32]) -> Matrix<'a>;
+}
+
+/// Columns of a tile.
+const DEPTH: usize = 512;
+/// Most rows of a tile: half a megabyte with [`DEPTH`], and enough work for each time x is rearranged.
+const PANEL: usize = 256;
+
+/// The products of all rows of x, `[batch, cols]`, with a weight.
+pub(super) fn products(weight: &impl Tiles, x: &[f32], cols: usize, target: Target, out: &mut [f32]) {
+    let batch = x.len() / cols.max(1);
+    let x = by_columns(x, cols);
+    // A function of the shape alone: the order of the sums must not depend on the number of threads.
+    let panel = (target.rows / 16).next_multiple_of(32).clamp(32, PANEL);
+    target.by_panels(batch, panel, out, |first, y| {
+        let rows = first..first + y.len() / batch;
+        let mut scratch = vec![0.0; rows.len() * DEPTH.min(cols)];
+        for (i, x) in x.chunks(DEPTH * batch).enumerate() {
+            let from = i * DEPTH;
+            let tile = weight.tile(rows.clone(), from..from + x.len() / batch, &mut scratch);
+            product(x, batch, tile, y, i > 0);
+        }
+    });
+}
+
+/// `[batch, cols]` turned, once for all panels: `gemm` rearranges x again for each, and does so faster from columns.
+fn by_columns(x: &[f32], cols: usize) -> Vec<f32> {
+    let batch = x.len() / cols.max(1);
+    let mut all = vec![0.0; x.len()];
+    rows::each(&mut all, batch, rows::per_task(batch), |first, to| {
+        // Sixteen rows at a time: each line that is written is filled at once.
+        for part in (0..batch).step_by(LANES) {
+            let part = part..(part + LANES).min(batch);
+            for (k, to) in to.chunks_exact_mut(batch).enumerate() {
+                for b in part.clone() {
+                    to[b] = x[b * cols + first + k];
+                }
+            }
+        }
+    });
+    all
+}
+
+/// A dense weight.
+struct Dense<'a, T> {
+    values: &'a [T],
+    cols: usize,
+}
+
+impl Tiles for Dense<'_, f32> {
+    fn tile<'a>(&'a self, rows: Range<usize>, cols: Range<usize>, _: &'a mut [f32]) -> Matrix<'a> {
+        let values = &self.values[rows.start * self.cols + cols.start..];
+        Matrix { values, rows: rows.len(), stride: self.cols }
     }
 }
 
-fn widen_rows<T: Stored>(words: &[u32], first: usize, panel: &mut [f32], cols: usize) {
-    let stored = &elements::<T>(words)[first..][..panel.len()];
-    panel.par_chunks_mut(cols).zip(stored.par_chunks(cols)).for_each(|(panel, stored)| decode(stored, panel));
+/// Weights that have to be decoded first.
+struct Halves<'a, T>(Dense<'a, T>);
+
+impl<T: Stored> Tiles for Halves<'_, T> {
+    fn tile<'a>(&'a self, rows: Range<usize>, cols: Range<usize>, scratch: &'a mut [f32]) -> Matrix<'a> {
+        for (row, to) in rows.clone().zip(scratch.chunks_exact_mut(cols.len())) {
+            decode(&self.0.values[row * self.0.cols + cols.start..][..cols.len()], to);
+        }
+        Matrix { values: scratch, rows: rows.len(), stride: cols.len() }
+    }
+}
+
+/// Rows of x from which decoding to tiles pays; below, passes of [`matvec`] decode several times and are faster still.
+const HALVES_BATCH: u32 = 24;
+
+pub fn run(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) {
+    let dtype = variant.dtype(Role::Weight);
+    if dtype != Dtype::F32 && p.batch < HALVES_BATCH {
+        return matvec::run(p, variant, bindings);
+    }
+    let [x, w, mut out] = bindings.take();
+    let (rows, cols) = (p.rows as usize, p.cols as usize);
+    let x = decoded(variant.dtype(Role::Activation), x.words(), p.batch as usize * cols);
+    let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    let out = out.f32_mut();
+    match dtype {
+        Dtype::F32 => products(&Dense::<f32> { values: elements(w.words()), cols }, &x, cols, target, out),
+        Dtype::F16 => products(&Halves(Dense::<F16> { values: elements(w.words()), cols }), &x, cols, target, out),
+        Dtype::Bf16 => products(&Halves(Dense::<Bf16> { values: elements(w.words()), cols }), &x, cols, target, out),
+    }
 }

@@ -1,37 +1,65 @@
-//! Fast [`MatmulGroup`](crate::kernel::matmul_group): a panel of rows is dequantized, then multiplied by the `gemm` crate.
+//! Fast [`MatmulGroup`](crate::kernel::matmul_group): tiles of the weight are dequantized into the second cache and go
+//! through the crate `gemm`, as in [`matmul`](super::matmul).
 
-use rayon::prelude::*;
+use std::ops::Range;
 
-use super::gemm::{PANEL_ROWS, Product};
+use super::columns::Target;
+use super::gemm::Matrix;
 use super::group_dequantize::dequantize_row;
-use super::stored::{decoded, scales};
+use super::matmul::{Tiles, products};
+use super::matvec_group::{self, Weight};
+use super::stored::{Stored, by_dtype, decode, decoded, elements};
 use super::stream::{by_bits, padded};
 use crate::dispatch::{Bindings, Role, Variant};
-use crate::kernel::code::zero_at;
-use crate::kernel::part::ZERO_MIDDLE;
 use crate::kernel::product::GroupParams;
 
+/// Rows of x from which dequantizing pays; below, passes of [`matvec_group`] read the codes several times and are
+/// faster still.
+const TILES_BATCH: u32 = 72;
+
 pub fn run(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) {
-    let [x, codes, scale_words, zeros, mut out] = bindings.take();
-    let (batch, rows, cols) = (p.batch as usize, p.rows as usize, p.cols as usize);
-    let (bits, stride, per_row) = (variant.get("BITS"), p.words_per_row as usize, p.groups_per_row as usize);
-    let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
-    let groups = if per_row == 0 { 1 } else { rows * per_row };
-    let scales = scales(variant.dtype(Role::Scale), scale_words.words(), groups);
-    let zeros: Vec<f32> = (0..groups).map(|g| zero_at(zeros.words(), g, symmetric, bits)).collect();
-    let x = decoded(variant.dtype(Role::Activation), x.words(), batch * cols);
-    let (out, codes) = (&mut out.f32_mut()[p.out_offset as usize..], codes.words());
-    let mut panel = vec![0.0; PANEL_ROWS.min(rows) * cols];
-    for first in (0..rows).step_by(PANEL_ROWS) {
-        let rows = PANEL_ROWS.min(rows - first);
-        panel[..rows * cols].par_chunks_mut(cols).enumerate().for_each_init(
-            || vec![0; padded(cols)],
-            |bytes, (i, values)| {
-                let (words, group) = (&codes[(first + i) * stride..][..stride], (first + i) * per_row);
-                let (scales, zeros) = (&scales[group..], &zeros[group..]);
-                by_bits!(bits, dequantize_row(words, bytes, p.group as usize, scales, zeros, values));
-            },
-        );
-        Product { x: &x, w: &panel, batch, rows, cols }.write(&mut out[first..], p.out_stride as usize);
+    if p.batch < TILES_BATCH {
+        return matvec_group::run(p, variant, bindings);
+    }
+    let [x, codes, scales, zeros, mut out] = bindings.take();
+    let w = Weight::new(p, variant, codes.words(), scales.words(), zeros.words());
+    let x = decoded(variant.dtype(Role::Activation), x.words(), p.batch as usize * p.cols as usize);
+    by_dtype!(variant.dtype(Role::Scale), by_width(variant.get("BITS"), w, &x, out.f32_mut()));
+}
+
+fn by_width<T: Stored>(bits: u32, w: Weight<'_>, x: &[f32], out: &mut [f32]) {
+    by_bits!(bits, through_tiles::<T>(w, x, out));
+}
+
+fn through_tiles<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) {
+    let p = w.p;
+    let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    let scales = elements::<T>(w.scales);
+    products(&Packed::<T, B> { w, scales }, x, p.cols as usize, target, out);
+}
+
+/// A packed weight with scales of type `T`.
+struct Packed<'a, T, const B: u32> {
+    w: Weight<'a>,
+    scales: &'a [T],
+}
+
+impl<T: Stored, const B: u32> Tiles for Packed<'_, T, B> {
+    fn tile<'a>(&'a self, rows: Range<usize>, cols: Range<usize>, scratch: &'a mut [f32]) -> Matrix<'a> {
+        let group = self.w.p.group as usize;
+        let groups = cols.start / group..cols.end.div_ceil(group);
+        let words = cols.start * B as usize / 32..(cols.end * B as usize).div_ceil(32);
+        let mut bytes = vec![0; padded(cols.len())];
+        let (mut scales, mut zeros) = (vec![0.0; groups.len()], vec![(1 << (B - 1)) as f32; groups.len()]);
+        for (row, to) in rows.clone().zip(scratch.chunks_exact_mut(cols.len())) {
+            let first = self.w.groups(row).0 + groups.start;
+            decode(&self.scales[first..][..groups.len()], &mut scales);
+            if let Some(stored) = self.w.zeros {
+                zeros.iter_mut().zip(&stored[first..]).for_each(|(zero, stored)| *zero = f32::from(*stored));
+            }
+            let words = &self.w.row(row)[words.clone()];
+            dequantize_row::<B>(words, &mut bytes, cols.start % group, group, &scales, &zeros, to);
+        }
+        Matrix { values: scratch, rows: rows.len(), stride: cols.len() }
     }
 }

@@ -18,14 +18,8 @@ fn products<T: Stored>(p: &DenseParams, w: &[u32], x: &[f32], out: &mut [f32]) {
     let (rows, cols) = (p.rows as usize, p.cols as usize);
     let w = &elements::<T>(w)[..rows * cols];
     let x = by_vectors(x, cols);
-    let target = Target {
-        rows,
-        x: x.len() / p.batch as usize,
-        work: cols,
-        offset: p.out_offset as usize,
-        stride: p.out_stride as usize,
-    };
-    target.by_passes(&x, out, |x, batch, first, y| dots(&w[first * cols..], x, batch, cols, y));
+    let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    target.by_passes(&x, p.batch as usize, cols, out, |x, batch, first, y| dots(&w[first * cols..], x, batch, cols, y));
 }
 
 /// The rows of x, `[batch, cols]`, as vectors, the last filled up with zeros. Another vector parts the rows, so that

@@ -57,31 +57,35 @@ const PHASES: [[Words; 3]; 3] = {
 
 /// A packed weight and how its rows are laid out.
 #[derive(Clone, Copy)]
-struct Weight<'a> {
-    p: &'a GroupParams,
+pub(super) struct Weight<'a> {
+    pub p: &'a GroupParams,
     codes: &'a [u32],
-    scales: &'a [u32],
+    pub scales: &'a [u32],
     /// One a byte, or none.
-    zeros: Option<&'a [u8]>,
+    pub zeros: Option<&'a [u8]>,
 }
 
-impl Weight<'_> {
-    fn row(&self, row: usize) -> &[u32] {
+impl<'a> Weight<'a> {
+    pub fn new(p: &'a GroupParams, variant: &Variant, codes: &'a [u32], scales: &'a [u32], zeros: &'a [u32]) -> Self {
+        let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
+        Self { p, codes, scales, zeros: (!symmetric).then(|| elements(zeros)) }
+    }
+
+    /// The words of a row.
+    pub fn row(&self, row: usize) -> &'a [u32] {
         let stride = self.p.words_per_row as usize;
         &self.codes[row * stride..][..stride]
     }
 
     /// The groups of a row: the first and how many.
-    fn groups(&self, row: usize) -> (usize, usize) {
+    pub fn groups(&self, row: usize) -> (usize, usize) {
         (row * self.p.groups_per_row as usize, self.p.groups_per_row.max(1) as usize)
     }
 }
 
 pub fn run(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) {
     let [x, codes, scales, zeros, mut out] = bindings.take();
-    let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
-    let zeros = (!symmetric).then(|| elements::<u8>(zeros.words()));
-    let w = Weight { p, codes: codes.words(), scales: scales.words(), zeros };
+    let w = Weight::new(p, variant, codes.words(), scales.words(), zeros.words());
     let x = decoded(variant.dtype(Role::Activation), x.words(), p.batch as usize * p.cols as usize);
     by_dtype!(variant.dtype(Role::Scale), by_width(variant.get("BITS"), w, &x, out.f32_mut()));
 }
@@ -93,21 +97,16 @@ fn by_width<T: Stored>(bits: u32, w: Weight<'_>, x: &[f32], out: &mut [f32]) {
 fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) {
     let p = w.p;
     let (cols, batch) = (p.cols as usize, p.batch as usize);
-    let target = |x: &[Lanes]| Target {
-        rows: p.rows as usize,
-        x: x.len() / batch,
-        work: cols,
-        offset: p.out_offset as usize,
-        stride: p.out_stride as usize,
-    };
+    let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
     if p.groups_per_row > 1 && !(p.group * B).is_multiple_of(32) {
         let x = by_vectors(x, cols);
-        return target(&x).by_passes(&x, out, |x, batch, first, y| unpacked_rows::<T, B>(w, x, batch, first, y));
+        return target
+            .by_passes(&x, batch, cols, out, |x, batch, first, y| unpacked_rows::<T, B>(w, x, batch, first, y));
     }
     let groups = Blocks::new::<B>(p);
     let x = arranged::<B>(x, cols, groups.index.len());
     let weight = Rows { w, groups: &groups, first: 0, decode: decode_groups::<T, B> };
-    target(&x).by_passes(&x, out, |x, batch, first, y| {
+    target.by_passes(&x, batch, cols, out, |x, batch, first, y| {
         let rows = Rows { first, ..weight };
         match batch {
             1 if w.zeros.is_none() => simd::run(Dots::<B, 1, 4, true> { rows, x, y }),
@@ -155,7 +154,7 @@ fn unpacked_rows<T: Stored, const B: u32>(w: Weight<'_>, x: &[Lanes], batch: usi
         decode(&elements::<T>(w.scales)[group..], &mut scales);
         let zero = |k| w.zeros.map_or((1 << (B - 1)) as f32, |z| f32::from(z[group + k]));
         let zeros: Vec<f32> = (0..count).map(zero).collect();
-        dequantize_row::<B>(w.row(row), &mut bytes, w.p.group as usize, &scales, &zeros, &mut values);
+        dequantize_row::<B>(w.row(row), &mut bytes, 0, w.p.group as usize, &scales, &zeros, &mut values);
         dots(&values, x, batch, cols, y);
     }
 }
@@ -242,33 +241,51 @@ fn several<S: Simd, const B: u32, const NB: usize, const R: usize, const MIDDLE:
     scales: &[f32],
     zeros: &[u32],
 ) -> [[f32; NB]; R] {
-    let (blocks, stride) = (groups.index.len(), scales.len() / R);
-    // With 3 bits the word after the block is read too.
+    let stride = scales.len() / R;
+    // Blocks that are there whole; with 3 bits the word after a block is read with it.
     let whole = if B == 3 { words[0].len().saturating_sub(1) } else { words[0].len() } / LANES;
-    let mut tails = [[0; LANES + 1]; R];
-    for (tail, words) in tails.iter_mut().zip(words) {
-        let rest = &words[whole * LANES..];
-        tail[..rest.len()].copy_from_slice(rest);
+    let mut blocks: [[&[Words]; 2]; R] = [[&[]; 2]; R];
+    let mut tails = [[[0; LANES]; 2]; R];
+    for r in 0..R {
+        for next in 0..2 {
+            let words = words[r].get(next..).unwrap_or_default();
+            blocks[r][next] = words.as_chunks().0.get(..whole).unwrap_or_default();
+            let rest = &words[words.len().min(whole * LANES)..];
+            let n = rest.len().min(LANES);
+            tails[r][next][..n].copy_from_slice(&rest[..n]);
+        }
     }
+    let mut xs: [_; NB] = std::array::from_fn(|b| x[x.len() / NB * b..][..x.len() / NB].chunks_exact(places(B)));
     let mut sums = [[simd.zero(); NB]; R];
-    for block in 0..blocks {
-        let mut at: [&[u32]; R] = [&[]; R];
+    for (block, (index, first)) in groups.index.iter().zip(&groups.first).enumerate() {
+        let index = simd.words(index);
+        let mut codes = [[simd.splat(0); 2]; R];
         let mut z = [simd.splat(const { repeated(1 << (B - 1), B) }); R];
-        let index = simd.words(&groups.index[block]);
         for r in 0..R {
-            at[r] = if block < whole { &words[r][block * LANES..] } else { &tails[r] };
+            for next in 0..if B == 3 { 2 } else { 1 } {
+                codes[r][next] = simd.words(blocks[r][next].get(block).unwrap_or(&tails[r][next]));
+            }
             if !MIDDLE {
-                z[r] = simd.pick(lanes_at(zeros, r * stride + groups.first[block]), index);
+                z[r] = simd.pick(lanes_at(zeros, r * stride + first), index);
             }
         }
-        let x: [&[Lanes]; NB] = std::array::from_fn(|b| &x[x.len() / NB * b + block * places(B)..][..places(B)]);
-        let mut partial = [[simd.zero(); NB]; R];
-        add_block::<S, B, NB, R>(simd, &PHASES[block % 3], at, z, x, &mut partial);
-        for r in 0..R {
-            let scale = lanes_at(bytemuck::must_cast_slice(scales), r * stride + groups.first[block]);
-            let scale = simd.number(simd.pick(scale, index));
-            for b in 0..NB {
-                sums[r][b] = simd.multiply_add(partial[r][b], scale, sums[r][b]);
+        let mut x: [&[Lanes]; NB] = [&[]; NB];
+        x.iter_mut().zip(&mut xs).for_each(|(x, xs)| *x = xs.next().unwrap_or_default());
+        let mut scale = [simd.zero(); R];
+        for (r, scale) in scale.iter_mut().enumerate() {
+            let window = lanes_at(bytemuck::must_cast_slice(scales), r * stride + first);
+            *scale = simd.number(simd.pick(window, index));
+        }
+        let phases = &PHASES[block % 3];
+        if NB > FEW {
+            add_block::<S, B, NB, R>(simd, phases, codes, z, Some(scale), x, &mut sums);
+        } else {
+            let mut partial = [[simd.zero(); NB]; R];
+            add_block::<S, B, NB, R>(simd, phases, codes, z, None, x, &mut partial);
+            for r in 0..R {
+                for b in 0..NB {
+                    sums[r][b] = simd.multiply_add(partial[r][b], scale[r], sums[r][b]);
+                }
             }
         }
     }
@@ -276,41 +293,60 @@ fn several<S: Simd, const B: u32, const NB: usize, const R: usize, const MIDDLE:
     std::array::from_fn(|r| std::array::from_fn(|b| simd::total(&sums[r][b])))
 }
 
-/// Adds `(code - zero) * x` over a block.
+/// Rows of x for which sums of their own for each block, scaled at its end, fit the registers beside the sums of the
+/// row; with more, each code is scaled.
+const FEW: usize = 4;
+
+/// Adds `(code - zero) * scale * x` over a block, without `scale` if there is none; `words` are its words, and for 3 bits
+/// those one further on.
 #[inline(always)]
 fn add_block<S: Simd, const B: u32, const NB: usize, const R: usize>(
     simd: S,
     [begins, right, left]: &[Words; 3],
-    words: [&[u32]; R],
+    words: [[S::W; 2]; R],
     zeros: [S::W; R],
+    scales: Option<[S::F; R]>,
     x: [&[Lanes]; NB],
     sums: &mut [[S::F; NB]; R],
 ) {
-    let mut codes = [simd.splat(0); R];
+    let window_bits = window_codes(B) as u32 * B;
+    let window = (1 << window_bits) - 1;
+    let (mut rest, mut codes, mut z) = ([simd.splat(0); R], [simd.zero(); R], [simd.zero(); R]);
     for r in 0..R {
-        codes[r] = simd.words(lanes_at(words[r], 0));
+        rest[r] = words[r][0];
         if B == 3 {
-            codes[r] = simd.shift_right_each(codes[r], simd.words(begins));
+            rest[r] = simd.shift_right_each(rest[r], simd.words(begins));
         }
+        codes[r] = simd.counted(rest[r], window);
+        z[r] = simd.counted(zeros[r], window);
     }
     let within = 32 / B as usize;
-    #[allow(clippy::needless_range_loop, reason = "the place counts shifts; x is indexed for each batch column")]
+    #[allow(clippy::needless_range_loop, reason = "the place is a place in codes first")]
     for place in 0..within {
         let position = place % window_codes(B);
         if position == 0 && place > 0 {
-            for code in &mut codes {
-                *code = simd.shift_right(*code, window_codes(B) as u32 * B);
+            for r in 0..R {
+                rest[r] = simd.shift_right(rest[r], window_bits);
+                codes[r] = simd.counted(rest[r], window);
             }
         }
-        add_place::<S, B, NB, R>(simd, codes, zeros, position as u32 * B, std::array::from_fn(|b| &x[b][place]), sums);
+        add_place::<S, B, NB, R>(
+            simd,
+            codes,
+            z,
+            scales,
+            position as u32 * B,
+            std::array::from_fn(|b| &x[b][place]),
+            sums,
+        );
     }
     if B == 3 {
         for r in 0..R {
-            let low = simd.shift_right_each(simd.words(lanes_at(words[r], 0)), simd.words(right));
-            let high = simd.shift_left_each(simd.words(lanes_at(words[r], 1)), simd.words(left));
-            codes[r] = simd.or(low, high);
+            let low = simd.shift_right_each(words[r][0], simd.words(right));
+            let high = simd.shift_left_each(words[r][1], simd.words(left));
+            codes[r] = simd.counted(simd.or(low, high), window);
         }
-        add_place::<S, B, NB, R>(simd, codes, zeros, 0, std::array::from_fn(|b| &x[b][within]), sums);
+        add_place::<S, B, NB, R>(simd, codes, z, scales, 0, std::array::from_fn(|b| &x[b][within]), sums);
     }
 }
 
@@ -320,12 +356,13 @@ fn lanes_at(words: &[u32], first: usize) -> &Words {
     &words[first..].as_chunks().0[0]
 }
 
-/// Adds `(code - zero) * x` for the codes at one bit of the lanes.
+/// [`add_block`] for the codes at one bit of a window.
 #[inline(always)]
 fn add_place<S: Simd, const B: u32, const NB: usize, const R: usize>(
     simd: S,
-    codes: [S::W; R],
-    zeros: [S::W; R],
+    codes: [S::F; R],
+    zeros: [S::F; R],
+    scales: Option<[S::F; R]>,
     bit: u32,
     x: [&Lanes; NB],
     sums: &mut [[S::F; NB]; R],
@@ -333,7 +370,10 @@ fn add_place<S: Simd, const B: u32, const NB: usize, const R: usize>(
     let mask = ((1 << B) - 1) << bit;
     let mut steps = [simd.zero(); R];
     for r in 0..R {
-        steps[r] = simd.sub(simd.counted(codes[r], mask), simd.counted(zeros[r], mask));
+        steps[r] = simd.sub(simd.counted_under(codes[r], mask), simd.counted_under(zeros[r], mask));
+        if let Some(scales) = scales {
+            steps[r] = simd.multiply_add(steps[r], scales[r], simd.zero());
+        }
     }
     for b in 0..NB {
         let x = simd.load(&x[b].0);

@@ -1,13 +1,16 @@
 //! Fast CPU implementations of the kernels that are hot there: the same contract as the twins, checked against them
 //! by the conformance suite.
 //!
-//! Three habits run through all of them.
+//! Habits that run through all of them:
 //!
 //! * Threads take whole rows of the output ([`rows`]), and no sum crosses a row, so the thread count changes no bit.
 //! * Inner loops work on short fixed arrays, [`LANES`] values at a time, which compilers turn into vector code. The
-//!   macro `vectorized` compiles such a function for several instruction sets and picks one at run time; what it calls is
-//!   `#[inline(always)]`, else it would be compiled for the base set.
-//! * Packed codes are spread to one code a byte, eight at a time in one 64-bit integer ([`stream`]).
+//!   macro `vectorized` compiles such a function for several instruction sets and picks one at run time; what it calls
+//!   is `#[inline(always)]`, else it would be compiled for the base set.
+//! * Products keep many sums at once, in which compilers find no vectors; these are written with the vectors of
+//!   [`simd`], once for all instruction sets.
+//! * Packed codes are spread to one code a byte, eight at a time in one 64-bit integer ([`stream`]), except where they
+//!   are multiplied: see [`matvec_group`].
 
 /// Compiles functions for the vector instruction sets worth having, and picks one at run time.
 macro_rules! vectorized {

@@ -3,19 +3,18 @@
 use rayon::prelude::*;
 
 /// Elements that are worth a task of their own: some ten microseconds of work and more, against about one for a task.
-const TASK: usize = 1 << 17;
+pub const TASK: usize = 1 << 17;
 
 /// Rows of this many elements that make up one task, a multiple of the rows that inner loops take together.
 pub fn per_task(elements: usize) -> usize {
     (TASK / elements.max(1)).max(1).next_multiple_of(4)
 }
 
-/// Calls `visit(first_row, rows)` on runs of rows of `out`, each row `width` long, in parallel if the work is
-/// worth it: a row takes `elements` steps.
-pub fn each<T: Send>(out: &mut [T], width: usize, elements: usize, visit: impl Fn(usize, &mut [T]) + Sync) {
-    let rows = per_task(elements);
-    if width == 0 || out.len() <= rows * width {
+/// Calls `visit(first_row, rows)` on runs of `panel` rows of `out`, each row `width` long, in parallel if there are
+/// several.
+pub fn each<T: Send>(out: &mut [T], width: usize, panel: usize, visit: impl Fn(usize, &mut [T]) + Sync) {
+    if width == 0 || out.len() <= panel * width {
         return visit(0, out);
     }
-    out.par_chunks_mut(rows * width).enumerate().for_each(|(i, chunk)| visit(i * rows, chunk));
+    out.par_chunks_mut(panel * width).enumerate().for_each(|(i, chunk)| visit(i * panel, chunk));
 }

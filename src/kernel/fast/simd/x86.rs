@@ -1,4 +1,4 @@
-//! Vectors of 16 numbers on x86-64: AVX-512 in one register, AVX2 in two.
+//! AVX-512 and AVX2. The only vector instructions written out, and the only unsafe code beside the call of `gemm`.
 #![allow(
     unsafe_code,
     clippy::cast_possible_wrap,
@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, MAGIC, Run, Simd, Words};
+use super::{EXPONENT, LANES, MAGIC, Run, Simd, Words};
 
 /// AVX-512: one register.
 #[derive(Clone, Copy)]
@@ -131,6 +131,13 @@ impl Simd for Avx512 {
             _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<AND_OR>(a, mask, magic))
         }
     }
+    #[inline(always)]
+    fn counted_under(self, a: __m512, mask: u32) -> __m512 {
+        unsafe {
+            let mask = _mm512_set1_epi32((mask | EXPONENT) as i32);
+            _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), mask))
+        }
+    }
 }
 
 impl Simd for Avx2 {
@@ -226,6 +233,13 @@ impl Simd for Avx2 {
             let (mask, magic) = (_mm256_set1_epi32(mask as i32), _mm256_set1_epi32(MAGIC as i32));
             let half = |a| _mm256_castsi256_ps(_mm256_or_si256(_mm256_and_si256(a, mask), magic));
             [half(a[0]), half(a[1])]
+        }
+    }
+    #[inline(always)]
+    fn counted_under(self, a: [__m256; 2], mask: u32) -> [__m256; 2] {
+        unsafe {
+            let mask = _mm256_castsi256_ps(_mm256_set1_epi32((mask | EXPONENT) as i32));
+            [_mm256_and_ps(a[0], mask), _mm256_and_ps(a[1], mask)]
         }
     }
 }

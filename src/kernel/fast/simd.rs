@@ -21,6 +21,9 @@ pub struct Lanes(pub [f32; LANES]);
 /// Bits of `2^23`, whose significand counts units.
 pub const MAGIC: u32 = 0x4b00_0000;
 
+/// Sign and exponent of an f32.
+const EXPONENT: u32 = 0xff80_0000;
+
 /// An instruction set.
 pub trait Simd: Copy + Send + Sync {
     /// Sixteen numbers.
@@ -49,6 +52,8 @@ pub trait Simd: Copy + Send + Sync {
     fn number(self, a: Self::W) -> Self::F;
     /// `2^23 +` the bits of `a` under `mask`, as a number.
     fn counted(self, a: Self::W, mask: u32) -> Self::F;
+    /// What [`Self::counted`] gave, less the bits outside `mask`: one instruction with a result of its own.
+    fn counted_under(self, a: Self::F, mask: u32) -> Self::F;
 }
 
 /// Sums that leave the registers. Only this touches them by index outside the innermost loops: an array of vectors
@@ -191,5 +196,72 @@ impl Simd for Portable {
     #[inline(always)]
     fn counted(self, a: Words, mask: u32) -> [f32; LANES] {
         each(&a, |a| f32::from_bits((a & mask) | MAGIC))
+    }
+    #[inline(always)]
+    fn counted_under(self, a: [f32; LANES], mask: u32) -> [f32; LANES] {
+        each(&a, |a| f32::from_bits(a.to_bits() & (mask | EXPONENT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every method once, on numbers whose products and sums are exact.
+    struct Everything;
+
+    impl Run for Everything {
+        type Output = Vec<[u32; LANES]>;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Self::Output {
+            let numbers: [f32; LANES] = std::array::from_fn(|i| i as f32 * 1.25 - 7.0);
+            let words: Words = std::array::from_fn(|i| 0x9e37_79b1u32.wrapping_mul(i as u32 + 1));
+            let counts: Words = std::array::from_fn(|i| [0, 1, 2, 30, 31, 32][i % 6]);
+            let indices: Words = std::array::from_fn(|i| (i as u32 * 7 + 3) % 16);
+            // f16: zero, a subnormal, one, the largest, infinity; as bf16 the same bits are numbers too.
+            let halves: [u16; LANES] = std::array::from_fn(|i| [0, 0x8001, 0x3c00, 0xfbff, 0x7c00][i % 5]);
+            let (a, w) = (simd.load(&numbers), simd.words(&words));
+            let results = [
+                simd.zero(),
+                simd.load_f16(&halves),
+                simd.load_bf16(&halves),
+                simd.sub(a, simd.counted(simd.splat(5), 7)),
+                simd.multiply_add(a, a, simd.sub(simd.zero(), a)),
+                simd.counted(w, 0xf0),
+                simd.counted_under(simd.counted(w, 0xffff), 0xf0),
+                simd.number(simd.or(w, simd.splat(0x0f0f))),
+                simd.number(simd.shift_right(w, 20)),
+                simd.number(simd.shift_right_each(w, simd.words(&counts))),
+                simd.number(simd.shift_left_each(w, simd.words(&counts))),
+                simd.number(simd.pick(&words, simd.words(&indices))),
+            ];
+            let store = |value| {
+                let mut lanes = [0.0; LANES];
+                simd.store(value, &mut lanes);
+                lanes.map(f32::to_bits)
+            };
+            results.into_iter().map(store).collect()
+        }
+    }
+
+    #[test]
+    fn instruction_sets_agree() {
+        let expected = Everything.run(Portable);
+        assert_eq!(expected[4][0], 56.0f32.to_bits());
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some(simd) = x86::Avx512::found() {
+                assert_eq!(simd.run(Everything), expected);
+            }
+            if let Some(simd) = x86::Avx2::found() {
+                assert_eq!(simd.run(Everything), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn totals() {
+        assert_eq!(total(&std::array::from_fn(|i| i as f32)), 120.0);
     }
 }
