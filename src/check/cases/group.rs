@@ -1,5 +1,6 @@
 //! Cases of group range, quantize, dequantize and error.
 
+use super::Wanted;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::dispatch::{Kernel, Role};
@@ -17,13 +18,13 @@ use crate::scheme::{Bits, RangeRule, Rounding, Scheme, Span, Zero};
 const SIZES: [(usize, usize, usize); 7] =
     [(1, 1, 16), (1, 16, 16), (3, 33, 16), (5, 172, 32), (2, 127, 128), (67, 129, 64), (9, 1000, 1000)];
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for size in SIZES {
-        ranges(size, &mut cases);
-        quantizes(size, &mut cases);
-        dequantizes(size, &mut cases);
-        errors(size, &mut cases);
+        ranges(wanted, size, &mut cases);
+        quantizes(wanted, size, &mut cases);
+        dequantizes(wanted, size, &mut cases);
+        errors(wanted, size, &mut cases);
     }
     cases
 }
@@ -52,10 +53,10 @@ pub(super) fn u(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn ranges(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+fn ranges(wanted: Wanted<'_>, size: (usize, usize, usize), cases: &mut Vec<Case>) {
     let (rows, cols, group) = size;
     let per_row = cols.div_ceil(group);
-    for variant in GroupRange::variants() {
+    for variant in wanted(GroupRange::SPEC) {
         let mut random = Random::new(u(rows * 31 + cols));
         let w = weight(&mut random, variant.dtype(Role::Weight), rows, cols);
         for rule in RangeRule::ALL {
@@ -84,9 +85,9 @@ fn ranges(size: (usize, usize, usize), cases: &mut Vec<Case>) {
     }
 }
 
-fn quantizes(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+fn quantizes(wanted: Wanted<'_>, size: (usize, usize, usize), cases: &mut Vec<Case>) {
     let (rows, cols, group) = size;
-    for variant in GroupQuantize::variants() {
+    for variant in wanted(GroupQuantize::SPEC) {
         for (bits, rounding) in Bits::ALL.into_iter().zip(Rounding::ALL.into_iter().cycle()) {
             for per_row in [cols.div_ceil(group), 0] {
                 let mut random = Random::new(u(rows * 31 + cols));
@@ -140,9 +141,9 @@ pub(super) fn zero_bytes(zeros: &[u32]) -> Vec<u32> {
     words(&zeros.iter().map(|z| z.to_le_bytes()[0]).collect::<Vec<_>>())
 }
 
-fn dequantizes(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+fn dequantizes(wanted: Wanted<'_>, size: (usize, usize, usize), cases: &mut Vec<Case>) {
     let (rows, cols, group) = size;
-    for variant in GroupDequantize::variants() {
+    for variant in wanted(GroupDequantize::SPEC) {
         let bits = Bits::ALL
             .into_iter()
             .find(|b| u32::from(b.get()) == variant.get("BITS"))
@@ -170,9 +171,9 @@ fn dequantizes(size: (usize, usize, usize), cases: &mut Vec<Case>) {
     }
 }
 
-fn errors(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+fn errors(wanted: Wanted<'_>, size: (usize, usize, usize), cases: &mut Vec<Case>) {
     let (rows, cols, group) = size;
-    for variant in GroupError::variants() {
+    for variant in wanted(GroupError::SPEC) {
         let bits = Bits::ALL
             .into_iter()
             .find(|b| u32::from(b.get()) == variant.get("BITS"))
