@@ -30,7 +30,10 @@ pub async fn self_test(device: &Device) -> Result<SelfTest> {
     Ok(SelfTest { kernels: cases.len(), seconds: start.elapsed().as_secs_f64() })
 }
 
-/// Of each kernel the largest case of the most demanding variant that the device can run.
+/// Bytes of a case: enough for several workgroups, little enough that the twins of all kernels take milliseconds.
+const SMALL: usize = 128 << 10;
+
+/// Of each kernel the largest of the small cases, in the most demanding variant that the device can run.
 fn selection(caps: &Caps) -> Vec<Case> {
     let demands = |v: &Variant| u8::from(v.needs().f16) + u8::from(v.needs().subgroups);
     let most_demanding = |kernel: &KernelSpec| {
@@ -39,7 +42,7 @@ fn selection(caps: &Caps) -> Vec<Case> {
     };
     let mut chosen: BTreeMap<&str, Case> = BTreeMap::new();
     let rank = |case: &Case| (demands(&case.variant), case.bytes);
-    for case in cases::of(&most_demanding) {
+    for case in cases::of(&most_demanding).into_iter().filter(|c| c.bytes <= SMALL) {
         if chosen.get(case.kernel.name).is_none_or(|best| rank(best) < rank(&case)) {
             chosen.insert(case.kernel.name, case);
         }
