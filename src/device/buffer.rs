@@ -53,7 +53,8 @@ fn foreign() -> Error {
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) raw: Raw,
-    pub(super) class: u64,
+    /// Size class; none for the caller's own memory, which is never reused.
+    pub(super) class: Option<u64>,
     /// The recording this memory may be reused in before it returns to the device.
     pub(super) nearest: Weak<FreeList>,
     pub(super) pool: Arc<FreeList>,
@@ -61,9 +62,10 @@ pub(super) struct Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        let Some(class) = self.class else { return };
         match self.nearest.upgrade() {
-            Some(list) => list.put(self.class, self.raw.clone()),
-            None => self.pool.put(self.class, self.raw.clone()),
+            Some(list) => list.put(class, self.raw.clone()),
+            None => self.pool.put(class, self.raw.clone()),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Recycling of device memory by size class, under a cap.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "wgpu")]
+use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -109,7 +111,15 @@ impl Pool {
             None => self.create(class, create)?,
         };
         let nearest = nearest.map(Arc::downgrade).unwrap_or_default();
+        let class = Some(class);
         Ok(Buffer { lease: Arc::new(Lease { raw, class, nearest, pool: self.free.clone() }), offset: 0, bytes })
+    }
+
+    /// A buffer over memory that the caller keeps.
+    #[cfg(feature = "wgpu")]
+    pub(super) fn adopt(&self, raw: Raw, bytes: usize) -> Buffer {
+        let lease = Lease { raw, class: None, nearest: Weak::new(), pool: self.free.clone() };
+        Buffer { lease: Arc::new(lease), offset: 0, bytes }
     }
 
     fn create(&self, class: u64, create: &dyn Fn(u64) -> Result<Raw>) -> Result<Raw> {

@@ -60,16 +60,37 @@ pub fn dense<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &DenseWeig
 /// # Errors
 /// As [`dense`].
 pub fn group<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &GroupWeight) -> Result<Activations> {
-    const OP: &str = "quantized product";
+    let x = x.into();
+    let y = result(GROUP, recorder, x, w.rows(), w.cols())?;
+    group_into(recorder, x, w, &y)?;
+    Ok(y)
+}
+
+/// [`group`] into a buffer that is there already, such as the caller's own: `[tokens, rows]`.
+///
+/// # Errors
+/// As [`dense`], and if the result does not fit `y`.
+pub fn group_into<'a>(
+    recorder: &mut Recorder,
+    x: impl Into<Input<'a>>,
+    w: &GroupWeight,
+    y: &Activations,
+) -> Result<()> {
+    const OP: &str = GROUP;
     let x = x.into();
     if x.dtype == Dtype::F16 && !choose::takes_half(w.scheme().scale_type()) {
         let half = Half { buffer: x.buffer.clone(), rows: x.rows, cols: x.cols };
         let wide = cast::widen(recorder, &half)?;
-        return group(recorder, &wide, w);
+        return group_into(recorder, &wide, w, y);
     }
-    let y = result(OP, recorder, x, w.rows(), w.cols())?;
+    fits(OP, x, w.rows(), w.cols())?;
+    if (y.rows, y.cols) != (x.rows, w.rows()) || y.buffer.bytes() < y.rows * y.cols * 4 {
+        let expected = format!("a result of {} x {} f32 values", x.rows, w.rows());
+        let found = format!("{} x {} in {} bytes", y.rows, y.cols, y.buffer.bytes());
+        return Err(Error::Shape { op: OP, expected, found });
+    }
     if x.rows == 0 {
-        return Ok(y);
+        return Ok(());
     }
     let [group, groups_per_row, words_per_row] = w.layout(OP)?;
     for part in w.parts() {
@@ -91,11 +112,19 @@ pub fn group<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &GroupWeig
             recorder.dispatch::<MatmulGroup>(&params, choose::matmul_group(w.scheme(), x.dtype), &buffers)?;
         }
     }
-    Ok(y)
+    Ok(())
 }
+
+/// Name of the quantized product in errors.
+const GROUP: &str = "quantized product";
 
 /// Room for the product, once the shapes fit.
 fn result(op: &'static str, recorder: &Recorder, x: Input<'_>, rows: usize, cols: usize) -> Result<Activations> {
+    fits(op, x, rows, cols)?;
+    Ok(Activations { buffer: recorder.alloc(x.rows * rows * 4)?, rows: x.rows, cols: rows })
+}
+
+fn fits(op: &'static str, x: Input<'_>, rows: usize, cols: usize) -> Result<()> {
     if x.cols != cols {
         let (expected, found) = (format!("activations of {cols} features"), x.cols.to_string());
         return Err(Error::Shape { op, expected, found });
@@ -103,5 +132,5 @@ fn result(op: &'static str, recorder: &Recorder, x: Input<'_>, rows: usize, cols
     // Also keeps the offsets that kernels compute within 32 bits.
     param(op, x.rows * rows)?;
     param(op, x.rows * cols)?;
-    Ok(Activations { buffer: recorder.alloc(x.rows * rows * 4)?, rows: x.rows, cols: rows })
+    Ok(())
 }

@@ -24,7 +24,7 @@ pub use dequantize::dequantize;
 pub use elementwise::{activate, add, add_bias, gate};
 pub use embed::{embed, last_row};
 pub use loss::{argmax, kl, nll};
-pub use matmul::{dense, group};
+pub use matmul::{dense, group, group_into};
 pub use norm::{layer_norm, rms_norm, rms_norm_heads};
 pub use quantize::{Quantization, WeightError, quantize};
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};

@@ -1,5 +1,6 @@
 //! Cases of attention.
 
+use super::Wanted;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
@@ -24,7 +25,7 @@ const HEADS: [(u32, u32, u32); 10] = [
 /// A larger factor than usual, so that one key takes nearly all the weight.
 const SHARP: f32 = 20.0;
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut heads = HEADS.into_iter().cycle();
     for tokens in [1, 3, 65] {
@@ -43,7 +44,7 @@ pub(super) fn cases() -> Vec<Case> {
                     scale: sharpness / (head_dim as f32).sqrt(),
                     window,
                 };
-                cases.extend(Attention::variants().into_iter().map(|v| case(v, &params, sharpness)));
+                cases.extend(wanted(Attention::SPEC).into_iter().map(|v| case(v, &params, sharpness)));
             }
         }
     }

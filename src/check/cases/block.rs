@@ -1,6 +1,7 @@
 //! Cases of what a transformer block has besides matrix products and attention: norms, rotary embedding, caches,
 //! activations, sums.
 
+use super::Wanted;
 use super::group::u;
 use crate::activation::Activation;
 use crate::check::case::{Binding, Case};
@@ -41,16 +42,16 @@ const TURN: f32 = 6.0;
 /// Standard deviations that a normalized value reaches, times the largest weight.
 const NORMALIZED: f32 = 8.0;
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for size in ROWS {
-        RmsNorm::variants().into_iter().for_each(|v| cases.push(rms(size, v)));
-        LayerNorm::variants().into_iter().for_each(|v| cases.push(layer(size, v)));
+        wanted(RmsNorm::SPEC).into_iter().for_each(|v| cases.push(rms(size, v)));
+        wanted(LayerNorm::SPEC).into_iter().for_each(|v| cases.push(layer(size, v)));
     }
     cases.push(rms(MANY_ROWS, rms_norm::variant(Reduce::Shared, MANY_ROWS.1)));
     ropes(&mut cases);
     stores(&mut cases);
-    COUNTS.into_iter().for_each(|count| elementwise(count, &mut cases));
+    COUNTS.into_iter().for_each(|count| elementwise(wanted, count, &mut cases));
     MATRICES.into_iter().for_each(|size| biases(size, &mut cases));
     cases
 }
@@ -178,11 +179,11 @@ fn tolerance(activation: Activation) -> Tolerance {
     }
 }
 
-fn elementwise(count: usize, cases: &mut Vec<Case>) {
+fn elementwise(wanted: Wanted<'_>, count: usize, cases: &mut Vec<Case>) {
     let params = activate::Params { count: u(count) };
     let mut random = Random::new(u(count));
     let (x, up) = (inputs(&mut random, count), random.normals(count));
-    for variant in Activate::variants() {
+    for variant in wanted(Activate::SPEC) {
         let tolerance = tolerance(part::activation(&variant));
         let bindings = vec![floats(x.clone()), Binding::Out(count, tolerance)];
         cases.push(Case::new::<Activate>(variant.clone(), count.to_string(), &params, bindings));

@@ -1,5 +1,6 @@
 //! Cases of group range, quantize, dequantize and error.
 
+use super::Wanted;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
@@ -18,13 +19,13 @@ use crate::scheme::{Bits, RangeRule, Rounding, Scheme, Span, Zero};
 const SIZES: [(usize, usize, usize); 7] =
     [(1, 1, 16), (1, 16, 16), (3, 33, 16), (5, 172, 32), (2, 127, 128), (67, 129, 64), (9, 1000, 1000)];
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for size in SIZES {
-        ranges(size, &mut cases);
-        quantizes(size, &mut cases);
-        cases.extend(GroupDequantize::variants().iter().map(|v| dequantize_case(size, v)));
-        cases.extend(GroupError::variants().iter().map(|v| error_case(size, v)));
+        ranges(wanted, size, &mut cases);
+        quantizes(wanted, size, &mut cases);
+        cases.extend(wanted(GroupDequantize::SPEC).iter().map(|v| dequantize_case(size, v)));
+        cases.extend(wanted(GroupError::SPEC).iter().map(|v| error_case(size, v)));
     }
     cases
 }
@@ -53,8 +54,8 @@ pub(super) fn u(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-fn ranges(size: (usize, usize, usize), cases: &mut Vec<Case>) {
-    for variant in GroupRange::variants() {
+fn ranges(wanted: Wanted<'_>, size: (usize, usize, usize), cases: &mut Vec<Case>) {
+    for variant in wanted(GroupRange::SPEC) {
         for rule in RangeRule::ALL {
             for (symmetric, bits, scale_type) in [(1, 4, 1), (1, 2, 0), (0, 3, 2), (0, 8, 1)] {
                 let zero = if symmetric == 1 { Zero::Symmetric } else { Zero::Stored };
@@ -94,9 +95,9 @@ fn range_case(
     Case::new::<GroupRange>(variant.clone(), label, &params, bindings)
 }
 
-fn quantizes(size: (usize, usize, usize), cases: &mut Vec<Case>) {
+fn quantizes(wanted: Wanted<'_>, size: (usize, usize, usize), cases: &mut Vec<Case>) {
     let (_, cols, group) = size;
-    for variant in GroupQuantize::variants() {
+    for variant in wanted(GroupQuantize::SPEC) {
         for (bits, rounding) in Bits::ALL.into_iter().zip(Rounding::ALL.into_iter().cycle()) {
             for per_row in [cols.div_ceil(group), 0] {
                 cases.push(quantize_case(size, &variant, bits, rounding, per_row));

@@ -1,5 +1,6 @@
 //! Cases of losses, argmax and KL.
 
+use super::Wanted;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
@@ -39,25 +40,32 @@ impl Logits {
     }
 }
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, vocab) in SIZES {
         for kind in Logits::ALL {
             let mut random = Random::new(rows * 53 + vocab);
             let logits = kind.make(&mut random, rows * vocab);
             let label = format!("{rows}x{vocab}.{kind:?}").to_lowercase();
-            losses(&mut random, (rows, vocab), &logits, &label, &mut cases);
+            losses(wanted, &mut random, (rows, vocab), &logits, &label, &mut cases);
             largest((rows, vocab), &logits, &label, &mut cases);
-            divergences(&mut random, (rows, vocab), &logits, &label, &mut cases);
+            divergences(wanted, &mut random, (rows, vocab), &logits, &label, &mut cases);
         }
     }
     cases
 }
 
-fn losses(random: &mut Random, (rows, vocab): (u32, u32), logits: &[f32], label: &str, cases: &mut Vec<Case>) {
+fn losses(
+    wanted: Wanted<'_>,
+    random: &mut Random,
+    (rows, vocab): (u32, u32),
+    logits: &[f32],
+    label: &str,
+    cases: &mut Vec<Case>,
+) {
     let targets: Vec<u32> = (0..rows).map(|r| if r % 5 == 2 { NOT_SCORED } else { random.below(vocab) }).collect();
     let case = |variant| loss_case(variant, (rows, vocab), logits, targets.clone(), label);
-    cases.extend(SoftmaxLoss::variants().into_iter().map(case));
+    cases.extend(wanted(SoftmaxLoss::SPEC).into_iter().map(case));
 }
 
 fn loss_case(variant: Variant, (rows, vocab): (u32, u32), logits: &[f32], targets: Vec<u32>, label: &str) -> Case {
@@ -98,13 +106,20 @@ fn largest((rows, cols): (u32, u32), values: &[f32], label: &str, cases: &mut Ve
 /// The model's logits lie this far from the reference's: nowhere, a little (KL of about 1e-6), and far.
 const DISTANCES: [f32; 3] = [0.0, 1.5e-3, 2.0];
 
-fn divergences(random: &mut Random, (rows, vocab): (u32, u32), logits: &[f32], label: &str, cases: &mut Vec<Case>) {
+fn divergences(
+    wanted: Wanted<'_>,
+    random: &mut Random,
+    (rows, vocab): (u32, u32),
+    logits: &[f32],
+    label: &str,
+    cases: &mut Vec<Case>,
+) {
     // Terms are positive, so their sum keeps the relative accuracy of one: an error of d of 1e-6 at most against
     // the 1e-3 of the nearer models. Identical rows leave the square of the normalizers' error.
     let tolerance = Tolerance { absolute: 1e-10, relative: 2e-4 };
     for distance in DISTANCES {
         let model: Vec<f32> = logits.iter().map(|x| x + distance * random.normal()).collect();
-        for variant in KlRows::variants() {
+        for variant in wanted(KlRows::SPEC) {
             let bindings = vec![
                 Binding::In(bytemuck::cast_slice(logits).to_vec()),
                 Binding::In(bytemuck::cast_slice(&model).to_vec()),

@@ -1,5 +1,6 @@
 //! Cases of matvec and matmul, dense and quantized.
 
+use super::Wanted;
 use super::group::is_symmetric;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
@@ -32,25 +33,25 @@ const GROUPS: [(usize, usize, Span); 8] = [
 /// Rows of x that matmul is used for: the fewest, and one more than a tile.
 const MATMUL_BATCHES: [usize; 2] = [9, 65];
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for variant in Matvec::variants() {
+    for variant in wanted(Matvec::SPEC) {
         for (i, size) in DENSE.into_iter().enumerate() {
             cases.push(dense::<Matvec>(&variant, matvec_batch(&variant, i), size));
         }
     }
-    for variant in Matmul::variants() {
+    for variant in wanted(Matmul::SPEC) {
         for (i, size) in DENSE.into_iter().enumerate() {
             cases.push(dense::<Matmul>(&variant, MATMUL_BATCHES[i % 2], size));
         }
     }
-    for variant in MatvecGroup::variants() {
+    for variant in wanted(MatvecGroup::SPEC) {
         for (i, size) in GROUPS.into_iter().enumerate() {
             let product = Product::new(&variant, matvec_batch(&variant, i), size);
             cases.push(product.case::<MatvecGroup>(&variant));
         }
     }
-    for variant in MatmulGroup::variants() {
+    for variant in wanted(MatmulGroup::SPEC) {
         for (i, size) in GROUPS.into_iter().enumerate() {
             let product = Product::new(&variant, MATMUL_BATCHES[i % 2], size);
             cases.push(product.case::<MatmulGroup>(&variant));

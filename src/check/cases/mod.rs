@@ -9,10 +9,20 @@ mod storage;
 
 use super::case::Case;
 use super::large::{LargeCase, Scale};
+use crate::dispatch::{KernelSpec, Variant};
+
+/// Tells which variants of a kernel are wanted.
+type Wanted<'a> = &'a dyn Fn(&KernelSpec) -> Vec<Variant>;
 
 /// Every case there is.
 pub fn all() -> Vec<Case> {
-    [group::cases(), matmul::cases(), storage::cases(), block::cases(), attention::cases(), loss::cases()].concat()
+    of(&|kernel| (kernel.variants)())
+}
+
+/// The cases of the wanted variants: their data is made, so that fewer variants take less time.
+pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
+    let areas = [group::cases, matmul::cases, storage::cases, block::cases, attention::cases, loss::cases];
+    areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }
 
 /// Cases of realistic shape, to be timed.

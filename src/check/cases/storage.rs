@@ -1,5 +1,6 @@
 //! Cases of embed and cast: all exact.
 
+use super::Wanted;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
@@ -14,12 +15,12 @@ const COUNTS: [usize; 5] = [1, 63, 64, 65, 1027];
 /// What a part of a table leaves alone.
 const KEPT: u32 = 0x4242_4242;
 
-pub(super) fn cases() -> Vec<Case> {
+pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, cols, tokens) in [(1, 1, 1), (7, 33, 5), (11, 64, 13), (130, 5, 66)] {
-        embeds(rows, cols, tokens, &mut cases);
+        embeds(wanted, rows, cols, tokens, &mut cases);
     }
-    casts(&mut cases);
+    casts(wanted, &mut cases);
     cases
 }
 
@@ -28,8 +29,8 @@ fn u(n: usize) -> u32 {
 }
 
 /// The whole table, and a part of it while ids before and behind the part occur.
-fn embeds(rows: usize, cols: usize, tokens: usize, cases: &mut Vec<Case>) {
-    for variant in Embed::variants() {
+fn embeds(wanted: Wanted<'_>, rows: usize, cols: usize, tokens: usize, cases: &mut Vec<Case>) {
+    for variant in wanted(Embed::SPEC) {
         let mut random = Random::new(u(rows * 53 + cols));
         let table = random.stored(variant.dtype(Role::Weight), rows * cols, 1.0);
         for first_row in [0, u(rows)] {
@@ -44,8 +45,8 @@ fn embeds(rows: usize, cols: usize, tokens: usize, cases: &mut Vec<Case>) {
     }
 }
 
-fn casts(cases: &mut Vec<Case>) {
-    for variant in Cast::variants() {
+fn casts(wanted: Wanted<'_>, cases: &mut Vec<Case>) {
+    for variant in wanted(Cast::SPEC) {
         let from = variant.dtype(Role::Weight);
         let values = if from == Dtype::F32 { awkward() } else { every_half() };
         for count in COUNTS.into_iter().chain([values.len()]) {

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod pipeline;
+mod prepared;
 mod readback;
 mod source;
 
@@ -9,12 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wgpu::BufferUsages;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Raw};
 use super::caps::Caps;
 use super::pool::Pool;
-use super::recording::{Recording, Step};
+use super::recording::Recording;
 use crate::error::{Error, Result};
 use pipeline::Pipelines;
+use prepared::Dispatches;
+pub use prepared::Prepared;
 pub use source::{assemble, assemble_for_browser};
 
 /// The first fault that wgpu reported and nobody has taken yet.
@@ -142,57 +145,40 @@ impl WgpuDevice {
     }
 
     /// Appends the steps of a recording to the caller's encoder, as one compute pass.
+    ///
+    /// The recording must live until the caller has submitted: with it goes the memory of intermediate results. For work
+    /// that is encoded again and again see [`Self::prepare`].
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a recording of another device, or when a pipeline or binding cannot be made.
     pub fn encode(&self, recording: &Recording, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
-        recording.check_device(&self.pool, &self.caps)?;
-        if recording.steps.is_empty() {
-            return Ok(());
-        }
-        let (uniforms, offsets) = self.uniforms(&recording.steps)?;
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for (step, offset) in recording.steps.iter().zip(offsets) {
-            let pipeline = self.pipelines.get(&self.device, step.spec, &step.variant);
-            self.check()?;
-            let mut entries = Vec::with_capacity(step.buffers.len() + 1);
-            for (bound, binding) in step.buffers.iter().zip(0..) {
-                let size = wgpu::BufferSize::new(bound.bytes as u64);
-                let range = wgpu::BufferBinding { buffer: bound.raw.wgpu()?, offset: bound.offset as u64, size };
-                entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range) });
-            }
-            let size = wgpu::BufferSize::new(step.params.len() as u64);
-            let range = wgpu::BufferBinding { buffer: &uniforms, offset, size };
-            let binding = entries.len().try_into().unwrap_or(u32::MAX);
-            entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range) });
-            let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(step.spec.name),
-                layout: &pipeline.get_bind_group_layout(0),
-                entries: &entries,
-            });
-            pass.set_pipeline(&pipeline);
-            pass.set_bind_group(0, &group, &[]);
-            pass.dispatch_workgroups(step.grid[0], step.grid[1], step.grid[2]);
-        }
-        drop(pass);
+        Dispatches::new(self, recording)?.encode(encoder);
         self.check()
     }
 
-    /// The parameters of all steps in one uniform buffer, and where each step's start.
-    fn uniforms(&self, steps: &[Step]) -> Result<(wgpu::Buffer, Vec<u64>)> {
-        let alignment = self.device.limits().min_uniform_buffer_offset_alignment as usize;
-        let (mut contents, mut offsets) = (Vec::new(), Vec::with_capacity(steps.len()));
-        for step in steps {
-            contents.resize(contents.len().next_multiple_of(alignment), 0);
-            offsets.push(contents.len() as u64);
-            contents.extend_from_slice(&step.params);
+    /// Makes pipelines, parameters and bindings of a recording, to be encoded as often as wanted.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn prepare(&self, recording: Recording) -> Result<Prepared> {
+        Prepared::new(self, recording)
+    }
+
+    /// The first `bytes` of a buffer that the caller made on this device, for kernels to read and write. It stays the
+    /// caller's: it is never recycled and counts for no cap.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `bytes` is a multiple of 4 within the buffer and the buffer has the usage `STORAGE`.
+    pub fn import(&self, buffer: wgpu::Buffer, bytes: usize) -> Result<Buffer> {
+        if bytes == 0 || !bytes.is_multiple_of(4) || bytes as u64 > buffer.size() {
+            let detail = format!("{bytes} bytes wanted, a multiple of 4 from 4 to {} expected", buffer.size());
+            return Err(Error::config("imported buffer", detail));
         }
-        // Not mapped at creation: that panics once the device is lost.
-        let uniforms = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("parameters"),
-            size: contents.len().next_multiple_of(4) as u64,
-            usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        self.write(&uniforms, &contents)?;
-        Ok((uniforms, offsets))
+        if !buffer.usage().contains(BufferUsages::STORAGE) {
+            let detail = format!("made for {:?}; add the usage STORAGE", buffer.usage());
+            return Err(Error::config("imported buffer", detail));
+        }
+        Ok(self.pool.adopt(Raw::Wgpu(buffer), bytes))
     }
 
     pub(super) async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {

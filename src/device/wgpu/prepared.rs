@@ -1,0 +1,108 @@
+//! A recording made ready for the GPU: pipelines and bindings, kept for as many runs as wanted.
+
+use wgpu::BufferUsages;
+
+use super::WgpuDevice;
+use crate::device::recording::{Recording, Step};
+use crate::error::Result;
+
+/// A recording whose pipelines, parameters and bindings are made: encoding it again, say each frame, costs little.
+///
+/// Made by [`WgpuDevice::prepare`]. Holds the memory that its steps use.
+#[derive(Debug)]
+pub struct Prepared {
+    dispatches: Dispatches,
+    /// Keeps intermediate results from being reused by others between two runs.
+    _recording: Recording,
+}
+
+impl Prepared {
+    /// Appends the steps to the caller's encoder, as one compute pass. Nothing runs, and nothing is waited for, until the
+    /// caller submits.
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        self.dispatches.encode(encoder);
+    }
+
+    pub(super) fn new(device: &WgpuDevice, recording: Recording) -> Result<Self> {
+        Ok(Self { dispatches: Dispatches::new(device, &recording)?, _recording: recording })
+    }
+}
+
+/// The steps of a recording as wgpu takes them.
+#[derive(Debug)]
+pub(super) struct Dispatches(Vec<Dispatch>);
+
+#[derive(Debug)]
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+impl Dispatches {
+    pub(super) fn new(device: &WgpuDevice, recording: &Recording) -> Result<Self> {
+        recording.check_device(&device.pool, &device.caps)?;
+        if recording.steps.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let (uniforms, offsets) = uniforms(device, &recording.steps)?;
+        let steps = recording.steps.iter().zip(offsets);
+        let dispatches =
+            steps.map(|(step, offset)| dispatch(device, step, &uniforms, offset)).collect::<Result<_>>()?;
+        device.check()?;
+        Ok(Self(dispatches))
+    }
+
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        if self.0.is_empty() {
+            return;
+        }
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for Dispatch { pipeline, bindings, grid: [x, y, z] } in &self.0 {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, bindings, &[]);
+            pass.dispatch_workgroups(*x, *y, *z);
+        }
+    }
+}
+
+fn dispatch(device: &WgpuDevice, step: &Step, uniforms: &wgpu::Buffer, offset: u64) -> Result<Dispatch> {
+    let pipeline = device.pipelines.get(&device.device, step.spec, &step.variant);
+    device.check()?;
+    let mut entries = Vec::with_capacity(step.buffers.len() + 1);
+    for (bound, binding) in step.buffers.iter().zip(0..) {
+        let size = wgpu::BufferSize::new(bound.bytes as u64);
+        let range = wgpu::BufferBinding { buffer: bound.raw.wgpu()?, offset: bound.offset as u64, size };
+        entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range) });
+    }
+    let size = wgpu::BufferSize::new(step.params.len() as u64);
+    let range = wgpu::BufferBinding { buffer: uniforms, offset, size };
+    let binding = entries.len().try_into().unwrap_or(u32::MAX);
+    entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range) });
+    let bindings = device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some(step.spec.name),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &entries,
+    });
+    Ok(Dispatch { pipeline, bindings, grid: step.grid })
+}
+
+/// The parameters of all steps in one uniform buffer, and where each step's start.
+fn uniforms(device: &WgpuDevice, steps: &[Step]) -> Result<(wgpu::Buffer, Vec<u64>)> {
+    let alignment = device.device.limits().min_uniform_buffer_offset_alignment as usize;
+    let (mut contents, mut offsets) = (Vec::new(), Vec::with_capacity(steps.len()));
+    for step in steps {
+        contents.resize(contents.len().next_multiple_of(alignment), 0);
+        offsets.push(contents.len() as u64);
+        contents.extend_from_slice(&step.params);
+    }
+    // Not mapped at creation: that panics once the device is lost.
+    let uniforms = device.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("parameters"),
+        size: contents.len().next_multiple_of(4) as u64,
+        usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    device.write(&uniforms, &contents)?;
+    Ok((uniforms, offsets))
+}
