@@ -10,7 +10,7 @@ use crate::kernel::matmul::Matmul;
 use crate::kernel::matmul_group::MatmulGroup;
 use crate::kernel::matvec::Matvec;
 use crate::kernel::matvec_group::MatvecGroup;
-use crate::kernel::part::{W_F32, X_F32, ZERO_MIDDLE};
+use crate::kernel::part::{W_F32, X_F32};
 use crate::kernel::product::{DenseParams, GroupParams};
 use crate::pack::Packing;
 use crate::random::{Random, words};
@@ -237,6 +237,7 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::part::ZERO_MIDDLE;
 
     /// A device that doubles one scale, or errs by one in one zero point, must not pass.
     #[test]
