@@ -1,14 +1,19 @@
 //! Every variant of every kernel against its contract, without a device: the shader parses and validates, its bindings
 //! and parameters are those of the contract, it fits portable limits, and it translates to SPIR-V, MSL and HLSL.
+//! With `BITSMITH_DUMP_SHADERS` set to a folder every variant is also written there, for `.ci/tint`.
 #![cfg(feature = "wgpu")]
 
-use bitsmith::device::{Caps, wgpu::assemble};
+use std::path::Path;
+
+use bitsmith::device::Caps;
+use bitsmith::device::wgpu::{assemble, assemble_for_browser};
 use bitsmith::dispatch::{Access, KernelSpec, Variant};
 use bitsmith::kernel;
 use libtest_mimic::{Arguments, Failed, Trial};
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, StorageAccess};
+use serde_json::json;
 
 /// Portable limits of one compute stage (WebGPU's defaults).
 const STORAGE_BUFFERS: usize = 8;
@@ -24,6 +29,9 @@ fn main() {
 }
 
 fn check(spec: &KernelSpec, variant: &Variant) -> Result<(), String> {
+    if let Some(folder) = std::env::var_os("BITSMITH_DUMP_SHADERS") {
+        dump(folder.as_ref(), spec, variant).map_err(|e| e.to_string())?;
+    }
     let source = assemble(spec, variant);
     let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
     let mut capabilities = Capabilities::empty();
@@ -38,6 +46,23 @@ fn check(spec: &KernelSpec, variant: &Variant) -> Result<(), String> {
     let (module, info) = process_overrides(&module, &info, entry, &constants).map_err(|e| format!("{e:?}"))?;
     limits(&module)?;
     translate(&module, &info)
+}
+
+/// Writes what a browser is given to make the pipeline of this variant.
+fn dump(folder: &Path, spec: &KernelSpec, variant: &Variant) -> std::io::Result<()> {
+    let name = format!("{}.{variant}", spec.name);
+    let constants: serde_json::Map<_, _> = variant.constants().iter().map(|(n, v)| (n.to_string(), json!(v))).collect();
+    let shader = json!({
+        "name": name,
+        "source": assemble_for_browser(spec, variant),
+        "constants": constants,
+        "written": spec.access.iter().map(|access| *access != Access::Read).collect::<Vec<_>>(),
+        "params": spec.params,
+        "f16": variant.needs().f16,
+        "subgroups": variant.needs().subgroups,
+    });
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join(name + ".json"), shader.to_string())
 }
 
 /// Storage bindings equal the contract's access, and the uniform after them has the size of the parameters.

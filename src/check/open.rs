@@ -1,5 +1,7 @@
 //! Opening a device that can be trusted.
 
+#[cfg(feature = "wgpu")]
+use crate::device::{Caps, DeviceKind};
 use crate::device::{Device, DeviceRequest};
 #[cfg(not(feature = "wgpu"))]
 use crate::error::Error;
@@ -40,11 +42,7 @@ async fn wgpu(_: usize) -> Result<Device> {
 
 #[cfg(feature = "wgpu")]
 async fn best_gpu() -> Option<Device> {
-    use crate::device::DeviceKind;
-    for (index, caps) in crate::device::wgpu::WgpuDevice::list().await.iter().enumerate() {
-        if caps.kind != DeviceKind::Gpu {
-            continue;
-        }
+    for index in candidates(&crate::device::wgpu::WgpuDevice::list().await) {
         match wgpu(index).await {
             Ok(device) => return Some(device),
             Err(error) => tracing::warn!(%error, "this GPU is not used"),
@@ -56,4 +54,33 @@ async fn best_gpu() -> Option<Device> {
 #[cfg(not(feature = "wgpu"))]
 async fn best_gpu() -> Option<Device> {
     None
+}
+
+/// The adapters that `auto` tries, in order: real GPUs only, for a software one is slower than the CPU device.
+#[cfg(feature = "wgpu")]
+fn candidates(adapters: &[Caps]) -> Vec<usize> {
+    (0..adapters.len()).filter(|i| adapters[*i].kind == DeviceKind::Gpu).collect()
+}
+
+#[cfg(all(test, feature = "wgpu"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_never_takes_a_software_adapter() {
+        let adapters = |kinds: &[DeviceKind]| -> Vec<Caps> {
+            kinds.iter().map(|kind| Caps { kind: *kind, ..Caps::portable() }).collect()
+        };
+        use DeviceKind::{Gpu, Software};
+        let table: [(&[DeviceKind], &[usize]); 5] = [
+            (&[], &[]),
+            (&[Software], &[]),
+            (&[Gpu, Software], &[0]),
+            (&[Software, Gpu], &[1]),
+            (&[Gpu, Gpu, Software], &[0, 1]),
+        ];
+        for (kinds, expected) in table {
+            assert_eq!(candidates(&adapters(kinds)), expected, "{kinds:?}");
+        }
+    }
 }

@@ -82,8 +82,8 @@ const SLICE_ALIGNMENT: usize = 256;
 impl Buffer {
     /// A part of the buffer that starts at byte `offset`, a multiple of 256.
     pub fn slice(&self, offset: usize, bytes: usize) -> Result<Self> {
-        let bytes = bytes.next_multiple_of(4);
-        if !offset.is_multiple_of(SLICE_ALIGNMENT) || offset + bytes > self.bytes {
+        let bytes = bytes.checked_next_multiple_of(4).unwrap_or(usize::MAX);
+        if !offset.is_multiple_of(SLICE_ALIGNMENT) || offset.checked_add(bytes).is_none_or(|end| end > self.bytes) {
             return Err(Error::Shape {
                 op: "slice",
                 expected: format!(

@@ -70,6 +70,7 @@ impl Device {
 
     /// Runs a recording. Work on a GPU may still be under way when this returns.
     pub fn submit(&self, recording: Recording) -> Result<()> {
+        recording.check_device(self.pool(), self.caps())?;
         match self {
             Self::Cpu(cpu) => cpu.submit(&recording),
             #[cfg(feature = "wgpu")]
@@ -85,6 +86,7 @@ impl Device {
 
     /// The bytes of several buffers, in one wait.
     pub async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+        buffers.iter().try_for_each(|b| self.pool().check_own(&b.lease.pool, &self.caps().name))?;
         match self {
             Self::Cpu(_) => {
                 buffers.iter().map(|b| b.raw().cpu().map(|memory| memory.bytes(b.offset, b.bytes()))).collect()

@@ -67,8 +67,18 @@ impl Pool {
         }
     }
 
-    pub(super) fn free(&self) -> &FreeList {
+    /// Where this pool's memory waits to be reused.
+    pub(super) fn free(&self) -> &Arc<FreeList> {
         &self.free
+    }
+
+    /// An error unless `memory` returns to this pool; `device` names its owner.
+    pub(super) fn check_own(&self, memory: &Arc<FreeList>, device: &str) -> Result<()> {
+        if Arc::ptr_eq(&self.free, memory) {
+            return Ok(());
+        }
+        let detail = "memory of another device cannot be used here; upload to, and record for, this one".to_owned();
+        Err(Error::Device { device: device.to_owned(), detail })
     }
 
     pub(super) fn set_cap(&self, bytes: u64) {

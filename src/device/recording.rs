@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Device;
 use super::buffer::{Buffer, Raw};
-use super::pool::FreeList;
+use super::caps::Caps;
+use super::pool::{FreeList, Pool};
 use crate::dispatch::{Access, Kernel, KernelSpec, MAX_GROUPS, Variant};
 use crate::error::{Error, Result};
 
@@ -49,6 +50,11 @@ impl Recording {
         self.steps.is_empty()
     }
 
+    /// An error unless it was recorded for the device of this pool.
+    pub(super) fn check_device(&self, pool: &Pool, caps: &Caps) -> Result<()> {
+        pool.check_own(self.device.pool().free(), &caps.name)
+    }
+
     /// The kernels in order.
     pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().map(|s| s.spec.name)
@@ -89,6 +95,10 @@ impl Recorder {
     }
 
     /// Appends one dispatch. A buffer bound for writing must not be bound twice.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a buffer of another device, [`Error::Shape`] for buffers that do not fit the contract,
+    /// [`Error::Limit`] and [`Error::Unsupported`] for what the device cannot bind or run.
     pub fn dispatch<K: Kernel>(&mut self, params: &K::Params, variant: Variant, buffers: &[&Buffer]) -> Result<()> {
         let grid = K::grid(params, &variant);
         self.push(K::SPEC, variant, bytemuck::bytes_of(params), grid, buffers)
@@ -129,6 +139,8 @@ impl Recorder {
 
     fn check(&self, spec: &KernelSpec, variant: &Variant, grid: [u32; 3], buffers: &[&Buffer]) -> Result<()> {
         let caps = self.device().caps();
+        let pool = self.device().pool();
+        buffers.iter().try_for_each(|b| pool.check_own(&b.lease.pool, &caps.name))?;
         if buffers.len() != spec.access.len() {
             return Err(Error::Shape {
                 op: spec.name,

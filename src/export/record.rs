@@ -92,9 +92,16 @@ impl Record {
     /// [`Error::Io`] if it cannot be read, [`Error::Format`] for a missing or unusable field.
     pub fn read(folder: &Path) -> Result<Self> {
         let file = folder.join(Self::FILE);
-        let text = fs::read(&file).map_err(|e| Error::io(&file, e))?;
-        let record: Self = serde_json::from_slice(&text).map_err(|e| Error::format(&file, e.to_string()))?;
-        record.check().map_err(|detail| Error::format(&file, detail))?;
+        Self::parse(&file, &fs::read(&file).map_err(|e| Error::io(&file, e))?)
+    }
+
+    /// As [`Self::read`], from the text of a record; `path` serves the messages only.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a missing or unusable field.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let record: Self = serde_json::from_slice(bytes).map_err(|e| Error::format(path, e.to_string()))?;
+        record.check().map_err(|detail| Error::format(path, detail))?;
         Ok(record)
     }
 

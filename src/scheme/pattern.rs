@@ -1,8 +1,11 @@
 //! Naming layers: an exact path, the end of one, or a regular expression.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::error::{Error, Result};
+
+/// Bytes that a compiled expression may take; those that name layers take a few thousand.
+const MAX_COMPILED: usize = 1 << 20;
 
 /// A layer pattern as people type it.
 ///
@@ -29,7 +32,7 @@ impl Pattern {
     /// Reads `down_proj`, `model.layers.0.mlp.down_proj` or `re:.*down_proj`.
     ///
     /// # Errors
-    /// [`Error::Config`] for an empty pattern and for an expression that does not compile.
+    /// [`Error::Config`] for an empty pattern and for an expression that does not compile or takes over a megabyte.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |detail: String| Error::config("pattern", detail);
         let body = text.strip_prefix(Self::REGEX_PREFIX).unwrap_or(text);
@@ -39,7 +42,8 @@ impl Pattern {
         if body.len() == text.len() {
             return Ok(Self::Suffix(text.to_owned()));
         }
-        Regex::new(body).map(Self::Regex).map_err(|e| bad(format!("`{text}` is no regular expression: {e}")))
+        let regex = RegexBuilder::new(body).size_limit(MAX_COMPILED).dfa_size_limit(MAX_COMPILED).build();
+        regex.map(Self::Regex).map_err(|e| bad(format!("`{text}` is no regular expression: {e}")))
     }
 
     /// Whether the pattern names this layer.

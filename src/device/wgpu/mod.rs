@@ -7,7 +7,7 @@ mod source;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wgpu::{BufferUsages, util::DeviceExt};
+use wgpu::BufferUsages;
 
 use super::buffer::Buffer;
 use super::caps::Caps;
@@ -15,7 +15,7 @@ use super::pool::Pool;
 use super::recording::{Recording, Step};
 use crate::error::{Error, Result};
 use pipeline::Pipelines;
-pub use source::assemble;
+pub use source::{assemble, assemble_for_browser};
 
 /// The first fault that wgpu reported and nobody has taken yet.
 type Fault = Arc<Mutex<Option<Error>>>;
@@ -143,10 +143,11 @@ impl WgpuDevice {
 
     /// Appends the steps of a recording to the caller's encoder, as one compute pass.
     pub fn encode(&self, recording: &Recording, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
+        recording.check_device(&self.pool, &self.caps)?;
         if recording.steps.is_empty() {
             return Ok(());
         }
-        let (uniforms, offsets) = self.uniforms(&recording.steps);
+        let (uniforms, offsets) = self.uniforms(&recording.steps)?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for (step, offset) in recording.steps.iter().zip(offsets) {
             let pipeline = self.pipelines.get(&self.device, step.spec, &step.variant);
@@ -175,7 +176,7 @@ impl WgpuDevice {
     }
 
     /// The parameters of all steps in one uniform buffer, and where each step's start.
-    fn uniforms(&self, steps: &[Step]) -> (wgpu::Buffer, Vec<u64>) {
+    fn uniforms(&self, steps: &[Step]) -> Result<(wgpu::Buffer, Vec<u64>)> {
         let alignment = self.device.limits().min_uniform_buffer_offset_alignment as usize;
         let (mut contents, mut offsets) = (Vec::new(), Vec::with_capacity(steps.len()));
         for step in steps {
@@ -183,9 +184,15 @@ impl WgpuDevice {
             offsets.push(contents.len() as u64);
             contents.extend_from_slice(&step.params);
         }
-        let (label, usage) = (Some("parameters"), BufferUsages::UNIFORM);
-        let init = wgpu::util::BufferInitDescriptor { label, contents: &contents, usage };
-        (self.device.create_buffer_init(&init), offsets)
+        // Not mapped at creation: that panics once the device is lost.
+        let uniforms = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("parameters"),
+            size: contents.len().next_multiple_of(4) as u64,
+            usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.write(&uniforms, &contents)?;
+        Ok((uniforms, offsets))
     }
 
     pub(super) async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
@@ -237,11 +244,16 @@ impl WgpuDevice {
 
     /// The fault raised since the last check, or the loss of the device.
     fn check(&self) -> Result<()> {
-        if let Some(fault) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(fault);
-        }
+        // wgpu tells of a loss only while it is polled, and ignores calls in silence until then. Does not wait; a poll
+        // that fails comes with a loss, found below.
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.device.poll(wgpu::PollType::Poll);
+        // A loss first: the faults that come with it only say that things are invalid.
         if self.lost.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return Err(self.failure(String::new()));
+        }
+        if let Some(fault) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(fault);
         }
         Ok(())
     }

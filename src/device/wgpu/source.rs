@@ -3,8 +3,7 @@
 
 use crate::dispatch::{KernelSpec, Variant};
 
-/// The WGSL of a kernel in one variant, as naga takes it. (Browsers also want `enable subgroups;`, which
-/// naga refuses.)
+/// The WGSL of a kernel in one variant, as naga takes it: without the `enable subgroups;` that the language asks for.
 pub fn assemble(spec: &KernelSpec, variant: &Variant) -> String {
     let mut source = String::new();
     if variant.needs().f16 {
@@ -16,4 +15,17 @@ pub fn assemble(spec: &KernelSpec, variant: &Variant) -> String {
         source.push_str(part.wgsl);
     }
     source
+}
+
+/// The WGSL of a kernel in one variant, as browsers take it: as the language asks, with every extension enabled.
+///
+/// ```
+/// use bitsmith::{device::wgpu::assemble_for_browser, kernel};
+/// let kernel = kernel::ALL.iter().find(|kernel| kernel.name == "rms_norm").unwrap();
+/// let source = (kernel.variants)().iter().find(|v| v.needs().subgroups).map(|v| assemble_for_browser(kernel, v));
+/// assert!(source.unwrap().starts_with("enable subgroups;"));
+/// ```
+pub fn assemble_for_browser(spec: &KernelSpec, variant: &Variant) -> String {
+    let enable = if variant.needs().subgroups { "enable subgroups;\n" } else { "" };
+    format!("{enable}{}", assemble(spec, variant))
 }

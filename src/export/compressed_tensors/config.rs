@@ -1,5 +1,6 @@
 //! The `quantization_config` of compressed-tensors: written from a plan, and read into the scheme of each layer.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -17,6 +18,8 @@ const FORMAT: &str = "pack-quantized";
 const MIXED: &str = "mixed-precision";
 /// The target that means every linear layer.
 const LINEAR: &str = "Linear";
+/// Most groups, and most regular expressions, of a configuration; paths are not limited.
+const MAX_CHOICES: usize = 1000;
 
 /// A plan as a configuration: one group of all linear layers if they share a scheme, else one group per scheme
 /// with its layers by path.
@@ -92,23 +95,23 @@ fn write_group(scheme: Scheme, targets: &[&str]) -> Value {
 #[derive(Debug)]
 pub(super) struct Config {
     groups: Vec<Group>,
-    ignore: Vec<Target>,
+    ignore: Targets,
 }
 
 #[derive(Debug)]
 struct Group {
     name: String,
-    targets: Vec<Target>,
+    targets: Targets,
     /// The scale type means nothing here.
     scheme: Scheme,
 }
 
-/// What a `targets` or `ignore` entry names, from the most specific kind to the least.
-#[derive(Clone, Debug)]
-enum Target {
-    Path(String),
-    Regex(Pattern),
-    Linear,
+/// The layers that a list of `targets` or `ignore` names.
+#[derive(Debug, Default)]
+struct Targets {
+    paths: BTreeSet<String>,
+    patterns: Vec<Pattern>,
+    linear: bool,
 }
 
 /// How specifically a target names a layer; the package lets the most specific one win.
@@ -119,22 +122,29 @@ enum Precedence {
     Class,
 }
 
-impl Target {
-    fn parse(text: &str) -> Result<Self> {
-        if text == LINEAR {
-            return Ok(Self::Linear);
+impl Targets {
+    fn read(texts: &[String], file: &Path, at: &str) -> Result<Self> {
+        let mut targets = Self::default();
+        for text in texts {
+            if text == LINEAR {
+                targets.linear = true;
+            } else if text.starts_with(Pattern::REGEX_PREFIX) {
+                limit(file, at, "expressions", targets.patterns.len() + 1)?;
+                targets.patterns.push(Pattern::parse(text).map_err(|e| Error::format(file, format!("{at}: {e}")))?);
+            } else {
+                targets.paths.insert(text.clone());
+            }
         }
-        if !text.starts_with(Pattern::REGEX_PREFIX) {
-            return Ok(Self::Path(text.to_owned()));
-        }
-        Pattern::parse(text).map(Self::Regex)
+        Ok(targets)
     }
 
     fn names(&self, path: &str) -> Option<Precedence> {
-        match self {
-            Self::Path(exact) => (exact == path).then_some(Precedence::Path),
-            Self::Regex(pattern) => pattern.matches(path).then_some(Precedence::Regex),
-            Self::Linear => Some(Precedence::Class),
+        if self.paths.contains(path) {
+            Some(Precedence::Path)
+        } else if self.patterns.iter().any(|pattern| pattern.matches(path)) {
+            Some(Precedence::Regex)
+        } else {
+            self.linear.then_some(Precedence::Class)
         }
     }
 }
@@ -156,30 +166,30 @@ impl Config {
                 return Err(unsupported(file, &format!("{field}.{name}"), "it changes what the weights mean"));
             }
         }
-        let mut groups = Vec::new();
+        let ignore = top.ignore.unwrap_or_default();
+        let mut read = Self { groups: Vec::new(), ignore: Targets::read(&ignore, file, &format!("{field}.ignore"))? };
+        let all = format!("{field}.config_groups");
+        limit(file, &all, "groups", top.config_groups.len())?;
+        let mut patterns = read.ignore.patterns.len();
         for (name, value) in &top.config_groups {
-            let at = format!("{field}.config_groups.{name}");
+            let at = format!("{all}.{name}");
             let group: GroupFields =
                 Deserialize::deserialize(value).map_err(|e| Error::format(file, format!("{at}: {e}")))?;
-            groups.push(Group {
-                name: name.clone(),
-                targets: parse_targets(&group.targets, file, &format!("{at}.targets"))?,
-                scheme: group.scheme(top.format.as_deref(), file, &at)?,
-            });
+            let targets = Targets::read(&group.targets, file, &format!("{at}.targets"))?;
+            patterns += targets.patterns.len();
+            limit(file, &all, "expressions", patterns)?;
+            let scheme = group.scheme(top.format.as_deref(), file, &at)?;
+            read.groups.push(Group { name: name.clone(), targets, scheme });
         }
-        let ignore = top.ignore.unwrap_or_default();
-        Ok(Self { groups, ignore: parse_targets(&ignore, file, &format!("{field}.ignore"))? })
+        Ok(read)
     }
 
     /// Bits, span and zero of the layer at `path`: `Err` says why it has none.
     pub(super) fn scheme(&self, path: &str) -> std::result::Result<Scheme, String> {
-        if self.ignore.iter().any(|target| target.names(path).is_some()) {
+        if self.ignore.names(path).is_some() {
             return Err("config_groups do not apply to it: it is in `ignore`".to_owned());
         }
-        let matches = self.groups.iter().filter_map(|group| {
-            let best = group.targets.iter().filter_map(|target| target.names(path)).min();
-            best.map(|precedence| (precedence, group))
-        });
+        let matches = self.groups.iter().filter_map(|group| Some((group.targets.names(path)?, group)));
         let mut matches: Vec<_> = matches.collect();
         matches.sort_by_key(|(precedence, _)| *precedence);
         match &matches[..] {
@@ -193,17 +203,17 @@ impl Config {
 
     /// Layers that are targeted by their exact path and not ignored.
     pub(super) fn explicit(&self) -> impl Iterator<Item = &str> {
-        let targets = self.groups.iter().flat_map(|group| &group.targets);
-        targets.filter_map(|target| match target {
-            Target::Path(path) if self.scheme(path).is_ok() => Some(path.as_str()),
-            _ => None,
-        })
+        let paths = self.groups.iter().flat_map(|group| &group.targets.paths);
+        paths.map(String::as_str).filter(|path| self.scheme(path).is_ok())
     }
 }
 
-fn parse_targets(texts: &[String], file: &Path, at: &str) -> Result<Vec<Target>> {
-    let parse = |text: &String| Target::parse(text).map_err(|e| Error::format(file, format!("{at}: {e}")));
-    texts.iter().map(parse).collect()
+/// Refuses more `what` than [`MAX_CHOICES`]: each layer is compared with each of them.
+fn limit(file: &Path, at: &str, what: &str, count: usize) -> Result<()> {
+    match count {
+        0..=MAX_CHOICES => Ok(()),
+        _ => Err(Error::format(file, format!("{at} holds over {MAX_CHOICES} {what}; list layers by their paths"))),
+    }
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 /// No size of a model comes near this; it keeps products of sizes inside 64 bits.
 pub const MAX_SIZE: u64 = (1 << 31) - 1;
 
+/// Characters of a value that a message repeats.
+const MAX_SHOWN: usize = 100;
+
 /// A JSON object and where it stands. A field that is `null` counts as absent, as it does for the programs that
 /// write these files.
 #[derive(Clone, Copy)]
@@ -46,6 +49,11 @@ impl<'a> Fields<'a> {
 
     /// The error that `value` of `field` is unusable; `remedy` begins with "must".
     pub fn bad(&self, field: &str, value: impl std::fmt::Display, remedy: &str) -> Error {
+        let mut value = value.to_string();
+        if let Some((end, _)) = value.char_indices().nth(MAX_SHOWN) {
+            value.truncate(end);
+            value.push('…');
+        }
         Error::format(self.path, format!("`{}{field}` is {value}; it {remedy}", self.prefix))
     }
 

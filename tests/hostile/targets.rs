@@ -1,0 +1,155 @@
+//! Every parser of the crate as a function of bytes: `Err` is what a reader would be told, `Ok` has passed the checks
+//! that the rest of the crate relies on. The tests here and the fuzzer in `fuzz/` call the same functions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use bitsmith::export::{Record, Stored, TensorSource, importer};
+use bitsmith::io::{Header, Index, ModelConfig, Tokenizer};
+use bitsmith::scheme::{Pattern, Plan};
+use bitsmith::{Error, Result, Scheme};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A parser on arbitrary bytes.
+pub type Target = fn(&[u8]) -> Result<()>;
+
+/// Every target by its name, which is also the folder of its cases.
+pub const ALL: [(&str, Target); 9] = [
+    ("header", header),
+    ("index", index),
+    ("config", config),
+    ("tokenizer", tokenizer),
+    ("quantization", quantization),
+    ("scheme", scheme),
+    ("plan", plan),
+    ("record", record),
+    ("pattern", pattern),
+];
+
+/// Rows of the embedding that a tokenizer under test belongs to.
+const VOCABULARY: usize = 1 << 16;
+/// Longer tokenizers are left out: the crate that reads them takes time for each, and nothing new comes of length.
+const MAX_TOKENIZER: usize = 1 << 14;
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+/// The bytes are a safetensors file.
+pub fn header(bytes: &[u8]) -> Result<()> {
+    let header = Header::parse("model.safetensors".as_ref(), bytes, bytes.len() as u64)?;
+    let mut end = header.tensors.first().map_or(bytes.len(), |first| first.range.start);
+    for tensor in &header.tensors {
+        assert_eq!(tensor.range.start, end, "a gap or an overlap");
+        assert_eq!(tensor.dtype.bytes(&tensor.shape), Some(tensor.bytes()));
+        end = tensor.range.end;
+    }
+    assert_eq!(end, bytes.len());
+    Ok(())
+}
+
+/// The bytes are the index of a split checkpoint.
+pub fn index(bytes: &[u8]) -> Result<()> {
+    let index = Index::parse("model.safetensors.index.json".as_ref(), bytes)?;
+    for file in index.files() {
+        assert!(!file.starts_with('/') && !file.split('/').any(|part| part == ".."), "{file} leaves the folder");
+    }
+    Ok(())
+}
+
+/// The bytes are a `config.json`.
+pub fn config(bytes: &[u8]) -> Result<()> {
+    let (config, _) = ModelConfig::parse("config.json".as_ref(), &text(bytes))?;
+    assert!(config.head_dim > 0 && config.head_dim.is_multiple_of(2));
+    assert!(config.num_attention_heads.is_multiple_of(config.num_key_value_heads));
+    assert!(config.context() > 0 && config.rms_norm_eps > 0.0);
+    assert!(config.rope.theta.is_finite() && config.rope.theta > 0.0);
+    let ids = config.eos_token_ids.iter().chain(&config.bos_token_id);
+    assert!(ids.into_iter().all(|id| (*id as usize) < config.vocab_size));
+    assert!(config.window(0) != Some(0) && config.window(config.num_hidden_layers) != Some(0));
+    Ok(())
+}
+
+/// The bytes are a `tokenizer.json`; a text is encoded and decoded with it.
+pub fn tokenizer(bytes: &[u8]) -> Result<()> {
+    if bytes.len() > MAX_TOKENIZER {
+        return Err(Error::config("length", "over what is tried here"));
+    }
+    let tokenizer = Tokenizer::parse("tokenizer.json".as_ref(), bytes, VOCABULARY)?;
+    for text in ["", " a bb  ccc\n", "\u{e9}\u{301} \u{1f600}<s>0123456789abcdefghijklmnopqrstuvwxyz"] {
+        let ids = tokenizer.encode(text, true)?;
+        assert!(ids.iter().all(|id| (*id as usize) < VOCABULARY));
+        tokenizer.decode(&ids)?;
+        let mut stream = tokenizer.decode_stream(&[]);
+        for id in ids {
+            stream.push(id)?;
+        }
+        stream.finish()?;
+    }
+    Ok(())
+}
+
+/// The bytes are JSON: a `quantization_config`, and the tensors of a file as type, shape and bytes.
+pub fn quantization(bytes: &[u8]) -> Result<()> {
+    let case: Case = serde_json::from_slice(bytes).map_err(|e| Error::format("case", e.to_string()))?;
+    let importer = importer(&case.quantization_config, Path::new("model"))?;
+    for layer in importer.layers(&case)? {
+        let weight = importer.decode(&layer.path, &case)?;
+        assert_eq!((weight.rows, weight.cols, weight.scheme), (layer.rows, layer.cols, layer.scheme));
+        assert_eq!(weight.scales.len(), layer.scheme.groups(layer.rows, layer.cols).count());
+        assert_eq!(weight.unpack()?.codes().len(), layer.rows * layer.cols);
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Case {
+    quantization_config: Value,
+    tensors: BTreeMap<String, (String, Vec<usize>, Vec<u8>)>,
+}
+
+impl TensorSource for Case {
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        Box::new(self.tensors.keys().map(String::as_str))
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Stored<'_>>> {
+        let tensor = self.tensors.get(name);
+        Ok(tensor.map(|(dtype, shape, bytes)| Stored { dtype, shape: shape.clone(), bytes }))
+    }
+}
+
+/// The bytes are the name of a scheme; what parses prints as something that parses to the same.
+pub fn scheme(bytes: &[u8]) -> Result<()> {
+    let scheme = Scheme::from_str(&text(bytes))?;
+    assert_eq!(Scheme::from_str(&scheme.to_string())?, scheme);
+    Ok(())
+}
+
+/// The bytes are a plan; what reads is written as something that reads as the same.
+pub fn plan(bytes: &[u8]) -> Result<()> {
+    let read =
+        |bytes: &[u8]| serde_json::from_slice::<Plan>(bytes).map_err(|e| Error::format("plan.json", e.to_string()));
+    let plan = read(bytes)?;
+    let written = serde_json::to_vec(&plan).map_err(|e| Error::format("plan.json", e.to_string()))?;
+    assert_eq!(read(&written)?, plan);
+    Ok(())
+}
+
+/// The bytes are a `bitsmith.json`.
+pub fn record(bytes: &[u8]) -> Result<()> {
+    let record = Record::parse(Record::FILE.as_ref(), bytes)?;
+    assert!(record.layers.iter().all(|layer| !layer.shape.contains(&0) && layer.mse >= 0.0));
+    Ok(())
+}
+
+/// The bytes are a layer pattern; it is matched against a few paths.
+pub fn pattern(bytes: &[u8]) -> Result<()> {
+    let pattern = Pattern::parse(&text(bytes))?;
+    for path in ["", "lm_head", "model.layers.0.self_attn.q_proj", &"a".repeat(1000)] {
+        pattern.matches(path);
+    }
+    Ok(())
+}
