@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bitsmith::check::{Case, Scale};
 use bitsmith::device::Recording;
-use bitsmith::{Device, Error, Recorder, Result};
+use bitsmith::{Device, Recorder, Result};
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
@@ -98,16 +98,12 @@ fn seconds(device: &Device, recording: Recording) -> Result<f64> {
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
             gpu.encode(&recording, &mut encoder)?;
             let commands = encoder.finish();
-            let failed = |e: wgpu::PollError| Error::Device { device: gpu_name(device), detail: e.to_string() };
+            let name = device.caps().name.clone();
+            let failed = |e: wgpu::PollError| bitsmith::Error::Device { device: name, detail: e.to_string() };
             let start = Instant::now();
             gpu.queue().submit([commands]);
             gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(failed)?;
             Ok(start.elapsed().as_secs_f64())
         }
     }
-}
-
-#[cfg(feature = "wgpu")]
-fn gpu_name(device: &Device) -> String {
-    device.caps().name.clone()
 }

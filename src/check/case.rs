@@ -208,3 +208,20 @@ fn compare(expected: &[u32], found: &[u32], binding: &Binding, sample: bool) -> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_sample_only_what_the_twin_left_unwritten_is_free() {
+        let guarded = |words: &[u32]| [words, &[POISON; GUARD]].concat();
+        let (twin, out) = (guarded(&[1, POISON]), Binding::Out(2, Tolerance::EXACT));
+        let accepts = |found: &[u32], sample| compare(&twin, &guarded(found), &out, sample).is_ok();
+        assert!(accepts(&[1, 7], true));
+        assert!(!accepts(&[1, 7], false));
+        assert!(!accepts(&[2, 7], true));
+        assert!(!accepts(&[1, POISON], true));
+        assert!(compare(&twin, &[1; GUARD + 2], &out, true).is_err());
+    }
+}

@@ -77,3 +77,21 @@ impl fmt::Debug for LargeCase {
         f.write_str(&self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::large;
+    use crate::device::Device;
+    use crate::error::Result;
+
+    #[test]
+    fn the_cpu_computes_every_quick_one_rightly() -> Result<()> {
+        let device = Device::cpu();
+        let cases = large(Scale::Quick);
+        for case in cases.iter().filter(|c| device.caps().meet(c.needs())) {
+            pollster::block_on(case.build().check_large(&device))?;
+        }
+        Ok(())
+    }
+}
