@@ -16,10 +16,9 @@ const SHAPE: [usize; 2] = [4096, 4096];
 const PER_SHARD: usize = 4;
 /// Size of the model in MiB, unless `BITSMITH_MEMORY_MIB` says otherwise.
 const MODEL: usize = 640;
-/// The most that the program may hold, in MiB. One layer takes 32 in bf16, 64 in f32, and what is made of it about 10;
-/// each of them may be there twice while it moves from step to step. Beside them stand the program and the model's
-/// headers.
-const ALLOWED: usize = 300;
+/// The most that the program may hold, in MiB. One layer takes 32 in bf16 and 64 in f32, and what is made of it less
+/// than 32 in all; beside it stand the program and its threads. Output that stayed mapped would take 160 more.
+const ALLOWED: usize = 160;
 
 /// A model of random bf16 layers in several files; returns its size in MiB.
 fn generate(folder: &Path, mebibytes: usize) -> usize {
@@ -90,6 +89,6 @@ fn quantizing_holds_about_one_layer() {
     println!("{size} MiB quantized in {:.1} s with a peak of {most} MiB", start.elapsed().as_secs_f64());
     assert!(status.success());
     assert!(most > 0, "no peak was read");
-    assert!(size > 2 * ALLOWED, "a model of {size} MiB shows nothing");
+    assert!(size >= 4 * ALLOWED, "a model of {size} MiB shows nothing");
     assert!(most < ALLOWED, "{most} MiB held for a model of {size} MiB");
 }
