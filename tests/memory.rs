@@ -23,7 +23,7 @@ const ALLOWED: usize = 160;
 /// A model of random bf16 layers in several files; returns its size in MiB.
 fn generate(folder: &Path, mebibytes: usize) -> usize {
     let bytes = 2 * SHAPE[0] * SHAPE[1];
-    let shards = mebibytes.div_ceil(PER_SHARD * bytes >> 20);
+    let shards = mebibytes.div_ceil((PER_SHARD * bytes) >> 20);
     let mut weight_map = Map::new();
     let mut state = 1u32;
     for shard in 0..shards {
@@ -51,7 +51,7 @@ fn generate(folder: &Path, mebibytes: usize) -> usize {
     }
     fs::write(folder.join("model.safetensors.index.json"), json!({"weight_map": weight_map}).to_string()).unwrap();
     fs::write(folder.join("config.json"), r#"{"model_type": "llama"}"#).unwrap();
-    shards * PER_SHARD * bytes >> 20
+    (shards * PER_SHARD * bytes) >> 20
 }
 
 /// Peak resident memory of a running process in MiB, as the kernel counts it; none once it has ended.
