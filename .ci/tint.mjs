@@ -51,10 +51,12 @@ const head = "override WG: u32; @group(0) @binding(0) var<storage, read_write> v
 const wrong = {
   "a barrier under a condition": `${head} ${entry} { if v[i] > 0.0 { workgroupBarrier(); } v[i] = 1.0; }`,
   "an extension that is not enabled": `${head} ${entry} { v[i] = subgroupAdd(v[i]); }`,
+  "a subgroup operation under a condition": `enable subgroups; ${head} ${entry} { if v[i] > 0.0 { v[i] = subgroupAdd(v[i]); } }`,
   "too much workgroup memory": `${head} var<workgroup> t: array<f32, WG * 65>; ${entry} { t[i] = v[i]; v[i] = t[0]; }`,
 };
 for (const [name, source] of Object.entries(wrong)) {
-  const shader = { name, source, constants: { WG: 64 }, written: [true], params: 16 };
+  const subgroups = source.startsWith("enable subgroups;");
+  const shader = { name, source, constants: { WG: 64 }, written: [true], params: 16, subgroups };
   if (!(await faults(await deviceFor(shader), shader)).length) throw new Error(`${name} was accepted`);
 }
 

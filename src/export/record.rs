@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::io::read_limited;
 use crate::scheme::Scheme;
+
+/// Larger files are refused unread: a model of ten thousand layers makes about 3 MB.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The content of `bitsmith.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,10 +93,11 @@ impl Record {
     /// Reads and checks the record of the model in `folder`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Format`] for a missing or unusable field.
+    /// [`Error::Io`] if it cannot be read, [`Error::Limit`] if it is over 64 MiB, [`Error::Format`] for a missing or
+    /// unusable field.
     pub fn read(folder: &Path) -> Result<Self> {
         let file = folder.join(Self::FILE);
-        Self::parse(&file, &fs::read(&file).map_err(|e| Error::io(&file, e))?)
+        Self::parse(&file, &read_limited(&file, MAX_BYTES)?)
     }
 
     /// As [`Self::read`], from the text of a record; `path` serves the messages only.

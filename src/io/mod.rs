@@ -18,6 +18,7 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, RawTensor};
 pub use config::{Family, ModelConfig, RopeConfig, RopeScaling, WindowLayers, read_config};
+pub(crate) use file::read_limited;
 pub use header::{Header, TensorInfo};
 pub use index::Index;
 pub use shards::{CheckpointWriter, Shard, ShardPlan};

@@ -158,6 +158,8 @@ pub async fn quantize_model(
 /// One layer as it was written.
 struct Written {
     record: LayerRecord,
+    /// Names of its tensors.
+    tensors: Vec<String>,
     fingerprint: u64,
 }
 
@@ -239,10 +241,11 @@ impl Run<'_> {
         let job =
             Job { device: self.device, layers: vec![LayerJob { path: &layer.path, weight, scheme: layer.scheme }] };
         let QuantizedLayer { weight, error } = self.quantizer.quantize(&job).await?.remove(0);
-        let mut bytes = 0;
+        let (mut bytes, mut tensors) = (0, Vec::new());
         for (name, data) in self.exporter.encode(&layer.path, &weight, self.dtype_of(name)?)? {
             writer.write(&name, &data)?;
             bytes += data.len() as u64;
+            tensors.push(name);
         }
         let record = LayerRecord {
             path: layer.path.clone(),
@@ -253,7 +256,7 @@ impl Run<'_> {
             cosine: error.cosine(),
             bytes,
         };
-        Ok(Written { record, fingerprint: fingerprint(&weight) })
+        Ok(Written { record, tensors, fingerprint: fingerprint(&weight) })
     }
 
     fn dtype_of(&self, name: &str) -> Result<Dtype> {
@@ -342,12 +345,12 @@ fn copy_companions(from: &Path, to: &Path) -> Result<()> {
 fn verify(folder: &Path, config: &Value, written: &[Written]) -> Result<()> {
     let checkpoint = Checkpoint::open(folder)?;
     let importer = export::importer(config, folder)?;
-    for Written { record, fingerprint: expected } in written {
+    for Written { record, tensors, fingerprint: expected } in written {
         if fingerprint(&importer.decode(&record.path, &checkpoint)?) != *expected {
             let detail = format!("{} does not read back as it was written; check the disk", record.path);
             return Err(Error::format(folder, detail));
         }
-        checkpoint.release(&record.path);
+        tensors.iter().for_each(|name| checkpoint.release(name));
     }
     Ok(())
 }

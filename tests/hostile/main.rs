@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use targets::Target;
 
-/// Rounds of [`damage`] for each target.
+/// Rounds of [`damage`] for each target, unless `BITSMITH_DAMAGE_ROUNDS` says otherwise.
 const ROUNDS: u32 = 400;
 /// What parsers of JSON, of numbers and of names stumble over.
 const TOKENS: [&str; 16] = [
@@ -118,7 +118,8 @@ fn survives(name: &str) {
     let (_, parse): (_, Target) = targets::ALL.into_iter().find(|(n, _)| *n == name).unwrap();
     let seeds: Vec<_> = files(name).into_values().collect();
     let cases = (prop::sample::select(seeds), prop::collection::vec(damage(), 1..4));
-    let mut runner = TestRunner::new(Config::with_cases(ROUNDS));
+    let rounds = std::env::var("BITSMITH_DAMAGE_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    let mut runner = TestRunner::new(Config::with_cases(rounds));
     let result = runner.run(&cases, |(mut bytes, damages)| {
         damages.iter().for_each(|damage| damage.apply(&mut bytes));
         let _ = parse(&bytes);

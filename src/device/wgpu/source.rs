@@ -21,9 +21,11 @@ pub fn assemble(spec: &KernelSpec, variant: &Variant) -> String {
 ///
 /// ```
 /// use bitsmith::{device::wgpu::assemble_for_browser, kernel};
-/// let kernel = kernel::ALL.iter().find(|kernel| kernel.name == "rms_norm").unwrap();
-/// let source = (kernel.variants)().iter().find(|v| v.needs().subgroups).map(|v| assemble_for_browser(kernel, v));
-/// assert!(source.unwrap().starts_with("enable subgroups;"));
+/// for kernel in kernel::ALL {
+///     for variant in (kernel.variants)().iter().filter(|variant| variant.needs().subgroups) {
+///         assert!(assemble_for_browser(kernel, variant).starts_with("enable subgroups;"));
+///     }
+/// }
 /// ```
 pub fn assemble_for_browser(spec: &KernelSpec, variant: &Variant) -> String {
     let enable = if variant.needs().subgroups { "enable subgroups;\n" } else { "" };
