@@ -96,7 +96,7 @@ fn dequantize(from: &Path, to: &Path) -> Outcome {
     let layers = importer.layers(&checkpoint)?;
     let mut tensors = Vec::new();
     for name in checkpoint.names() {
-        if !layers.iter().any(|l| name.strip_prefix(l.path.as_str()).is_some_and(|rest| rest.starts_with('.'))) {
+        if !layers.iter().any(|l| name.strip_prefix(l.path.as_str()).is_some_and(|rest| rest.starts_with(".weight"))) {
             let tensor = checkpoint.tensor(name)?;
             tensors.push((TensorSpec::new(name, tensor.dtype(), tensor.shape()), tensor.bytes().to_vec()));
         }
