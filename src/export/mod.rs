@@ -69,6 +69,17 @@ pub trait Exporter {
     /// Whether the format has room for the layer, and who reads it then.
     fn fit(&self, layer: &LayerSpec) -> Fit;
 
+    /// [`Self::fit`] of a layer that its model's own code keeps as a Conv1D, with a weight `[in, out]`; `layer` has the
+    /// shape `[out, in]`, in which it is quantized and written.
+    fn fit_conv1d(&self, layer: &LayerSpec) -> Fit {
+        const REASON: &str = "a Conv1D layer, written as the linear layer that it is";
+        match self.fit(layer) {
+            Fit::Exact => Fit::OwnReader(REASON.to_owned()),
+            Fit::OwnReader(reason) => Fit::OwnReader(format!("{reason}; {REASON}")),
+            refused @ Fit::Refused(_) => refused,
+        }
+    }
+
     /// The tensors that [`Self::encode`] makes of the layer, in its order, in a model of `model_dtype`.
     ///
     /// # Errors

@@ -17,7 +17,10 @@ mod windows;
 mod writer;
 
 pub use checkpoint::{Checkpoint, RawTensor};
-pub use config::{Family, ModelConfig, RopeConfig, RopeScaling, WindowLayers, read_config};
+pub use config::{
+    Architecture, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling, WindowLayers,
+    is_conv1d, read_config,
+};
 pub(crate) use file::read_limited;
 pub use header::{Header, TensorInfo};
 pub use index::Index;

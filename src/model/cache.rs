@@ -2,14 +2,15 @@
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::io::ModelConfig;
+use crate::io::{Architecture, ModelConfig};
 use crate::op::{KvCache, RopeTable};
 
 /// The state of some sequences that go through a model side by side.
 #[derive(Debug)]
 pub struct Cache {
     layers: Vec<KvCache>,
-    rope: RopeTable,
+    /// Where positions are rotary.
+    rope: Option<RopeTable>,
     sequences: usize,
     capacity: usize,
     past: usize,
@@ -31,9 +32,13 @@ impl Cache {
     pub(super) fn new(device: &Device, config: &ModelConfig, sequences: usize, capacity: usize) -> Result<Self> {
         let width = config.num_key_value_heads * config.head_dim;
         let layer = |_| KvCache::new(device, sequences, capacity, width);
+        let rope = match &config.architecture {
+            Architecture::Llama(own) => Some(RopeTable::new(device, config.head_dim, &own.rope, capacity)?),
+            Architecture::Opt(_) | Architecture::Gpt2(_) => None,
+        };
         Ok(Self {
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
-            rope: RopeTable::new(device, config.head_dim, &config.rope, capacity)?,
+            rope,
             sequences,
             capacity,
             past: 0,
@@ -60,8 +65,8 @@ impl Cache {
         &self.layers
     }
 
-    pub(super) fn rope(&self) -> &RopeTable {
-        &self.rope
+    pub(super) fn rope(&self) -> Option<&RopeTable> {
+        self.rope.as_ref()
     }
 
     /// The step that adds `ids` token ids, which must be the same number for each sequence and fit.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::export::{self, Importer, LayerSpec};
 use crate::io::Checkpoint;
 use crate::op::{DenseWeight, GroupWeight};
+use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
 
 pub(super) struct Loader<'a> {
@@ -33,14 +34,20 @@ impl<'a> Loader<'a> {
         Ok(Self { folder: folder.to_path_buf(), checkpoint, device, importer, quantized })
     }
 
+    /// Whether there is a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.checkpoint.contains(name)
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        self.device
+    }
+
     /// A layer of this shape; with `bias`, `{path}.bias` must be there, without it must not, unless it is zero.
     pub(super) fn linear(&self, path: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
-        let weight = match (&self.importer, self.quantized.get(path)) {
-            (Some(importer), Some(layer)) => {
-                self.expect(&format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
-                Weight::Group(GroupWeight::upload(self.device, &importer.decode(path, &self.checkpoint)?)?)
-            }
-            _ => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
+        let weight = match self.packed(path, rows, cols)? {
+            Some(packed) => Weight::Group(GroupWeight::upload(self.device, &packed)?),
+            None => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
         };
         let name = format!("{path}.bias");
         let bias = if bias {
@@ -50,6 +57,38 @@ impl<'a> Loader<'a> {
             None
         };
         Ok(Linear { weight, bias })
+    }
+
+    /// A Conv1D, whose dense weight is stored `[in, out]` and whose codes are those of `[out, in]`, as `N` layers of
+    /// `rows` output features each.
+    pub(super) fn conv1d<const N: usize>(&self, path: &str, rows: usize, cols: usize) -> Result<[Linear; N]> {
+        let ranges: [_; N] = std::array::from_fn(|part| part * rows..(part + 1) * rows);
+        let weights = match self.packed(path, N * rows, cols)? {
+            Some(packed) => {
+                let upload = |range| GroupWeight::upload(self.device, &packed.rows_in(range)?).map(Weight::Group);
+                ranges.clone().map(upload)
+            }
+            None => {
+                let name = format!("{path}.weight");
+                let tensor = self.tensor(&name, &[cols, N * rows])?.transposed();
+                self.checkpoint.release(&name);
+                let upload = |range| DenseWeight::upload(self.device, &tensor.rows_in(range)).map(Weight::Dense);
+                ranges.clone().map(upload)
+            }
+        };
+        let bias = self.tensor(&format!("{path}.bias"), &[N * rows])?.to_f32();
+        let mut layers = Vec::with_capacity(N);
+        for (weight, range) in weights.into_iter().zip(ranges) {
+            layers.push(Linear { weight: weight?, bias: Some(self.device.upload(&bias[range])?) });
+        }
+        Ok(layers.try_into().expect("there are as many layers as ranges"))
+    }
+
+    /// The codes of a quantized layer, if it is one.
+    fn packed(&self, path: &str, rows: usize, cols: usize) -> Result<Option<PackedTensor>> {
+        let (Some(importer), Some(layer)) = (&self.importer, self.quantized.get(path)) else { return Ok(None) };
+        self.expect(&format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
+        importer.decode(path, &self.checkpoint).map(Some)
     }
 
     fn expect_no_bias(&self, name: &str) -> Result<()> {

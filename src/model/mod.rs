@@ -1,10 +1,16 @@
 //! Transformer language models on a device: what is read from a model folder, and its forward pass.
 
-mod block;
 mod cache;
+mod decoder;
 mod generate;
+mod gpt2;
+mod layer_norm;
 mod linear;
+mod llama;
 mod loader;
+mod opt;
+mod positions;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
@@ -12,15 +18,15 @@ pub use cache::Cache;
 pub use generate::{Generation, Sampling, generate};
 pub use linear::Linear;
 
-use crate::device::{Buffer, Device, Recorder};
+use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::ModelConfig;
-use crate::op::{self, Activations, DenseWeight};
-use block::Block;
+use crate::op::Activations;
+use decoder::{Network, Past};
 use loader::Loader;
 
-/// A model of the Llama family (Llama, Mistral, Qwen2, Qwen3), its weights on a device: quantized layers
-/// stay packed there.
+/// A model of the Llama family (Llama, Mistral, Qwen2, Qwen3), an OPT or a GPT-2, its weights on a device: quantized
+/// layers stay packed there.
 ///
 /// ```
 /// use bitsmith::{Device, Recorder, model::Model};
@@ -39,11 +45,7 @@ pub struct Model {
     config: ModelConfig,
     folder: PathBuf,
     device: Device,
-    embedding: DenseWeight,
-    blocks: Vec<Block>,
-    norm: Buffer,
-    /// None where the embedding is the output head as well.
-    head: Option<Linear>,
+    network: Network,
 }
 
 impl Model {
@@ -55,13 +57,8 @@ impl Model {
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let (config, value) = ModelConfig::read(folder)?;
         let loader = Loader::open(folder, device, &value)?;
-        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-        let embedding = loader.matrix("model.embed_tokens.weight", vocab, hidden)?;
-        let blocks = (0..config.num_hidden_layers).map(|i| Block::load(&loader, &config, i)).collect::<Result<_>>()?;
-        let head =
-            if config.tie_word_embeddings { None } else { Some(loader.linear("lm_head", vocab, hidden, false)?) };
-        let norm = loader.vector("model.norm.weight", hidden)?;
-        Ok(Self { config, folder: folder.to_path_buf(), device: device.clone(), embedding, blocks, norm, head })
+        let network = Network::load(&loader, &config)?;
+        Ok(Self { config, folder: folder.to_path_buf(), device: device.clone(), network })
     }
 
     /// What config.json says.
@@ -86,8 +83,7 @@ impl Model {
 
     /// Bytes of all weights on the device.
     pub fn bytes(&self) -> u64 {
-        let blocks: u64 = self.blocks.iter().map(Block::bytes).sum();
-        blocks + self.embedding.bytes() as u64 + self.head.as_ref().map_or(0, Linear::bytes)
+        self.network.decoder().bytes()
     }
 
     /// Room for the keys and values of `sequences` sequences of up to `capacity` tokens.
@@ -102,8 +98,8 @@ impl Model {
         Cache::new(&self.device, &self.config, sequences, capacity)
     }
 
-    /// Final hidden states `[ids, hidden_size]` of the next tokens of each sequence; `ids` holds the same number for
-    /// each, one sequence after the other. Keys and values go to the cache.
+    /// What the head takes, `[ids, width]`, for the next tokens of each sequence; `ids` holds the same number for each, one
+    /// sequence after the other. Keys and values go to the cache.
     ///
     /// # Errors
     /// [`Error::Shape`] if the cache is full or an id is outside the vocabulary, and those of the device.
@@ -113,12 +109,13 @@ impl Model {
             return Err(Error::Shape { op: "model", expected, found: id.to_string() });
         }
         let step = cache.step(ids.len())?;
-        let mut x = op::embed(rec, ids, &self.embedding)?;
-        for (block, layer) in self.blocks.iter().zip(cache.layers()) {
-            x = block.forward(rec, x, layer, cache.rope(), step)?;
+        let decoder = self.network.decoder();
+        let mut x = decoder.embed(rec, ids, step)?;
+        for (block, layer) in decoder.blocks().into_iter().zip(cache.layers()) {
+            x = block.forward(rec, x, Past { cache: layer, rope: cache.rope(), step })?;
         }
         cache.advance(step);
-        op::rms_norm(rec, &x, &self.norm, self.config.rms_norm_eps)
+        decoder.finish(rec, x)
     }
 
     /// Logits `[rows, vocab_size]` of hidden states.
@@ -126,9 +123,6 @@ impl Model {
     /// # Errors
     /// Those of the device.
     pub fn logits(&self, rec: &mut Recorder, hidden: &Activations) -> Result<Activations> {
-        match &self.head {
-            Some(head) => head.forward(rec, hidden),
-            None => op::dense(rec, hidden, &self.embedding),
-        }
+        self.network.decoder().head(rec, hidden)
     }
 }

@@ -1,5 +1,7 @@
 //! A quantized matrix in the layout that kernels read and files hold.
 
+use std::ops::Range;
+
 use super::Packing;
 use crate::error::{Error, Result};
 use crate::scheme::Scheme;
@@ -41,6 +43,39 @@ impl PackedTensor {
     pub fn unpack(&self) -> Result<QuantizedTensor> {
         let codes = Packing::Rows.unpack(&self.codes, self.rows, self.cols, self.scheme.bits())?;
         QuantizedTensor::new(self.scheme, self.rows, self.cols, codes, self.scales.clone(), self.zeros.clone())
+    }
+
+    /// Some rows, as a tensor of their own.
+    ///
+    /// ```
+    /// use bitsmith::{PackedTensor, QuantizedTensor};
+    /// let tensor = QuantizedTensor::new("w4g16s".parse()?, 2, 1, vec![8, 9], vec![0.5, 2.0], None)?;
+    /// let second = PackedTensor::pack(&tensor).rows_in(1..2)?;
+    /// assert_eq!(second.unpack()?.dequantize(), [2.0]);
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the range ends beyond the last row, or the parts do not fit each other.
+    pub fn rows_in(&self, range: Range<usize>) -> Result<Self> {
+        self.check()?;
+        if range.start > range.end || range.end > self.rows {
+            let expected = format!("rows within 0..{}", self.rows);
+            return Err(Error::Shape { op: "packed tensor", expected, found: format!("{range:?}") });
+        }
+        let words = Packing::Rows.words(1, self.cols, self.scheme.bits());
+        // Without groups in a row, all rows share the one there is.
+        let groups = match self.scheme.groups(self.rows, self.cols).per_row() {
+            0 => 0..self.scales.len(),
+            per_row => range.start * per_row..range.end * per_row,
+        };
+        Ok(Self {
+            rows: range.len(),
+            codes: self.codes[range.start * words..range.end * words].to_vec(),
+            scales: self.scales[groups.clone()].to_vec(),
+            zeros: self.zeros.as_ref().map(|zeros| zeros[groups].to_vec()),
+            ..*self
+        })
     }
 
     /// Checks lengths without unpacking.

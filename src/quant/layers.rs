@@ -1,7 +1,9 @@
 //! Which tensors of a checkpoint are linear layers to quantize, and which are kept.
 
+use serde_json::Value;
+
 use crate::error::Result;
-use crate::io::Checkpoint;
+use crate::io::{Checkpoint, is_conv1d};
 use crate::scheme::SkipList;
 
 /// A linear layer of a checkpoint.
@@ -15,6 +17,8 @@ pub struct LinearLayer {
     pub cols: usize,
     /// Whether it is left as it is.
     pub kept: bool,
+    /// Whether its weight is stored `[in, out]`.
+    pub conv1d: bool,
 }
 
 /// What is kept: the output head and embeddings unless asked otherwise, and what the user names.
@@ -23,8 +27,8 @@ pub struct Skip {
     user: SkipList,
 }
 
-/// Module names that hold an embedding or the output head in the usual model families.
-const KEPT: [&str; 9] = [
+/// Module names that hold an embedding or the output head, or lead from one or to the other, in the usual model families.
+const KEPT: [&str; 11] = [
     "lm_head",
     "embed_tokens",
     "embed_positions",
@@ -34,6 +38,8 @@ const KEPT: [&str; 9] = [
     "word_embeddings",
     "shared",
     "embed_out",
+    "project_in",
+    "project_out",
 ];
 
 impl Skip {
@@ -53,13 +59,16 @@ impl Skip {
     }
 }
 
-/// The linear layers of a checkpoint, in its order: every floating-point matrix named `.weight`.
-pub fn linear_layers(checkpoint: &Checkpoint, skip: &mut Skip) -> Vec<LinearLayer> {
+/// The linear layers of a checkpoint, in its order: every floating-point matrix named `.weight`. `config` is the whole
+/// `config.json`.
+pub fn linear_layers(checkpoint: &Checkpoint, config: &Value, skip: &mut Skip) -> Vec<LinearLayer> {
     let mut layers = Vec::new();
     for info in checkpoint.infos() {
         let (Some(path), [rows, cols]) = (info.name.strip_suffix(".weight"), &info.shape[..]) else { continue };
         if info.dtype.dtype().is_some() {
-            layers.push(LinearLayer { path: path.to_owned(), rows: *rows, cols: *cols, kept: skip.keeps(path) });
+            let conv1d = is_conv1d(config, path);
+            let (rows, cols) = if conv1d { (*cols, *rows) } else { (*rows, *cols) };
+            layers.push(LinearLayer { path: path.to_owned(), rows, cols, kept: skip.keeps(path), conv1d });
         }
     }
     layers

@@ -114,7 +114,7 @@ pub async fn quantize_model(
     let checkpoint = Checkpoint::open(&request.model)?;
     let mut config = original_config(&request.model)?;
     let mut skip = Skip::new(&request.skip)?;
-    let layers = linear_layers(&checkpoint, &mut skip);
+    let layers = linear_layers(&checkpoint, &config, &mut skip);
     let plan = plan(&layers, quantizer, request)?;
     let exporter = export::exporter(&request.format)?;
     if let Some(quality) = &request.quality {
@@ -180,12 +180,17 @@ impl Run<'_> {
         Some(LayerSpec { path: path.to_owned(), scheme, rows: layer.rows, cols: layer.cols })
     }
 
+    fn is_conv1d(&self, path: &str) -> bool {
+        self.layers.iter().any(|l| l.path == path && l.conv1d)
+    }
+
     /// Refuses what the format cannot hold; names once each reason why other readers may not take the result.
     fn fit(&self) -> Result<Vec<String>> {
         let mut reasons: Vec<(String, usize)> = Vec::new();
         for info in self.checkpoint.infos() {
             let Some(layer) = self.spec(&info.name) else { continue };
-            match self.exporter.fit(&layer) {
+            let conv1d = self.is_conv1d(&layer.path);
+            match if conv1d { self.exporter.fit_conv1d(&layer) } else { self.exporter.fit(&layer) } {
                 Fit::Exact => {}
                 Fit::Refused(why) => {
                     let what = format!("{} as {} in {}", layer.path, layer.scheme, self.exporter.name());
@@ -237,7 +242,8 @@ impl Run<'_> {
     }
 
     async fn layer(&self, layer: &LayerSpec, name: &str, writer: &mut CheckpointWriter) -> Result<Written> {
-        let weight = self.checkpoint.tensor(name)?;
+        let stored = self.checkpoint.tensor(name)?;
+        let weight = if self.is_conv1d(&layer.path) { stored.transposed() } else { stored };
         let job =
             Job { device: self.device, layers: vec![LayerJob { path: &layer.path, weight, scheme: layer.scheme }] };
         let QuantizedLayer { weight, error } = self.quantizer.quantize(&job).await?.remove(0);

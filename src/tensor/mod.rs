@@ -3,6 +3,7 @@
 mod quantized;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 pub use quantized::QuantizedTensor;
 
@@ -81,5 +82,43 @@ impl<'a> Tensor<'a> {
     /// The values as f32.
     pub fn to_f32(&self) -> Vec<f32> {
         self.dtype.decode(&self.data)
+    }
+
+    /// The tensor seen as a matrix, its axes exchanged.
+    ///
+    /// ```
+    /// let t = bitsmith::Tensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])?.transposed();
+    /// assert_eq!((t.shape(), t.to_f32()), (&[3, 2][..], vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    #[must_use]
+    pub fn transposed(&self) -> Tensor<'static> {
+        let (rows, cols, size) = (self.rows(), self.cols(), self.dtype.bytes());
+        let mut data = Vec::with_capacity(self.data.len());
+        for col in 0..cols {
+            for row in 0..rows {
+                data.extend_from_slice(&self.data[(row * cols + col) * size..][..size]);
+            }
+        }
+        Tensor { dtype: self.dtype, shape: vec![cols, rows], data: data.into() }
+    }
+
+    /// Some rows of the tensor seen as a matrix; those beyond the last are left out.
+    ///
+    /// ```
+    /// let t = bitsmith::Tensor::from_f32(vec![3, 1], &[1.0, 2.0, 3.0])?;
+    /// assert_eq!(t.rows_in(1..3).to_f32(), [2.0, 3.0]);
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    #[must_use]
+    pub fn rows_in(&self, range: Range<usize>) -> Tensor<'_> {
+        let row = self.cols() * self.dtype.bytes();
+        let end = range.end.min(self.rows());
+        let start = range.start.min(end);
+        Tensor {
+            dtype: self.dtype,
+            shape: vec![end - start, self.cols()],
+            data: Cow::Borrowed(&self.data[start * row..end * row]),
+        }
     }
 }

@@ -41,6 +41,11 @@ BASE = dict(
     vocab_size=VOCAB, hidden_size=32, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
     num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, tie_word_embeddings=True,
     bos_token_id=1, eos_token_id=2)
+OPT = dict(
+    vocab_size=VOCAB, hidden_size=32, ffn_dim=40, num_hidden_layers=2, num_attention_heads=4,
+    max_position_embeddings=48, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+GPT2 = dict(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=48, bos_token_id=1, eos_token_id=2)
+BASES = {"opt": OPT, "gpt2": GPT2}
 LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=64)
 LINEAR = dict(rope_type="linear", rope_theta=5000.0, factor=2.0)
@@ -50,7 +55,7 @@ def plain(theta=10000.0):
     return dict(rope_type="default", rope_theta=theta)
 
 
-# Name: model type, changes to BASE, storage type, spelling, changes of the config that must be seen in the logits.
+# Name: model type, changes to its base, storage type, spelling, changes of the config that must be seen in the logits.
 FAMILIES = {
     # Wavelengths of a head of 16 are 6, 20, 63, 199 and more: kept below 16, divided above 64, between in between.
     "llama3-rope": ("llama", dict(rope_parameters=LLAMA3, head_dim=16), torch.bfloat16, "new",
@@ -76,16 +81,33 @@ FAMILIES = {
                      dict(layer_types=["full_attention", "full_attention"])]),
     "smollm": ("llama", dict(hidden_size=36, num_attention_heads=6, num_key_value_heads=2), torch.bfloat16, "new",
                [dict(rope_parameters=plain(20000.0))]),
+    # The 350m model of the OPT family is the only one with norms after the sums and with projections.
+    "opt-350m-like": ("opt", dict(do_layer_norm_before=False, word_embed_proj_dim=20), torch.float16, "new",
+                      [dict(do_layer_norm_before=True), dict(activation_function="gelu_new")]),
+    "opt-bare": ("opt", dict(enable_bias=False, layer_norm_elementwise_affine=False, activation_function="gelu",
+                             tie_word_embeddings=False), torch.bfloat16, "new",
+                 [dict(_remove_final_layer_norm=True), dict(activation_function="relu")]),
+    "gpt2-tied": ("gpt2", dict(scale_attn_by_inverse_layer_idx=True), torch.bfloat16, "new",
+                  [dict(scale_attn_by_inverse_layer_idx=False), dict(scale_attn_weights=False),
+                   dict(activation_function="relu")]),
 }
 # Stored in pieces with an index.
 SHARDED = "qwen3-norms"
+# Stored without the head and the name it gives the rest, as the published GPT-2 is.
+BARE = "gpt2-tied"
+# What the names of norms contain.
+NORMS = ("norm", "ln_")
+
+
+def is_norm(name):
+    return any(part in name for part in NORMS)
 
 
 def randomize(model, generator):
     with torch.no_grad():
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=generator) * 0.3
-            p.copy_(1 + noise if "norm" in name else noise)
+            p.copy_(1 + noise if is_norm(name) else noise)
 
 
 def logits(folder, dtype=torch.float32, edit=None, **changes):
@@ -111,10 +133,13 @@ def effects(folder, truth, alternatives):
         yield str(changes), gap(logits(folder, **changes))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, _ in model.named_parameters():
+        if model.config.model_type == "opt" and name.endswith("k_proj.bias"):
+            # Without rotation it adds the same to all scores of a query, which changes nothing.
+            continue
         # Without a bias; without the weight of a norm; with the input features of a matrix in reverse order.
         if name.endswith("bias"):
             neutral = torch.Tensor.zero_
-        elif "norm" in name:
+        elif is_norm(name):
             neutral = lambda p: p.fill_(1)
         else:
             neutral = lambda p: p.copy_(p.flip(-1).clone())
@@ -143,10 +168,11 @@ def make(name, out, generator):
     model_type, changes, dtype, spelling, alternatives = FAMILIES[name]
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
-    config = AutoConfig.for_model(model_type, **(BASE | changes))
+    config = AutoConfig.for_model(model_type, **(BASES.get(model_type, BASE) | changes))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomize(model, generator)
-    model.to(dtype).save_pretrained(folder, max_shard_size="16KB" if name == SHARDED else "1GB")
+    stored = model.base_model if name == BARE else model
+    stored.to(dtype).save_pretrained(folder, max_shard_size="16KB" if name == SHARDED else "1GB")
     (folder / "generation_config.json").unlink(missing_ok=True)
     for file in folder.iterdir():
         file.chmod(0o644)

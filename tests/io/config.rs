@@ -2,7 +2,7 @@
 
 use bitsmith::Activation;
 use bitsmith::Error;
-use bitsmith::io::{Family, ModelConfig, RopeScaling};
+use bitsmith::io::{Architecture, Family, LlamaConfig, ModelConfig, RopeScaling, is_conv1d};
 use serde_json::{Value, json};
 
 use crate::refused;
@@ -32,52 +32,127 @@ fn read(changes: Value) -> bitsmith::Result<ModelConfig> {
     ModelConfig::parse("config.json".as_ref(), &with(changes).to_string()).map(|(config, _)| config)
 }
 
+/// What the base configuration, changed, has of the Llama family.
+fn llama(changes: Value) -> LlamaConfig {
+    own(&read(changes).unwrap())
+}
+
+fn own(config: &ModelConfig) -> LlamaConfig {
+    let Architecture::Llama(own) = &config.architecture else { panic!("not of the Llama family: {config:?}") };
+    own.clone()
+}
+
 #[test]
 fn llama_and_its_defaults() {
     let config = read(json!({})).unwrap();
     assert_eq!((config.family, config.head_dim, config.num_key_value_heads), (Family::Llama, 8, 4));
-    assert_eq!((config.rope.theta, config.rope.scaling), (10_000.0, RopeScaling::None));
-    assert!(!(config.tie_word_embeddings || config.qkv_bias || config.o_bias || config.mlp_bias || config.qk_norm));
+    let own = own(&config);
+    assert_eq!((own.rope.theta, own.rope.scaling), (10_000.0, RopeScaling::None));
+    assert!(!(config.tie_word_embeddings || own.qkv_bias || own.o_bias || own.mlp_bias || own.qk_norm));
     assert_eq!((config.bos_token_id, config.eos_token_ids.as_slice(), config.context()), (Some(1), &[2][..], 512));
 
     let config = read(json!({"num_key_value_heads": "absent", "head_dim": 16, "eos_token_id": [2, 3]})).unwrap();
     assert_eq!((config.num_key_value_heads, config.head_dim), (8, 16));
     assert_eq!(config.eos_token_ids, [2, 3]);
-    let config = read(json!({"attention_bias": true, "mlp_bias": true, "head_dim": null})).unwrap();
+    let config = llama(json!({"attention_bias": true, "mlp_bias": true, "head_dim": null}));
     assert!(config.qkv_bias && config.o_bias && config.mlp_bias);
 }
 
 #[test]
 fn the_other_families() {
-    let mistral = read(json!({"model_type": "mistral", "sliding_window": 100})).unwrap();
-    assert_eq!((mistral.sliding_window, mistral.context(), mistral.window(0)), (Some(100), 512, Some(100)));
-    let mistral = read(json!({"model_type": "mistral", "sliding_window": null})).unwrap();
-    assert_eq!((mistral.sliding_window, mistral.context()), (None, 512));
-    let mistral = read(json!({"model_type": "mistral"})).unwrap();
-    assert_eq!((mistral.sliding_window, mistral.context()), (Some(4096), 512));
+    let mistral = json!({"model_type": "mistral", "sliding_window": 100});
+    assert_eq!(read(mistral.clone()).unwrap().context(), 512);
+    let mistral = llama(mistral);
+    assert_eq!((mistral.sliding_window, mistral.window(0)), (Some(100), Some(100)));
+    assert_eq!(llama(json!({"model_type": "mistral", "sliding_window": null})).sliding_window, None);
+    assert_eq!(llama(json!({"model_type": "mistral"})).sliding_window, Some(4096));
 
-    let qwen = read(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": false})).unwrap();
+    let qwen = llama(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": false}));
     assert_eq!((qwen.qkv_bias, qwen.o_bias, qwen.qk_norm, qwen.sliding_window), (true, false, false, None));
-    let qwen = read(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true})).unwrap();
+    let qwen = llama(json!({"model_type": "qwen2", "sliding_window": 100, "use_sliding_window": true}));
     assert_eq!((qwen.sliding_window, qwen.window(0)), (Some(100), None), "28 layers come before the first window");
-    let qwen = read(json!({"model_type": "qwen2", "sliding_window": 9, "use_sliding_window": true,
+    let qwen = llama(json!({"model_type": "qwen2", "sliding_window": 9, "use_sliding_window": true,
         "max_window_layers": 2}));
-    let qwen = qwen.unwrap();
     assert_eq!((qwen.window(1), qwen.window(2), qwen.window(4)), (None, Some(9), Some(9)));
     let (full, sliding) = ("full_attention", "sliding_attention");
     let listed = json!({"model_type": "qwen3", "sliding_window": 9, "use_sliding_window": true,
         "max_window_layers": 0, "layer_types": [full, sliding, full, full, sliding]});
-    let qwen = read(listed).unwrap();
+    let qwen = llama(listed);
     assert_eq!((0..5).filter(|i| qwen.window(*i).is_some()).collect::<Vec<_>>(), [1, 4]);
 
     let qwen = read(json!({"model_type": "qwen3"})).unwrap();
-    assert_eq!((qwen.qkv_bias, qwen.qk_norm, qwen.head_dim), (false, true, 128));
+    let parts = own(&qwen);
+    assert_eq!((parts.qkv_bias, parts.qk_norm, qwen.head_dim), (false, true, 128));
     assert_eq!(read(json!({"model_type": "smollm"})).unwrap().family, Family::Llama);
+}
+
+/// A configuration as its family writes it, with some fields changed.
+fn family(name: &str, changes: &Value) -> bitsmith::Result<ModelConfig> {
+    let mut config = match name {
+        "opt" => json!({"model_type": "opt", "hidden_size": 1024, "word_embed_proj_dim": 512, "ffn_dim": 4096,
+            "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 50272, "max_position_embeddings": 2048,
+            "bos_token_id": 2, "eos_token_id": 2, "do_layer_norm_before": false}),
+        _ => {
+            json!({"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024, "n_ctx": 1024,
+            "vocab_size": 50257, "layer_norm_epsilon": 1e-5, "bos_token_id": 50256, "eos_token_id": 50256})
+        }
+    };
+    for (key, value) in changes.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    ModelConfig::parse("config.json".as_ref(), &config.to_string()).map(|(config, _)| config)
+}
+
+#[test]
+fn opt_and_gpt2() {
+    let config = family("opt", &json!({})).unwrap();
+    assert_eq!((config.family, config.head_dim, config.intermediate_size), (Family::Opt, 64, 4096));
+    assert_eq!((config.hidden_act, config.norm_eps, config.tie_word_embeddings), (Activation::Relu, 1e-5, true));
+    let Architecture::Opt(own) = config.architecture else { panic!("no OPT") };
+    assert_eq!((own.word_embed_proj_dim, own.do_layer_norm_before, own.final_layer_norm), (512, false, false));
+    assert!(own.norm_affine && own.enable_bias);
+    let changes = json!({"do_layer_norm_before": null, "word_embed_proj_dim": null, "enable_bias": false,
+        "layer_norm_elementwise_affine": false});
+    let Architecture::Opt(own) = family("opt", &changes).unwrap().architecture else { panic!("no OPT") };
+    assert_eq!((own.word_embed_proj_dim, own.do_layer_norm_before, own.final_layer_norm), (1024, true, true));
+    assert!(!own.norm_affine && !own.enable_bias);
+    let changes = json!({"do_layer_norm_before": true, "_remove_final_layer_norm": true});
+    let Architecture::Opt(own) = family("opt", &changes).unwrap().architecture else { panic!("no OPT") };
+    assert!(!own.final_layer_norm);
+
+    let config = family("gpt2", &json!({})).unwrap();
+    assert_eq!((config.family, config.head_dim, config.intermediate_size), (Family::Gpt2, 64, 3072));
+    assert_eq!((config.hidden_act, config.context(), config.num_hidden_layers), (Activation::GeluTanh, 1024, 12));
+    assert!(config.tie_word_embeddings);
+    let Architecture::Gpt2(own) = config.architecture else { panic!("no GPT-2") };
+    assert!(own.scale_attn_weights && !own.scale_attn_by_inverse_layer_idx);
+
+    for (name, changes, parts) in [
+        ("opt", json!({"ffn_dim": null}), &["config.json", "`ffn_dim` is missing"][..]),
+        ("opt", json!({"hidden_size": 1000}), &["`hidden_size` is 1000", "16 heads"]),
+        ("opt", json!({"activation_function": "mish"}), &["`activation_function` is mish"]),
+        ("opt", json!({"enable_bias": 1}), &["`enable_bias` is 1", "true or false"]),
+        ("gpt2", json!({"n_embd": 700}), &["`n_embd` is 700", "12 heads"]),
+        ("gpt2", json!({"n_inner": 0}), &["`n_inner` is 0"]),
+        ("gpt2", json!({"layer_norm_epsilon": 3}), &["`layer_norm_epsilon` is 3"]),
+        ("gpt2", json!({"add_cross_attention": true}), &["add_cross_attention"]),
+    ] {
+        refused(&changes.to_string(), family(name, &changes), parts);
+    }
+}
+
+#[test]
+fn conv1d_layers_are_those_of_gpt2() {
+    let gpt2 = json!({"model_type": "gpt2"});
+    for path in ["h.0.attn.c_attn", "transformer.h.3.attn.c_proj", "transformer.h.3.mlp.c_fc"] {
+        assert!(is_conv1d(&gpt2, path) && !is_conv1d(&json!({"model_type": "gpt_bigcode"}), path), "{path}");
+    }
+    assert!(!is_conv1d(&gpt2, "lm_head") && !is_conv1d(&json!({}), "c_attn"));
 }
 
 #[test]
 fn rope_in_every_spelling() {
-    let scaling = |changes| read(changes).unwrap().rope;
+    let scaling = |changes| llama(changes).rope;
     let linear = RopeScaling::Linear { factor: 4.0 };
     for changes in [
         json!({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 4}}),
@@ -159,7 +234,7 @@ fn bad_values_are_refused() {
 #[test]
 fn what_cannot_be_run_is_named() {
     for (changes, parts) in [
-        (json!({"model_type": "gemma3"}), &["model_type `gemma3`", "llama, mistral, qwen2, qwen3"][..]),
+        (json!({"model_type": "gemma3"}), &["model_type `gemma3`", "llama, mistral, qwen2, qwen3, opt, gpt2"][..]),
         (json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}), &["`yarn`", "linear or llama3"]),
         (json!({"rope_scaling": {"type": "mrope"}}), &["`mrope`"]),
     ] {

@@ -22,6 +22,8 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
         ("mistral-window", family("mistral-window")),
         ("qwen3-norms", family("qwen3-norms")),
         ("llama3-rope", family("llama3-rope")),
+        ("opt-350m-like", family("opt-350m-like")),
+        ("gpt2-tied", family("gpt2-tied")),
     ] {
         for (way, steps) in [
             ("one by one", vec![1; TOKENS as usize]),
@@ -36,7 +38,11 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
         let device = device.clone();
         Trial::test(format!("cache/{name}/{label}"), move || test(&device))
     };
-    trials.push(trial("sequences side by side", side_by_side));
+    for family in ["mistral-window", "opt-350m-like", "gpt2-tied"] {
+        let device = device.clone();
+        let label = format!("cache/{name}/{family}/sequences side by side");
+        trials.push(Trial::test(label, move || side_by_side(family, &device)));
+    }
     trials.push(trial("cleared", cleared));
     trials.push(trial("generation computes each token once", generation));
     trials.push(trial("overfull", overfull));
@@ -58,8 +64,8 @@ fn stepwise(folder: PathBuf, device: &Device, steps: &[usize]) -> Outcome {
 }
 
 /// Three sequences of one cache, in two steps, against each alone.
-fn side_by_side(device: &Device) -> Outcome {
-    let model = Model::open(&root("tests/golden/families/mistral-window"), device)?;
+fn side_by_side(family: &str, device: &Device) -> Outcome {
+    let model = Model::open(&root("tests/golden/families").join(family), device)?;
     let vocab = model.config().vocab_size;
     let all = some_ids(3 * TOKENS, u32::try_from(vocab)?);
     let sequences: Vec<&[u32]> = all.chunks(TOKENS as usize).collect();

@@ -17,8 +17,18 @@ const ROUNDING: f32 = 1e-4;
 /// the tolerance.
 const MARGIN: f64 = 1000.0;
 
-const FAMILIES: [&str; 7] =
-    ["llama3-rope", "llama-biases", "mistral-window", "qwen2-biases", "qwen2-window", "qwen3-norms", "smollm"];
+const FAMILIES: [&str; 10] = [
+    "llama3-rope",
+    "llama-biases",
+    "mistral-window",
+    "qwen2-biases",
+    "qwen2-window",
+    "qwen3-norms",
+    "smollm",
+    "opt-350m-like",
+    "opt-bare",
+    "gpt2-tied",
+];
 
 pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -26,6 +36,8 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
         ("tiny-llama", tiny_llama()),
         ("stories260K", shared().join("models/stories260K")),
         ("babyllama-char-0.9M", shared().join("models/babyllama-char-0.9M")),
+        ("opt-shakespeare-char", shared().join("models/opt-shakespeare-char")),
+        ("gpt2-shakespeare-char", shared().join("models/gpt2-shakespeare-char")),
     ] {
         let present = folder.exists();
         let device = device.clone();

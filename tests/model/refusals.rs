@@ -36,6 +36,17 @@ fn disagreements() -> Vec<(&'static str, Value, &'static [&'static str])> {
             json!({"mlp_bias": false}),
             &["model.safetensors", "model.layers.0.mlp.gate_proj.bias", "no bias"],
         ),
+        (
+            "opt-350m-like",
+            json!({"word_embed_proj_dim": 24}),
+            &["model.decoder.embed_tokens.weight", "[64, 20]", "[64, 24]"],
+        ),
+        ("opt-350m-like", json!({"max_position_embeddings": 50}), &["embed_positions.weight", "[50, 32]", "[52, 32]"]),
+        ("opt-350m-like", json!({"do_layer_norm_before": true}), &["`model.decoder.final_layer_norm.weight`"]),
+        ("opt-350m-like", json!({"enable_bias": false}), &["model.decoder.layers.0.self_attn.q_proj.bias", "no bias"]),
+        ("gpt2-tied", json!({"n_inner": 100}), &["h.0.mlp.c_fc.weight", "[32, 128]", "[32, 100]"]),
+        ("gpt2-tied", json!({"tie_word_embeddings": false}), &["model.safetensors", "`lm_head.weight`"]),
+        ("gpt2-tied", json!({"n_layer": 3}), &["model.safetensors", "`h.2."]),
         ("qwen3-norms", json!({"intermediate_size": 41}), &["of-00004.safetensors", "mlp.gate_proj.weight"]),
     ]
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::activation::Activation;
 use crate::error::{Error, Result};
 
 /// No size of a model comes near this; it keeps products of sizes inside 64 bits.
@@ -108,6 +109,12 @@ impl<'a> Fields<'a> {
     pub fn string(&self, field: &str) -> Result<&'a str> {
         let string = self.optional_string(field)?;
         self.or_missing(field, string)
+    }
+
+    /// An activation function by its name, or by the name that stands for an absent field.
+    pub fn activation(&self, field: &str, default: &str) -> Result<Activation> {
+        let name = self.optional_string(field)?.unwrap_or(default);
+        name.parse().map_err(|error: Error| self.bad(field, name, &format!("cannot be run ({error})")))
     }
 
     /// Token ids below `vocab_size`: a number, a list of numbers, or none.

@@ -1,6 +1,9 @@
-//! What `config.json` says about a model of the Llama family.
+//! What `config.json` says about a model that can be run.
 
 mod fields;
+mod gpt2;
+mod llama;
+mod opt;
 mod rope;
 mod window;
 
@@ -9,6 +12,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use fields::{Fields, MAX_SIZE};
+pub use gpt2::{Gpt2Config, is_conv1d};
+pub use llama::LlamaConfig;
+pub use opt::OptConfig;
 pub use rope::{RopeConfig, RopeScaling};
 pub use window::WindowLayers;
 
@@ -19,8 +25,7 @@ use crate::error::{Error, Result};
 /// The file with the configuration of a model.
 pub const CONFIG_FILE: &str = "config.json";
 
-/// An architecture that can be run: decoders with RMSNorm, RoPE, grouped heads and a gated feed-forward block, which
-/// differ in biases and norms.
+/// A kind of model that can be run, by its `model_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// Llama 2 and 3, SmolLM, TinyLlama.
@@ -31,11 +36,15 @@ pub enum Family {
     Qwen2,
     /// Qwen 3: norms on queries and keys.
     Qwen3,
+    /// OPT of every size.
+    Opt,
+    /// GPT-2 of every size.
+    Gpt2,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
+    pub const ALL: [Self; 6] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Opt, Self::Gpt2];
 
     /// The `model_type` of the configuration.
     pub const fn name(self) -> &'static str {
@@ -44,11 +53,25 @@ impl Family {
             Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Opt => "opt",
+            Self::Gpt2 => "gpt2",
         }
     }
 }
 
-/// The shape of a model of the Llama family. Field names are those of the file.
+/// What a family has of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Architecture {
+    /// Llama, Mistral, Qwen 2 and 3.
+    Llama(LlamaConfig),
+    /// OPT.
+    Opt(OptConfig),
+    /// GPT-2.
+    Gpt2(Gpt2Config),
+}
+
+/// The shape of a model, and in `architecture` what only its family has. Field names are those of Llama's file; OPT and
+/// GPT-2 call some of them otherwise.
 ///
 /// ```
 /// use bitsmith::io::ModelConfig;
@@ -68,26 +91,15 @@ pub struct ModelConfig {
     pub num_attention_heads: usize,
     /// Divides `num_attention_heads`.
     pub num_key_value_heads: usize,
-    /// Even.
+    /// Even where positions are rotary.
     pub head_dim: usize,
     pub vocab_size: usize,
     pub max_position_embeddings: usize,
-    pub rms_norm_eps: f32,
+    /// Of RMSNorm or LayerNorm.
+    pub norm_eps: f32,
     pub hidden_act: Activation,
     pub tie_word_embeddings: bool,
-    /// Whether the query, key and value projections have a bias.
-    pub qkv_bias: bool,
-    /// Whether the output projection of attention has a bias.
-    pub o_bias: bool,
-    /// Whether the feed-forward projections have a bias.
-    pub mlp_bias: bool,
-    /// Whether queries and keys of each head pass an RMSNorm.
-    pub qk_norm: bool,
-    pub rope: RopeConfig,
-    /// Tokens that attention sees, itself included, in the layers that limit it.
-    pub sliding_window: Option<usize>,
-    /// The layers that limit it; see [`Self::window`].
-    pub window_layers: WindowLayers,
+    pub architecture: Architecture,
     pub bos_token_id: Option<u32>,
     pub eos_token_ids: Vec<u32>,
 }
@@ -119,54 +131,16 @@ impl ModelConfig {
     /// As [`Self::read`].
     pub fn from_value(path: &Path, value: &Value) -> Result<Self> {
         let config = Fields::new(path, value);
-        let family = family(config)?;
-        let hidden_size = config.size("hidden_size")?;
-        let num_hidden_layers = config.size("num_hidden_layers")?;
-        let num_attention_heads = config.size("num_attention_heads")?;
-        let num_key_value_heads = config.optional_size("num_key_value_heads")?.unwrap_or(num_attention_heads);
-        if !num_attention_heads.is_multiple_of(num_key_value_heads) {
-            let remedy = format!("must divide num_attention_heads, {num_attention_heads}");
-            return Err(config.bad("num_key_value_heads", num_key_value_heads, &remedy));
+        match family(config)? {
+            Family::Opt => opt::read(config),
+            Family::Gpt2 => gpt2::read(config),
+            family => llama::read(config, family),
         }
-        let head_dim = head_dim(config, family, hidden_size, num_attention_heads)?;
-        let vocab_size = config.size("vocab_size")?;
-        let attention_bias = config.optional_bool("attention_bias")?.unwrap_or(false);
-        let mlp_bias = config.optional_bool("mlp_bias")?.unwrap_or(false);
-        let has_attention_bias = matches!(family, Family::Llama | Family::Qwen3) && attention_bias;
-
-        Ok(Self {
-            family,
-            hidden_size,
-            intermediate_size: config.size("intermediate_size")?,
-            num_hidden_layers,
-            num_attention_heads,
-            num_key_value_heads,
-            head_dim,
-            vocab_size,
-            max_position_embeddings: config.size("max_position_embeddings")?,
-            rms_norm_eps: rms_norm_eps(config)?,
-            hidden_act: hidden_act(config)?,
-            tie_word_embeddings: config.optional_bool("tie_word_embeddings")?.unwrap_or(false),
-            qkv_bias: family == Family::Qwen2 || has_attention_bias,
-            o_bias: has_attention_bias,
-            mlp_bias: family == Family::Llama && mlp_bias,
-            qk_norm: family == Family::Qwen3,
-            rope: RopeConfig::read(config)?,
-            sliding_window: sliding_window(config, family)?,
-            window_layers: WindowLayers::read(config, family, num_hidden_layers)?,
-            bos_token_id: config.token_ids("bos_token_id", vocab_size)?.first().copied(),
-            eos_token_ids: config.token_ids("eos_token_id", vocab_size)?,
-        })
     }
 
     /// The longest text that the model was made for, in tokens. A sliding window does not shorten it.
     pub fn context(&self) -> usize {
         self.max_position_embeddings
-    }
-
-    /// Tokens that attention sees in a layer, itself included; all if none.
-    pub fn window(&self, layer: usize) -> Option<usize> {
-        self.sliding_window.filter(|_| self.window_layers.contains(layer))
     }
 }
 
@@ -188,56 +162,27 @@ fn family(config: Fields<'_>) -> Result<Family> {
     })
 }
 
-fn head_dim(config: Fields<'_>, family: Family, hidden_size: usize, heads: usize) -> Result<usize> {
-    let head_dim = match config.optional_size("head_dim")? {
+/// Features of a head: as given, or the model's width, of which the field name comes with it, divided by the heads.
+fn head_dim(config: Fields<'_>, given: Option<usize>, (field, width): (&str, usize), heads: usize) -> Result<usize> {
+    let head_dim = match given {
         Some(head_dim) => head_dim,
-        // Qwen 3 does not derive it; files that leave it out mean this.
-        None if family == Family::Qwen3 => 128,
-        None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
-        None => {
-            return Err(config.bad("hidden_size", hidden_size, &format!("must be a multiple of the {heads} heads")));
-        }
+        None if width.is_multiple_of(heads) => width / heads,
+        None => return Err(config.bad(field, width, &format!("must be a multiple of the {heads} heads"))),
     };
-    if !head_dim.is_multiple_of(2) {
-        return Err(config.bad("head_dim", head_dim, "must be even, since RoPE turns pairs"));
-    }
     if (head_dim as u64).saturating_mul(heads as u64) > MAX_SIZE {
-        return Err(config.bad(
-            "head_dim",
-            head_dim,
-            &format!("must be at most {MAX_SIZE} for all {heads} heads together"),
-        ));
+        let remedy = format!("must be at most {MAX_SIZE} for all {heads} heads together");
+        return Err(config.bad("head_dim", head_dim, &remedy));
     }
     Ok(head_dim)
 }
 
-fn rms_norm_eps(config: Fields<'_>) -> Result<f32> {
-    let eps = config.optional_positive("rms_norm_eps")?.unwrap_or(1e-6);
+fn norm_eps(config: Fields<'_>, field: &str, default: f64) -> Result<f32> {
+    let eps = config.optional_positive(field)?.unwrap_or(default);
     #[allow(clippy::cast_possible_truncation, reason = "rounded to the precision that norms are computed in")]
     let rounded = eps as f32;
     if rounded.is_normal() && rounded < 1.0 {
         Ok(rounded)
     } else {
-        Err(config.bad("rms_norm_eps", eps, "must be a small positive number, usually 1e-5 or 1e-6"))
-    }
-}
-
-fn hidden_act(config: Fields<'_>) -> Result<Activation> {
-    let name = config.optional_string("hidden_act")?.unwrap_or("silu");
-    name.parse().map_err(|error: Error| config.bad("hidden_act", name, &format!("cannot be run ({error})")))
-}
-
-/// The attention window, with the defaults that each family has when the field is absent.
-fn sliding_window(config: Fields<'_>, family: Family) -> Result<Option<usize>> {
-    const DEFAULT: usize = 4096;
-    let window = config.optional_size("sliding_window")?;
-    match family {
-        Family::Llama => Ok(None),
-        Family::Mistral if config.is_null("sliding_window") => Ok(None),
-        Family::Mistral => Ok(Some(window.unwrap_or(DEFAULT))),
-        Family::Qwen2 | Family::Qwen3 => {
-            let used = config.optional_bool("use_sliding_window")?.unwrap_or(false);
-            Ok(used.then(|| window.unwrap_or(DEFAULT)))
-        }
+        Err(config.bad(field, eps, "must be a small positive number, usually 1e-5 or 1e-6"))
     }
 }

@@ -18,7 +18,7 @@ impl WindowLayers {
     pub(super) fn read(config: Fields<'_>, family: Family, layers: usize) -> Result<Self> {
         /// What a file that names neither means.
         const MAX_WINDOW_LAYERS: u64 = 28;
-        if matches!(family, Family::Llama | Family::Mistral) {
+        if !matches!(family, Family::Qwen2 | Family::Qwen3) {
             return Ok(Self::From(0));
         }
         if let Some(types) = config.get("layer_types") {
