@@ -51,14 +51,20 @@ impl Activation {
 
     /// The function. Finite for every finite x whose result is in range: no intermediate value overflows.
     pub fn apply(self, x: f32) -> f32 {
+        self.apply_with(x, f32::exp)
+    }
+
+    /// [`Self::apply`] by this exponential, whose argument is at most 80 and may lie far below 0.
+    #[inline(always)]
+    pub(crate) fn apply_with(self, x: f32, exp: impl Fn(f32) -> f32) -> f32 {
         match self {
-            Self::Silu => x / (1.0 + (-x).min(MAX_EXPONENT).exp()),
-            Self::Gelu => x.max(0.0) - 0.5 * x.abs() * two_sided_tail(x.abs()),
+            Self::Silu => x / (1.0 + exp((-x).min(MAX_EXPONENT))),
+            Self::Gelu => x.max(0.0) - 0.5 * x.abs() * two_sided_tail(x.abs(), exp),
             Self::GeluTanh => {
                 // (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)), and 2u = x * (a + b * x^2); beyond 16 the result is x or 0.
                 let near = x.clamp(-16.0, 16.0);
                 let exponent = -near * (1.595_769_2 + 0.071_354_814 * near * near);
-                x / (1.0 + exponent.min(MAX_EXPONENT).exp())
+                x / (1.0 + exp(exponent.min(MAX_EXPONENT)))
             }
             Self::Relu => x.max(0.0),
             Self::ReluSquared => x.max(0.0) * x.max(0.0),
@@ -69,7 +75,8 @@ impl Activation {
 /// `erfc(x / sqrt(2))` for x >= 0, within 2e-7: the chance that a normal variable lies further from 0 than x. Its
 /// logarithm over x is smooth; the polynomial is a minimax fit of that on 0..6, weighted by the error it causes in GELU,
 /// and keeps falling beyond, where the tail is below 2e-9.
-fn two_sided_tail(x: f32) -> f32 {
+#[inline(always)]
+fn two_sided_tail(x: f32, exp: impl Fn(f32) -> f32) -> f32 {
     const FIT: [f32; 8] = [
         -7.978_857e-1,
         -3.182_938e-1,
@@ -82,7 +89,7 @@ fn two_sided_tail(x: f32) -> f32 {
     ];
     let x = x.min(10.0);
     let slope = FIT.iter().rev().fold(0.0, |sum, c| sum * x + c);
-    (x * slope).exp()
+    exp(x * slope)
 }
 
 impl fmt::Display for Activation {
@@ -138,7 +145,7 @@ mod tests {
         assert!((normal_distribution(1.0) - 0.841_344_746_068_542_9).abs() < 1e-15);
         for x in grid().filter(|x| *x >= 0.0) {
             let tail = 2.0 - 2.0 * normal_distribution(f64::from(x));
-            let found = f64::from(two_sided_tail(x));
+            let found = f64::from(two_sided_tail(x, f32::exp));
             assert!((found - tail).abs() <= GELU_ERROR, "{x}: {found} is not {tail}");
         }
     }

@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::part;
 use crate::activation::Activation;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ impl Kernel for Activate {
     const NAME: &'static str = "activate";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/activate.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::activate);
 
     fn variants() -> Vec<Variant> {
         Activation::ALL.map(variant).into()

@@ -4,7 +4,7 @@
 
 pub use super::activate::Params;
 use super::activate::WG;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ impl Kernel for Add {
     const NAME: &'static str = "add";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/add.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::add);
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

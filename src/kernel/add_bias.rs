@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::activate::WG;
 pub use super::add::variant;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ impl Kernel for AddBias {
     const NAME: &'static str = "add_bias";
     const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read];
     const WGSL: &'static str = include_str!("../../shaders/add_bias.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::add_bias);
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::LARGEST;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ pub fn variant() -> Variant {
 }
 
 /// An integer that orders as the f32 with these bits does.
-fn order(bits: u32) -> u32 {
+#[inline(always)]
+pub(super) fn order(bits: u32) -> u32 {
     const NEGATIVE_ZERO: u32 = 1 << 31;
     if bits <= NEGATIVE_ZERO { bits | NEGATIVE_ZERO } else { !bits }
 }
@@ -51,6 +52,7 @@ impl Kernel for Argmax {
     const NAME: &'static str = "argmax";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/argmax.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::argmax);
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -5,7 +5,7 @@
 pub use super::activate::{Params, variant};
 use super::{activate, part};
 use crate::activation::Activation;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ impl Kernel for Gate {
     const NAME: &'static str = "gate";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/gate.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::gate);
 
     fn variants() -> Vec<Variant> {
         Activation::ALL.map(variant).into()

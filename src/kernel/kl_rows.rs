@@ -11,7 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::argmax::largest;
 use super::part::{LARGEST, Reduce};
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -35,10 +35,11 @@ pub fn variant(reduce: Reduce) -> Variant {
 }
 
 /// `p (d + e^-d - 1)` for `d = log p - log q`: by its series where the terms would cancel.
-fn term(p: f32, q: f32, d: f32) -> f32 {
+#[inline(always)]
+pub(super) fn term(p: f32, q: f32, d: f32) -> f32 {
     if d.abs() < 0.5 {
-        let rest = 1.0 - d / 5.0 * (1.0 - d / 6.0 * (1.0 - d / 7.0 * (1.0 - d / 8.0)));
-        p * (d * d) * 0.5 * (1.0 - d / 3.0 * (1.0 - d / 4.0 * rest))
+        let rest = 1.0 - d * (1.0 / 5.0) * (1.0 - d * (1.0 / 6.0) * (1.0 - d * (1.0 / 7.0) * (1.0 - d * (1.0 / 8.0))));
+        p * (d * d) * 0.5 * (1.0 - d * (1.0 / 3.0) * (1.0 - d * (1.0 / 4.0) * rest))
     } else {
         p * (d - 1.0) + q
     }
@@ -55,6 +56,7 @@ impl Kernel for KlRows {
     const NAME: &'static str = "kl_rows";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/kl_rows.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::kl_rows);
 
     fn variants() -> Vec<Variant> {
         Reduce::ALL.map(variant).to_vec()

@@ -4,7 +4,7 @@
 //! Bindings: x `[rows, cols]`; weight `[cols]`; bias `[cols]`; out `[rows, cols]`; all f32.
 
 pub use super::rms_norm::{Params, variant};
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ impl Kernel for LayerNorm {
     const NAME: &'static str = "layer_norm";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/layer_norm.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::norm::layer);
 
     fn variants() -> Vec<Variant> {
         super::rms_norm::row_variants()

@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::Reduce;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -45,6 +45,7 @@ impl Kernel for RmsNorm {
     const NAME: &'static str = "rms_norm";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/rms_norm.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::norm::rms);
 
     fn variants() -> Vec<Variant> {
         row_variants()

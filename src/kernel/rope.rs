@@ -6,7 +6,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl Kernel for Rope {
     const NAME: &'static str = "rope";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/rope.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::rope::run);
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

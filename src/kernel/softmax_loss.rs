@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::Reduce;
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ impl Kernel for SoftmaxLoss {
     const NAME: &'static str = "softmax_loss";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/softmax_loss.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::softmax_loss);
 
     fn variants() -> Vec<Variant> {
         Reduce::ALL.map(variant).to_vec()

@@ -27,20 +27,25 @@ macro_rules! vectorized {
 mod columns;
 mod exp;
 mod gemm;
+mod reduce;
 mod rows;
 mod simd;
 mod stored;
 mod stream;
 
 pub mod attention;
+pub mod elementwise;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod loss;
 pub mod matmul;
 pub mod matmul_group;
 pub mod matvec;
 pub mod matvec_group;
+pub mod norm;
+pub mod rope;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
 const LANES: usize = 16;
