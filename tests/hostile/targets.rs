@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use bitsmith::export::{Record, Stored, TensorSource, importer};
-use bitsmith::io::{Header, Index, ModelConfig, Tokenizer};
+use bitsmith::io::{Architecture, Header, Index, ModelConfig, Tokenizer};
 use bitsmith::scheme::{Pattern, Plan};
 use bitsmith::{Error, Result, Scheme};
 use serde::Deserialize;
@@ -62,13 +62,16 @@ pub fn index(bytes: &[u8]) -> Result<()> {
 /// The bytes are a `config.json`.
 pub fn config(bytes: &[u8]) -> Result<()> {
     let (config, _) = ModelConfig::parse("config.json".as_ref(), &text(bytes))?;
-    assert!(config.head_dim > 0 && config.head_dim.is_multiple_of(2));
+    assert!(config.head_dim > 0);
     assert!(config.num_attention_heads.is_multiple_of(config.num_key_value_heads));
-    assert!(config.context() > 0 && config.rms_norm_eps > 0.0);
-    assert!(config.rope.theta.is_finite() && config.rope.theta > 0.0);
+    assert!(config.context() > 0 && config.norm_eps > 0.0);
     let ids = config.eos_token_ids.iter().chain(&config.bos_token_id);
     assert!(ids.into_iter().all(|id| (*id as usize) < config.vocab_size));
-    assert!(config.window(0) != Some(0) && config.window(config.num_hidden_layers) != Some(0));
+    if let Architecture::Llama(llama) = &config.architecture {
+        assert!(config.head_dim.is_multiple_of(2), "rotation takes pairs");
+        assert!(llama.rope.theta.is_finite() && llama.rope.theta > 0.0);
+        assert!(llama.window(0) != Some(0) && llama.window(config.num_hidden_layers) != Some(0));
+    }
     Ok(())
 }
 
