@@ -93,5 +93,13 @@ fn normalizer(row: &[f32]) -> (f32, f32) {
 fn terms(reference: f32, model: f32, r: (f32, f32), m: (f32, f32), shift: f32) -> [f32; 2] {
     let (p, q) = (exp((reference - r.0) - r.1), exp((model - m.0) - m.1));
     let d = (reference - model) - shift;
-    [term(p, q, d), term(q, p, -d)]
+    [term(weight(p), q, d), term(weight(q), p, -d)]
+}
+
+/// A probability as a factor, 0 if it is faint: [`exp`] ends at `e^-87`, and where the one probability ended there and
+/// the other did not, their terms would not cancel and the sum might be negative.
+#[inline(always)]
+fn weight(p: f32) -> f32 {
+    const FAINT: f32 = 1e-35;
+    if p < FAINT { 0.0 } else { p }
 }
