@@ -1,10 +1,11 @@
 //! Fast CPU kernels against their twins at shapes that the conformance cases are too small for: several tiles and tasks,
 //! groups that share words or begin within a tile. And the same bytes whatever the number of threads.
 
-use bitsmith::check::{Random, Tolerance};
+use bitsmith::Random;
+use bitsmith::check::Tolerance;
 use bitsmith::dispatch::{Access, Bindings, Kernel, KernelSpec, Variant, View};
 use bitsmith::kernel::group_range::{self, GroupRange, Lanes};
-use bitsmith::kernel::part::{Activation, Reduce};
+use bitsmith::kernel::part::{InputType, Reduce};
 use bitsmith::kernel::product::{DenseParams, GroupParams};
 use bitsmith::kernel::{matmul, matmul_group, matvec, matvec_group};
 use bitsmith::{Bits, Dtype, Packing};
@@ -90,10 +91,10 @@ fn group(batch: usize, rows: usize, cols: usize, size: usize, bits: u8, symmetri
     let x = bytemuck::cast_vec(random.normals(batch * cols));
     let zeros = if symmetric { scales.clone() } else { words(&zeros) };
     let (kernel, variant) = if batch <= matvec::MAX_BATCH {
-        let variant = matvec_group::variant(bits, symmetric, Dtype::F16, Activation::F32, Reduce::Shared, batch);
+        let variant = matvec_group::variant(bits, symmetric, Dtype::F16, InputType::F32, Reduce::Shared, batch);
         (matvec_group::MatvecGroup::SPEC, variant)
     } else {
-        let variant = matmul_group::variant(bits, symmetric, Dtype::F16, Activation::F32);
+        let variant = matmul_group::variant(bits, symmetric, Dtype::F16, InputType::F32);
         (matmul_group::MatmulGroup::SPEC, variant)
     };
     let call = Call {
@@ -139,9 +140,9 @@ fn dense_products() {
                     out_stride: u(rows + GAP),
                 };
                 let (kernel, variant) = if batch <= matvec::MAX_BATCH {
-                    (matvec::Matvec::SPEC, matvec::variant(dtype, Activation::F32, Reduce::Shared, batch))
+                    (matvec::Matvec::SPEC, matvec::variant(dtype, InputType::F32, Reduce::Shared, batch))
                 } else {
-                    (matmul::Matmul::SPEC, matmul::variant(dtype, Activation::F32))
+                    (matmul::Matmul::SPEC, matmul::variant(dtype, InputType::F32))
                 };
                 let call = Call {
                     kernel,
