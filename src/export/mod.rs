@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::io::Checkpoint;
+use crate::io::{Checkpoint, TensorSpec};
 use crate::pack::PackedTensor;
 use crate::scheme::{Plan, Scheme};
 
@@ -37,17 +37,6 @@ impl LayerSpec {
     pub fn of(path: &str, weight: &PackedTensor) -> Self {
         Self { path: path.to_owned(), scheme: weight.scheme, rows: weight.rows, cols: weight.cols }
     }
-}
-
-/// A tensor of a file before its bytes exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Full name, the layer's path included.
-    pub name: String,
-    /// Element type as safetensors writes it: `I32`, `I64`, `F16`, ….
-    pub dtype: &'static str,
-    /// Extent of each axis.
-    pub shape: Vec<usize>,
 }
 
 /// How well a format takes a layer.

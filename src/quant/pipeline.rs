@@ -12,7 +12,7 @@ use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::eval::{self, EvalRequest, Evaluation, evaluate_folders};
 use crate::export::{self, Exporter, Fit, LayerRecord, LayerSpec, Method, Quality, Record, Sizes};
-use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Staging, StoredDtype, TensorSpec, read_config};
+use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorSpec, read_config};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::Plan;
@@ -214,12 +214,7 @@ impl Run<'_> {
         for info in self.checkpoint.infos() {
             match self.spec(&info.name) {
                 None => tensors.push(TensorSpec::new(info.name.clone(), info.dtype, info.shape.clone())),
-                Some(layer) => {
-                    for t in self.exporter.tensors(&layer, self.dtype_of(&info.name)?)? {
-                        let dtype = StoredDtype::from_name(t.dtype).unwrap_or(StoredDtype::U8);
-                        tensors.push(TensorSpec::new(t.name, dtype, t.shape));
-                    }
-                }
+                Some(layer) => tensors.extend(self.exporter.tensors(&layer, self.dtype_of(&info.name)?)?),
             }
         }
         let mut writer = CheckpointWriter::create(folder, ShardPlan::new(tensors, shard_size)?)?;

@@ -17,9 +17,10 @@ mod reader;
 use serde_json::Value;
 
 pub use self::reader::Reader;
-use super::{Exporter, Fit, LayerSpec, TensorSpec};
+use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::io::{StoredDtype, TensorSpec};
 use crate::pack::{PackedTensor, Packing};
 use crate::scheme::{Groups, Plan, Scheme, Span};
 
@@ -41,7 +42,7 @@ const GROUP_INDEX: &str = "weight_g_idx";
 /// assert_eq!(CompressedTensors.fit(&layer), Fit::Exact);
 /// let tensors = CompressedTensors.tensors(&layer, Dtype::F16)?;
 /// assert_eq!((tensors[0].name.as_str(), &tensors[0].shape[..]), ("lm_head.weight_packed", &[8, 8][..]));
-/// assert_eq!((tensors[1].dtype, &tensors[1].shape[..]), ("F16", &[8, 2][..]));
+/// assert_eq!((tensors[1].dtype.name(), &tensors[1].shape[..]), ("F16", &[8, 2][..]));
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,16 +83,16 @@ impl Exporter for CompressedTensors {
         }
         let bits = scheme.bits();
         let groups = scheme.groups(rows, cols);
-        let spec = |suffix, dtype, shape| TensorSpec { name: tensor_name(&layer.path, suffix), dtype, shape };
+        let spec = |suffix, dtype, shape: Vec<usize>| TensorSpec::new(tensor_name(&layer.path, suffix), dtype, shape);
         let mut tensors = vec![
-            spec(PACKED, "I32", vec![rows, Packing::Rows.words(1, cols, bits)]),
-            spec(SCALE, scale_dtype(stored_scales(scheme, model_dtype)), scale_shape(scheme.span(), rows, groups)),
-            spec(SHAPE, "I64", vec![2]),
+            spec(PACKED, StoredDtype::I32, vec![rows, Packing::Rows.words(1, cols, bits)]),
+            spec(SCALE, stored_scales(scheme, model_dtype).into(), scale_shape(scheme.span(), rows, groups)),
+            spec(SHAPE, StoredDtype::I64, vec![2]),
         ];
         if !scheme.is_symmetric() {
             tensors.push(match scheme.span() {
-                Span::Tensor => spec(ZERO_POINT, "I8", vec![1]),
-                _ => spec(ZERO_POINT, "I32", vec![Packing::Columns.words(rows, 1, bits), groups.per_row()]),
+                Span::Tensor => spec(ZERO_POINT, StoredDtype::I8, vec![1]),
+                _ => spec(ZERO_POINT, StoredDtype::I32, vec![Packing::Columns.words(rows, 1, bits), groups.per_row()]),
             });
         }
         Ok(tensors)
@@ -141,15 +142,6 @@ fn scale_shape(span: Span, rows: usize, groups: Groups) -> Vec<usize> {
 /// compute weights in the type of their scales, which in 16 bits rounds every weight once more.
 fn stored_scales(scheme: Scheme, model_dtype: Dtype) -> Dtype {
     if model_dtype == Dtype::F32 { Dtype::F32 } else { scheme.scale_type() }
-}
-
-/// The name of a scale type in safetensors.
-const fn scale_dtype(scale_type: Dtype) -> &'static str {
-    match scale_type {
-        Dtype::F32 => "F32",
-        Dtype::F16 => "F16",
-        Dtype::Bf16 => "BF16",
-    }
 }
 
 fn words_to_bytes(words: &[u32]) -> Vec<u8> {
