@@ -19,7 +19,8 @@ use crate::error::Result;
 /// ```
 ///
 /// # Errors
-/// [`Error::Config`] if a named adapter is not there, [`Error::Device`] if it cannot be opened or computes wrongly.
+/// [`crate::Error::Config`] if a named adapter is not there, [`crate::Error::Device`] if it cannot be opened or computes
+/// wrongly.
 pub async fn open_device(request: &DeviceRequest) -> Result<Device> {
     match request {
         DeviceRequest::Cpu => Ok(Device::cpu()),

@@ -33,7 +33,7 @@ impl Activations {
     }
 }
 
-/// Activations in f16, two to a word, row-major `[rows, cols]`; see [`super::cast`].
+/// Activations in f16, two to a word, row-major `[rows, cols]`; see [`super::half`].
 #[derive(Clone, Debug)]
 pub struct Half {
     /// The values.

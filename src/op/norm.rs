@@ -33,10 +33,10 @@ pub fn rms_norm(rec: &mut Recorder, x: &Activations, weight: &Buffer, eps: f32) 
     Ok(out)
 }
 
-/// [`rms_norm`] of each of the `heads` that make up a row; `weight` is f32 `[cols / heads]`.
+/// [`rms_norm()`] of each of the `heads` that make up a row; `weight` is f32 `[cols / heads]`.
 ///
 /// # Errors
-/// As [`rms_norm`], and if the heads do not divide a row.
+/// As [`rms_norm()`], and if the heads do not divide a row.
 pub fn rms_norm_heads(
     rec: &mut Recorder,
     x: &Activations,
