@@ -184,9 +184,9 @@ impl Run<'_> {
         self.layers.iter().any(|l| l.path == path && l.conv1d)
     }
 
-    /// Refuses what the format cannot hold; names once each reason why other readers may not take the result.
-    fn fit(&self) -> Result<Vec<String>> {
-        let mut reasons: Vec<(String, usize)> = Vec::new();
+    /// Refuses what the format cannot hold; says in one line why other readers may not take the result.
+    fn fit(&self) -> Result<Option<String>> {
+        let (mut layers, mut reasons) = (0, Vec::<String>::new());
         for info in self.checkpoint.infos() {
             let Some(layer) = self.spec(&info.name) else { continue };
             let conv1d = self.is_conv1d(&layer.path);
@@ -196,16 +196,17 @@ impl Run<'_> {
                     let what = format!("{} as {} in {}", layer.path, layer.scheme, self.exporter.name());
                     return Err(Error::Unsupported { what, remedy: why });
                 }
-                Fit::OwnReader(why) => match reasons.iter_mut().find(|(r, _)| *r == why) {
-                    Some((_, count)) => *count += 1,
-                    None => reasons.push((why, 1)),
-                },
+                Fit::OwnReader(why) => {
+                    layers += 1;
+                    // A reason may be several; each is named once.
+                    let new: Vec<_> = why.split("; ").filter(|w| !reasons.iter().any(|r| r == w)).collect();
+                    reasons.extend(new.into_iter().map(str::to_owned));
+                }
             }
         }
-        let note = |(why, n)| {
-            format!("note: {n} layer(s) load in bitsmith, not in every {} reader: {why}", self.exporter.name())
-        };
-        Ok(reasons.into_iter().map(note).collect())
+        let (format, why) = (self.exporter.name(), reasons.join("; "));
+        Ok((layers > 0)
+            .then(|| format!("note: {layers} layer(s) load in bitsmith, not in every {format} reader: {why}")))
     }
 
     /// Streams the checkpoint: kept tensors as they are, linear layers through the method.

@@ -78,6 +78,19 @@ fn skipped_layers_are_kept_and_a_pattern_that_matches_nothing_warns() {
 }
 
 #[test]
+fn what_other_readers_may_not_take_is_said_in_one_line() {
+    let folder = folder();
+    let line = "quantize examples/tiny-llama --out {}/n --bits 3 --group-size 64 --asymmetric --device cpu";
+    let run = typed(line, folder.path()).ok();
+    let notes: Vec<_> = run.stderr.lines().filter(|l| l.starts_with("note: ")).collect();
+    assert!(matches!(notes[..], [note] if note.contains("3-bit") && note.contains("zero points")), "{run:?}");
+    let line = "quantize examples/tiny-llama --out {}/t --group-size 96 --device cpu";
+    let run = typed(line, folder.path()).ok();
+    let notes: Vec<_> = run.stderr.lines().filter(|l| l.starts_with("note: ")).collect();
+    assert!(matches!(notes[..], [note] if note.contains("instead of 96 columns")), "{run:?}");
+}
+
+#[test]
 fn eval_prints_a_table_or_one_json_object() {
     let line =
         "eval examples/tiny-llama --text examples/tiny-llama/validation.txt --window 16 --max-tokens 100 --device cpu";
