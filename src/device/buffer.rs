@@ -1,5 +1,6 @@
 //! Handles of device memory. The memory goes back to its pool with the last handle.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use super::cpu::CpuMemory;
@@ -58,6 +59,30 @@ pub(super) struct Lease {
     /// The recording this memory may be reused in before it returns to the device.
     pub(super) nearest: Weak<FreeList>,
     pub(super) pool: Arc<FreeList>,
+    /// Which loan this is: the same memory lent again is another one.
+    pub(super) number: u64,
+}
+
+impl Lease {
+    /// A number that no other loan has.
+    pub(super) fn next_number() -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        NEXT.fetch_add(1, Relaxed)
+    }
+}
+
+/// Which buffer it is: the same for all clones of a handle, another one for each allocation and each slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BufferId {
+    lease: u64,
+    offset: usize,
+    bytes: usize,
+}
+
+impl From<&Buffer> for BufferId {
+    fn from(buffer: &Buffer) -> Self {
+        buffer.id()
+    }
 }
 
 impl Drop for Lease {
@@ -101,6 +126,11 @@ impl Buffer {
     /// Size in bytes, a multiple of 4.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Which buffer it is.
+    pub fn id(&self) -> BufferId {
+        BufferId { lease: self.lease.number, offset: self.offset, bytes: self.bytes }
     }
 
     pub(super) fn raw(&self) -> &Raw {

@@ -7,17 +7,19 @@ mod cpu;
 mod pool;
 mod recording;
 mod request;
+mod tape;
 #[cfg(feature = "wgpu")]
 pub mod wgpu;
 
 use std::sync::Arc;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, BufferId};
 pub use caps::{Caps, DeviceKind};
 pub use cpu::{CpuDevice, CpuMemory};
 pub use pool::MemoryStats;
 pub use recording::{Recorder, Recording};
 pub use request::DeviceRequest;
+pub use tape::{Adjoint, Gradients, Sum};
 
 use crate::error::{Error, Result};
 use buffer::Raw;

@@ -111,14 +111,15 @@ impl Pool {
             None => self.create(class, create)?,
         };
         let nearest = nearest.map(Arc::downgrade).unwrap_or_default();
-        let class = Some(class);
-        Ok(Buffer { lease: Arc::new(Lease { raw, class, nearest, pool: self.free.clone() }), offset: 0, bytes })
+        let (class, pool, number) = (Some(class), self.free.clone(), Lease::next_number());
+        Ok(Buffer { lease: Arc::new(Lease { raw, class, nearest, pool, number }), offset: 0, bytes })
     }
 
     /// A buffer over memory that the caller keeps.
     #[cfg(feature = "wgpu")]
     pub(super) fn adopt(&self, raw: Raw, bytes: usize) -> Buffer {
-        let lease = Lease { raw, class: None, nearest: Weak::new(), pool: self.free.clone() };
+        let (pool, number) = (self.free.clone(), Lease::next_number());
+        let lease = Lease { raw, class: None, nearest: Weak::new(), pool, number };
         Buffer { lease: Arc::new(lease), offset: 0, bytes }
     }
 

@@ -6,6 +6,7 @@ use super::Device;
 use super::buffer::{Buffer, Raw};
 use super::caps::Caps;
 use super::pool::{FreeList, Pool};
+use super::tape::Tape;
 use crate::dispatch::{Access, Kernel, KernelSpec, MAX_GROUPS, Variant};
 use crate::error::{Error, Result};
 
@@ -73,6 +74,7 @@ impl Drop for Recording {
 #[derive(Debug)]
 pub struct Recorder {
     recording: Recording,
+    pub(super) tape: Tape,
 }
 
 impl Recorder {
@@ -80,7 +82,7 @@ impl Recorder {
     pub fn new(device: &Device) -> Self {
         let recording =
             Recording { steps: Vec::new(), held: Vec::new(), spare: Arc::default(), device: device.clone() };
-        Self { recording }
+        Self { recording, tape: Tape::default() }
     }
 
     /// The device.

@@ -3,7 +3,7 @@
 use super::Activations;
 use super::checks::{alike, matrix, size, vector};
 use crate::activation::Activation;
-use crate::device::{Buffer, Recorder};
+use crate::device::{Adjoint, Buffer, BufferId, Gradients, Recorder};
 use crate::error::Result;
 use crate::kernel::activate::{self, Activate, Params};
 use crate::kernel::add::{self, Add};
@@ -42,7 +42,25 @@ pub fn add(rec: &mut Recorder, a: &Activations, b: &Activations) -> Result<Activ
     let count = alike("add", a, b)?;
     let out = Activations { buffer: rec.alloc(a.rows * a.cols * 4)?, ..*a };
     rec.dispatch::<Add>(&Params { count }, add::variant(), &[&a.buffer, &b.buffer, &out.buffer])?;
+    let [a, b, y] = [&a.buffer, &b.buffer, &out.buffer];
+    rec.keep(&[a, b], &[y], || AddAdjoint { a: a.id(), b: b.id(), y: y.id() });
     Ok(out)
+}
+
+/// Both terms get the gradient of the sum.
+#[derive(Debug)]
+struct AddAdjoint {
+    a: BufferId,
+    b: BufferId,
+    y: BufferId,
+}
+
+impl Adjoint for AddAdjoint {
+    fn record(&self, rec: &mut Recorder, gradients: &mut Gradients) -> Result<()> {
+        let Some(d_y) = gradients.take(self.y) else { return Ok(()) };
+        gradients.add(rec, self.a, d_y.clone())?;
+        gradients.add(rec, self.b, d_y)
+    }
 }
 
 /// Adds `bias`, f32 `[cols]`, to every row of x, in place.

@@ -2,6 +2,7 @@
 
 mod activations;
 mod attention;
+mod backward;
 mod cache;
 mod cast;
 mod checks;
@@ -18,6 +19,7 @@ mod weight;
 
 pub use activations::{Activations, Half, Input};
 pub use attention::{AttentionShape, KvCache, attention};
+pub use backward::backward;
 pub use cache::{RowCache, store_rows};
 pub use cast::{half, widen};
 pub use dequantize::dequantize;

@@ -1,0 +1,93 @@
+//! The check that every gradient passes.
+
+use bitsmith::op::{self, Activations};
+use bitsmith::{Device, Random, Recorder, Result};
+
+/// Central differences of f32 results: the step and what rounding and the third derivative leave of the truth. With
+/// values near 1 a result is known to about 1e-6, so a difference over 2 * 1e-2 is known to about 1e-4 of it.
+const STEP: f32 = 1e-2;
+/// Of the largest derivative of the input: several times the error above, for sums over a few hundred results.
+pub const TOLERANCE: f64 = 2e-3;
+
+/// An input that gradients are asked for: row-major values of `[rows, cols]`.
+#[derive(Clone)]
+pub struct Input {
+    pub rows: usize,
+    pub cols: usize,
+    pub values: Vec<f32>,
+}
+
+impl Input {
+    /// Normal values times `size`.
+    pub fn normal(rows: usize, cols: usize, size: f32, random: &mut Random) -> Self {
+        Self { rows, cols, values: random.normals(rows * cols).iter().map(|v| v * size).collect() }
+    }
+}
+
+/// Compares the gradients that the tape gives for `forward` on the CPU with central differences of
+/// `sum(weights * forward(inputs))`, the weights random. Other devices run the same kernels in the conformance suite.
+pub fn check(name: &str, inputs: &[Input], forward: impl Fn(&mut Recorder, &[Activations]) -> Result<Activations>) {
+    let device = Device::cpu();
+    let (size, found) = gradients(&device, inputs, &forward);
+    let weights = weights(size);
+    for (index, gradient) in found.iter().enumerate() {
+        let largest = gradient.iter().fold(0f64, |m, g| m.max(f64::from(*g).abs())).max(1e-3);
+        for at in 0..gradient.len() {
+            let at_step = |step: f32| {
+                let mut inputs = inputs.to_vec();
+                inputs[index].values[at] += step;
+                let moved = inputs[index].values[at];
+                let y = evaluate(&device, &inputs, &forward);
+                (moved, y.iter().zip(&weights).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum::<f64>())
+            };
+            let ((above, up), (below, down)) = (at_step(STEP), at_step(-STEP));
+            let expected = (up - down) / f64::from(above - below);
+            let error = (f64::from(gradient[at]) - expected).abs();
+            let place = format!("{name}: input {index}, element {at}");
+            assert!(error <= TOLERANCE * largest, "{place}: {} is not {expected}, largest {largest}", gradient[at]);
+        }
+    }
+}
+
+fn upload(device: &Device, inputs: &[Input]) -> Vec<Activations> {
+    let upload = |i: &Input| Activations::upload(device, i.rows, i.cols, &i.values).expect("inputs are not empty");
+    inputs.iter().map(upload).collect()
+}
+
+fn weights(count: usize) -> Vec<f32> {
+    Random::new(7).normals(count)
+}
+
+fn evaluate(
+    device: &Device,
+    inputs: &[Input],
+    forward: &impl Fn(&mut Recorder, &[Activations]) -> Result<Activations>,
+) -> Vec<f32> {
+    let mut rec = Recorder::new(device);
+    let y = forward(&mut rec, &upload(device, inputs)).expect("the forward pass records");
+    rec.submit().expect("the forward pass runs");
+    pollster::block_on(y.read(device)).expect("the result can be read")
+}
+
+/// The number of results, and the gradient of each input.
+fn gradients(
+    device: &Device,
+    inputs: &[Input],
+    forward: &impl Fn(&mut Recorder, &[Activations]) -> Result<Activations>,
+) -> (usize, Vec<Vec<f32>>) {
+    let inputs = upload(device, inputs);
+    let mut rec = Recorder::new(device);
+    inputs.iter().for_each(|input| rec.watch(&input.buffer));
+    let y = forward(&mut rec, &inputs).expect("the forward pass records");
+    let size = y.rows * y.cols;
+    let d_y = Activations::upload(device, y.rows, y.cols, &weights(size)).expect("results are not empty");
+    let gradients = op::backward(&mut rec, &y, &d_y).expect("the way back records");
+    rec.submit().expect("the recording runs");
+    let read = |input: &Activations| {
+        let gradient = gradients.of(&input.buffer).expect("every input moves the result");
+        let mut values = pollster::block_on(device.read::<f32>(gradient)).expect("gradients can be read");
+        values.truncate(input.rows * input.cols);
+        values
+    };
+    (size, inputs.iter().map(read).collect())
+}

@@ -1,0 +1,4 @@
+//! Gradients against central differences: of every operation by itself and of whole blocks.
+
+mod check;
+mod elementwise;
