@@ -8,6 +8,7 @@
 pub mod compressed_tensors;
 mod record;
 
+use std::fmt::Debug;
 use std::path::Path;
 
 pub use record::{LayerRecord, Method, Quality, Record, Sizes};
@@ -133,7 +134,7 @@ pub trait TensorSource {
 }
 
 /// Reads the quantized layers of one model.
-pub trait Importer {
+pub trait Importer: Debug {
     /// Name of the format.
     fn name(&self) -> &'static str;
 

@@ -29,7 +29,14 @@ pub(super) struct Step {
 }
 
 impl Cache {
-    pub(super) fn new(device: &Device, config: &ModelConfig, sequences: usize, capacity: usize) -> Result<Self> {
+    /// Room for `blocks` blocks.
+    pub(super) fn new(
+        device: &Device,
+        config: &ModelConfig,
+        blocks: usize,
+        sequences: usize,
+        capacity: usize,
+    ) -> Result<Self> {
         let width = config.num_key_value_heads * config.head_dim;
         let layer = |_| KvCache::new(device, sequences, capacity, width);
         let rope = match &config.architecture {
@@ -37,7 +44,7 @@ impl Cache {
             Architecture::Opt(_) | Architecture::Gpt2(_) => None,
         };
         Ok(Self {
-            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
+            layers: (0..blocks).map(layer).collect::<Result<_>>()?,
             rope,
             sequences,
             capacity,
@@ -71,17 +78,42 @@ impl Cache {
 
     /// The step that adds `ids` token ids, which must be the same number for each sequence and fit.
     pub(super) fn step(&self, ids: usize) -> Result<Step> {
+        self.step_at(self.past, ids)
+    }
+
+    /// The step that puts `ids` rows through a block as if nothing had gone before.
+    pub(super) fn first_step(&self, ids: usize) -> Result<Step> {
+        self.step_at(0, ids)
+    }
+
+    fn step_at(&self, past: usize, ids: usize) -> Result<Step> {
         let tokens = ids / self.sequences;
-        if tokens == 0 || !ids.is_multiple_of(self.sequences) || self.past + tokens > self.capacity {
-            let room = self.capacity - self.past;
+        if tokens == 0 || !ids.is_multiple_of(self.sequences) || past + tokens > self.capacity {
+            let room = self.capacity - past;
             let expected = format!("from 1 to {room} tokens for each of {} sequences", self.sequences);
             return Err(Error::Shape { op: "model", expected, found: format!("{ids} token ids") });
         }
-        Ok(Step { sequences: self.sequences, tokens, past: self.past })
+        Ok(Step { sequences: self.sequences, tokens, past })
     }
 
     pub(super) fn advance(&mut self, step: Step) {
         self.past += step.tokens;
         self.computed += (step.tokens * self.sequences) as u64;
     }
+}
+
+/// A cache, if the model can hold that many tokens.
+pub(super) fn checked(
+    device: &Device,
+    config: &ModelConfig,
+    blocks: usize,
+    sequences: usize,
+    capacity: usize,
+) -> Result<Cache> {
+    let context = config.context();
+    if capacity > context {
+        let detail = format!("{capacity} tokens, but the model's context is {context}; take fewer");
+        return Err(Error::config("context", detail));
+    }
+    Cache::new(device, config, blocks, sequences, capacity)
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 
 use super::cache::Step;
 use super::gpt2::Gpt2;
+use super::linear::Linear;
 use super::llama::Llama;
 use super::loader::Loader;
 use super::opt::Opt;
@@ -13,14 +14,14 @@ use crate::error::Result;
 use crate::io::{Architecture, ModelConfig};
 use crate::op::{self, Activations, AttentionShape, KvCache, RopeTable};
 
-/// A decoder-only transformer: embedding, blocks, what follows the last one, head.
+/// A decoder-only transformer without its blocks: embedding, what follows the last block, head; and how to load a block.
 pub(super) trait Decoder: Debug {
     /// The input of the first block, `[ids, hidden_size]`; `ids` holds the tokens of each sequence of the step, one
     /// sequence after the other.
     fn embed(&self, rec: &mut Recorder, ids: &[u32], step: Step) -> Result<Activations>;
 
-    /// The blocks in their order.
-    fn blocks(&self) -> Vec<&dyn Block>;
+    /// Loads a block.
+    fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>>;
 
     /// The input of the head from the output of the last block.
     fn finish(&self, rec: &mut Recorder, x: Activations) -> Result<Activations>;
@@ -28,7 +29,7 @@ pub(super) trait Decoder: Debug {
     /// Logits `[rows, vocab_size]`.
     fn head(&self, rec: &mut Recorder, hidden: &Activations) -> Result<Activations>;
 
-    /// Bytes of the weights on the device.
+    /// Bytes of its weights on the device.
     fn bytes(&self) -> u64;
 }
 
@@ -36,6 +37,17 @@ pub(super) trait Decoder: Debug {
 pub(super) trait Block: Debug {
     /// From `[rows, hidden_size]` to the same shape; keys and values go to the cache.
     fn forward(&self, rec: &mut Recorder, x: Activations, past: Past<'_>) -> Result<Activations>;
+
+    /// Its linear layers in the order they are used; those of an inner list take the same input.
+    fn linears(&self) -> Vec<Vec<&Linear>>;
+
+    /// [`Self::linears`], to change them.
+    fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>>;
+
+    /// Bytes of its weights on the device.
+    fn bytes(&self) -> u64 {
+        self.linears().into_iter().flatten().map(Linear::bytes).sum()
+    }
 }
 
 /// What a block knows of the tokens before the step.
@@ -74,30 +86,13 @@ impl Past<'_> {
     }
 }
 
-/// The decoder of a family.
-#[derive(Debug)]
-pub(super) enum Network {
-    Llama(Llama),
-    Opt(Opt),
-    Gpt2(Gpt2),
-}
-
-impl Network {
-    pub(super) fn load(loader: &Loader<'_>, config: &ModelConfig) -> Result<Self> {
-        Ok(match &config.architecture {
-            Architecture::Llama(own) => Self::Llama(Llama::load(loader, config, own)?),
-            Architecture::Opt(own) => Self::Opt(Opt::load(loader, config, own)?),
-            Architecture::Gpt2(own) => Self::Gpt2(Gpt2::load(loader, config, own)?),
-        })
-    }
-
-    pub(super) fn decoder(&self) -> &dyn Decoder {
-        match self {
-            Self::Llama(llama) => llama,
-            Self::Opt(opt) => opt,
-            Self::Gpt2(gpt2) => gpt2,
-        }
-    }
+/// Loads all but the blocks.
+pub(super) fn load(loader: &Loader, config: &ModelConfig) -> Result<Box<dyn Decoder>> {
+    Ok(match &config.architecture {
+        Architecture::Llama(own) => Box::new(Llama::load(loader, config, own)?),
+        Architecture::Opt(own) => Box::new(Opt::load(loader, config, own)?),
+        Architecture::Gpt2(own) => Box::new(Gpt2::load(loader, config, own)?),
+    })
 }
 
 /// The heads of a model, full attention with the usual scale; the step fills in sequences and past.

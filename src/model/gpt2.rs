@@ -15,22 +15,24 @@ use crate::op::{self, Activations, AttentionShape};
 
 #[derive(Debug)]
 pub(super) struct Gpt2 {
+    own: Gpt2Config,
+    /// What the names of its tensors begin with.
+    root: &'static str,
     vocabulary: Vocabulary,
     positions: Positions,
-    blocks: Vec<Gpt2Block>,
     norm: LayerNorm,
 }
 
 impl Gpt2 {
-    pub(super) fn load(loader: &Loader<'_>, config: &ModelConfig, own: &Gpt2Config) -> Result<Self> {
+    pub(super) fn load(loader: &Loader, config: &ModelConfig, own: &Gpt2Config) -> Result<Self> {
         // Files of the bare model, the published ones among them, leave the first part out.
         let root = if loader.has("wte.weight") { "" } else { "transformer." };
         let name = |part: &str| format!("{root}{part}");
-        let block = |i| Gpt2Block::load(loader, config, own, i, &name(&format!("h.{i}")));
         Ok(Self {
+            own: own.clone(),
+            root,
             vocabulary: Vocabulary::load(loader, config, &name("wte.weight"), config.hidden_size)?,
             positions: Positions::load(loader, config, &name("wpe.weight"), 0)?,
-            blocks: (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?,
             norm: LayerNorm::load(loader, config, &name("ln_f"))?,
         })
     }
@@ -42,8 +44,8 @@ impl Decoder for Gpt2 {
         self.positions.add(rec, &x, step)
     }
 
-    fn blocks(&self) -> Vec<&dyn Block> {
-        self.blocks.iter().map(|block| block as &dyn Block).collect()
+    fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>> {
+        Ok(Box::new(Gpt2Block::load(loader, config, &self.own, index, &format!("{}h.{index}", self.root))?))
     }
 
     fn finish(&self, rec: &mut Recorder, x: Activations) -> Result<Activations> {
@@ -55,8 +57,7 @@ impl Decoder for Gpt2 {
     }
 
     fn bytes(&self) -> u64 {
-        let blocks: u64 = self.blocks.iter().map(Gpt2Block::bytes).sum();
-        blocks + self.vocabulary.bytes() + self.positions.bytes()
+        self.vocabulary.bytes() + self.positions.bytes()
     }
 }
 
@@ -74,7 +75,7 @@ struct Gpt2Block {
 }
 
 impl Gpt2Block {
-    fn load(loader: &Loader<'_>, config: &ModelConfig, own: &Gpt2Config, index: usize, path: &str) -> Result<Self> {
+    fn load(loader: &Loader, config: &ModelConfig, own: &Gpt2Config, index: usize, path: &str) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let name = |part: &str| format!("{path}.{part}");
         let norm = |part| LayerNorm::load(loader, config, &name(part));
@@ -97,10 +98,6 @@ impl Gpt2Block {
             contract: conv1d("mlp.c_proj", hidden, inner)?,
         })
     }
-
-    fn bytes(&self) -> u64 {
-        self.qkv.iter().chain([&self.out, &self.expand, &self.contract]).map(Linear::bytes).sum()
-    }
 }
 
 impl Block for Gpt2Block {
@@ -118,5 +115,13 @@ impl Block for Gpt2Block {
         let inner = op::activate(rec, self.activation, &inner)?;
         let contracted = self.contract.forward(rec, &inner)?;
         op::add(rec, &x, &contracted)
+    }
+    fn linears(&self) -> Vec<Vec<&Linear>> {
+        vec![self.qkv.iter().collect(), vec![&self.out], vec![&self.expand], vec![&self.contract]]
+    }
+
+    fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>> {
+        let Self { qkv, out, expand, contract, .. } = self;
+        vec![qkv.iter_mut().collect(), vec![out], vec![expand], vec![contract]]
     }
 }

@@ -15,13 +15,13 @@ pub(super) struct LayerNorm {
 
 impl LayerNorm {
     /// The norm at `path`, of rows of `hidden_size`.
-    pub(super) fn load(loader: &Loader<'_>, config: &ModelConfig, path: &str) -> Result<Self> {
+    pub(super) fn load(loader: &Loader, config: &ModelConfig, path: &str) -> Result<Self> {
         let vector = |part| loader.vector(&format!("{path}.{part}"), config.hidden_size);
         Ok(Self { weight: vector("weight")?, bias: vector("bias")?, eps: config.norm_eps })
     }
 
     /// The norm that neither scales nor shifts.
-    pub(super) fn plain(loader: &Loader<'_>, config: &ModelConfig) -> Result<Self> {
+    pub(super) fn plain(loader: &Loader, config: &ModelConfig) -> Result<Self> {
         let constant = |value: f32| loader.device().upload(&vec![value; config.hidden_size]);
         Ok(Self { weight: constant(1.0)?, bias: constant(0.0)?, eps: config.norm_eps })
     }

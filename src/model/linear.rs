@@ -1,7 +1,11 @@
 //! A linear layer, in whatever form its weight is held.
 
+use std::fmt::Debug;
+use std::ops::Range;
+use std::rc::Rc;
+
 use crate::device::{Buffer, Recorder};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::op::{self, Activations, DenseWeight, GroupWeight};
 
 /// The weight of a linear layer on a device.
@@ -13,19 +17,89 @@ pub(crate) enum Weight {
     Group(GroupWeight),
 }
 
+impl Weight {
+    /// Output and input features.
+    fn shape(&self) -> [usize; 2] {
+        match self {
+            Self::Dense(weight) => [weight.rows(), weight.cols()],
+            Self::Group(weight) => [weight.rows(), weight.cols()],
+        }
+    }
+}
+
 /// `y = x W^T + b`.
 #[derive(Debug)]
 pub struct Linear {
-    pub(super) weight: Weight,
-    pub(super) bias: Option<Buffer>,
+    path: String,
+    rows: Range<usize>,
+    weight: Weight,
+    bias: Option<Buffer>,
+    observer: Option<Rc<dyn Observer>>,
+}
+
+/// Sees what goes into a layer, on the device: it records what it does with that.
+pub trait Observer: Debug {
+    /// Called for the input `[rows, in_features]` of each forward pass.
+    ///
+    /// # Errors
+    /// Those of recording.
+    fn observe(&self, rec: &mut Recorder, x: &Activations) -> Result<()>;
 }
 
 impl Linear {
+    pub(super) fn new(path: &str, rows: Range<usize>, weight: Weight, bias: Option<Buffer>) -> Self {
+        Self { path: path.to_owned(), rows, weight, bias, observer: None }
+    }
+
+    /// Module path of the layer in its checkpoint.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The output features of the checkpoint's layer that are this one's: some models store several layers in one.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Computes with another floating-point weight from now on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if it has another shape.
+    pub fn set_dense(&mut self, weight: DenseWeight) -> Result<()> {
+        self.set(Weight::Dense(weight))
+    }
+
+    /// Computes with a quantized weight from now on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if it has another shape.
+    pub fn set_group(&mut self, weight: GroupWeight) -> Result<()> {
+        self.set(Weight::Group(weight))
+    }
+
+    fn set(&mut self, weight: Weight) -> Result<()> {
+        let (expected, found) = (self.weight.shape(), weight.shape());
+        if found != expected {
+            let (expected, found) = (format!("a weight of {expected:?}"), format!("{found:?}"));
+            return Err(Error::Shape { op: "linear", expected, found });
+        }
+        self.weight = weight;
+        Ok(())
+    }
+
+    /// Shows the inputs to an observer, or to none.
+    pub fn set_observer(&mut self, observer: Option<Rc<dyn Observer>>) {
+        self.observer = observer;
+    }
+
     /// Applies the layer to `[rows, in_features]`.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if the width of `x` is another, and those of the device.
     pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
+        if let Some(observer) = &self.observer {
+            observer.observe(rec, x)?;
+        }
         let y = match &self.weight {
             Weight::Dense(weight) => op::dense(rec, x, weight)?,
             Weight::Group(weight) => op::group(rec, x, weight)?,

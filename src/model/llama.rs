@@ -13,19 +13,17 @@ use crate::op::{self, Activations, AttentionShape};
 
 #[derive(Debug)]
 pub(super) struct Llama {
+    own: LlamaConfig,
     vocabulary: Vocabulary,
-    blocks: Vec<LlamaBlock>,
     norm: Buffer,
     eps: f32,
 }
 
 impl Llama {
-    pub(super) fn load(loader: &Loader<'_>, config: &ModelConfig, own: &LlamaConfig) -> Result<Self> {
+    pub(super) fn load(loader: &Loader, config: &ModelConfig, own: &LlamaConfig) -> Result<Self> {
         Ok(Self {
+            own: own.clone(),
             vocabulary: Vocabulary::load(loader, config, "model.embed_tokens.weight", config.hidden_size)?,
-            blocks: (0..config.num_hidden_layers)
-                .map(|i| LlamaBlock::load(loader, config, own, i))
-                .collect::<Result<_>>()?,
             norm: loader.vector("model.norm.weight", config.hidden_size)?,
             eps: config.norm_eps,
         })
@@ -37,8 +35,8 @@ impl Decoder for Llama {
         self.vocabulary.embed(rec, ids)
     }
 
-    fn blocks(&self) -> Vec<&dyn Block> {
-        self.blocks.iter().map(|block| block as &dyn Block).collect()
+    fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>> {
+        Ok(Box::new(LlamaBlock::load(loader, config, &self.own, index)?))
     }
 
     fn finish(&self, rec: &mut Recorder, x: Activations) -> Result<Activations> {
@@ -50,7 +48,7 @@ impl Decoder for Llama {
     }
 
     fn bytes(&self) -> u64 {
-        self.blocks.iter().map(LlamaBlock::bytes).sum::<u64>() + self.vocabulary.bytes()
+        self.vocabulary.bytes()
     }
 }
 
@@ -74,7 +72,7 @@ struct LlamaBlock {
 }
 
 impl LlamaBlock {
-    fn load(loader: &Loader<'_>, config: &ModelConfig, own: &LlamaConfig, index: usize) -> Result<Self> {
+    fn load(loader: &Loader, config: &ModelConfig, own: &LlamaConfig, index: usize) -> Result<Self> {
         let (hidden, inner, head) = (config.hidden_size, config.intermediate_size, config.head_dim);
         let (queries, keys) = (config.num_attention_heads * head, config.num_key_value_heads * head);
         let name = |part: &str| format!("model.layers.{index}.{part}");
@@ -101,10 +99,6 @@ impl LlamaBlock {
             down: linear("mlp.down_proj", hidden, inner, own.mlp_bias)?,
         })
     }
-
-    fn bytes(&self) -> u64 {
-        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down].map(Linear::bytes).iter().sum()
-    }
 }
 
 impl Block for LlamaBlock {
@@ -127,5 +121,13 @@ impl Block for LlamaBlock {
         drop((normed, gate, up));
         let down = self.down.forward(rec, &gated)?;
         op::add(rec, &x, &down)
+    }
+    fn linears(&self) -> Vec<Vec<&Linear>> {
+        vec![vec![&self.q, &self.k, &self.v], vec![&self.o], vec![&self.gate, &self.up], vec![&self.down]]
+    }
+
+    fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>> {
+        let Self { q, k, v, o, gate, up, down, .. } = self;
+        vec![vec![q, k, v], vec![o], vec![gate, up], vec![down]]
     }
 }

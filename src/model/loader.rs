@@ -14,16 +14,17 @@ use crate::op::{DenseWeight, GroupWeight};
 use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
 
-pub(super) struct Loader<'a> {
+#[derive(Debug)]
+pub(super) struct Loader {
     folder: PathBuf,
     checkpoint: Checkpoint,
-    device: &'a Device,
+    device: Device,
     importer: Option<Box<dyn Importer>>,
     quantized: HashMap<String, LayerSpec>,
 }
 
-impl<'a> Loader<'a> {
-    pub(super) fn open(folder: &Path, device: &'a Device, config: &Value) -> Result<Self> {
+impl Loader {
+    pub(super) fn open(folder: &Path, device: &Device, config: &Value) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let importer = match config.get("quantization_config").filter(|q| !q.is_null()) {
             Some(quantization) => Some(export::importer(quantization, folder)?),
@@ -31,7 +32,7 @@ impl<'a> Loader<'a> {
         };
         let layers = importer.as_ref().map(|i| i.layers(&checkpoint)).transpose()?.unwrap_or_default();
         let quantized = layers.into_iter().map(|l| (l.path.clone(), l)).collect();
-        Ok(Self { folder: folder.to_path_buf(), checkpoint, device, importer, quantized })
+        Ok(Self { folder: folder.to_path_buf(), checkpoint, device: device.clone(), importer, quantized })
     }
 
     /// Whether there is a tensor of this name.
@@ -40,13 +41,13 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn device(&self) -> &Device {
-        self.device
+        &self.device
     }
 
     /// A layer of this shape; with `bias`, `{path}.bias` must be there, without it must not, unless it is zero.
     pub(super) fn linear(&self, path: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
         let weight = match self.packed(path, rows, cols)? {
-            Some(packed) => Weight::Group(GroupWeight::upload(self.device, &packed)?),
+            Some(packed) => Weight::Group(GroupWeight::upload(&self.device, &packed)?),
             None => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
         };
         let name = format!("{path}.bias");
@@ -56,7 +57,7 @@ impl<'a> Loader<'a> {
             self.expect_no_bias(&name)?;
             None
         };
-        Ok(Linear { weight, bias })
+        Ok(Linear::new(path, 0..rows, weight, bias))
     }
 
     /// A Conv1D, whose dense weight is stored `[in, out]` and whose codes are those of `[out, in]`, as `N` layers of
@@ -65,21 +66,22 @@ impl<'a> Loader<'a> {
         let ranges: [_; N] = std::array::from_fn(|part| part * rows..(part + 1) * rows);
         let weights = match self.packed(path, N * rows, cols)? {
             Some(packed) => {
-                let upload = |range| GroupWeight::upload(self.device, &packed.rows_in(range)?).map(Weight::Group);
+                let upload = |range| GroupWeight::upload(&self.device, &packed.rows_in(range)?).map(Weight::Group);
                 ranges.clone().map(upload)
             }
             None => {
                 let name = format!("{path}.weight");
                 let tensor = self.tensor(&name, &[cols, N * rows])?.transposed();
                 self.checkpoint.release(&name);
-                let upload = |range| DenseWeight::upload(self.device, &tensor.rows_in(range)).map(Weight::Dense);
+                let upload = |range| DenseWeight::upload(&self.device, &tensor.rows_in(range)).map(Weight::Dense);
                 ranges.clone().map(upload)
             }
         };
         let bias = self.tensor(&format!("{path}.bias"), &[N * rows])?.to_f32();
         let mut layers = Vec::with_capacity(N);
         for (weight, range) in weights.into_iter().zip(ranges) {
-            layers.push(Linear { weight: weight?, bias: Some(self.device.upload(&bias[range])?) });
+            let bias = self.device.upload(&bias[range.clone()])?;
+            layers.push(Linear::new(path, range, weight?, Some(bias)));
         }
         Ok(layers.try_into().expect("there are as many layers as ranges"))
     }
@@ -102,7 +104,7 @@ impl<'a> Loader<'a> {
 
     /// A matrix in its storage type.
     pub(super) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<DenseWeight> {
-        let weight = DenseWeight::upload(self.device, &self.tensor(name, &[rows, cols])?)?;
+        let weight = DenseWeight::upload(&self.device, &self.tensor(name, &[rows, cols])?)?;
         self.checkpoint.release(name);
         Ok(weight)
     }

@@ -10,20 +10,21 @@ mod llama;
 mod loader;
 mod opt;
 mod positions;
+mod streamed;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
 pub use cache::Cache;
 pub use generate::{Generation, Sampling, generate};
-pub use linear::Linear;
+pub use linear::{Linear, Observer};
+pub use streamed::{LoadedBlock, StreamedModel};
 
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::ModelConfig;
 use crate::op::Activations;
-use decoder::{Network, Past};
-use loader::Loader;
+use decoder::{Block, Decoder, Past};
 
 /// A model of the Llama family (Llama, Mistral, Qwen2, Qwen3), an OPT or a GPT-2, its weights on a device: quantized
 /// layers stay packed there.
@@ -45,7 +46,8 @@ pub struct Model {
     config: ModelConfig,
     folder: PathBuf,
     device: Device,
-    network: Network,
+    decoder: Box<dyn Decoder>,
+    blocks: Vec<Box<dyn Block>>,
 }
 
 impl Model {
@@ -55,10 +57,7 @@ impl Model {
     /// Those of reading, each naming file and tensor; [`Error::Unsupported`] for another architecture;
     /// [`Error::Limit`] if the device has too little memory.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let (config, value) = ModelConfig::read(folder)?;
-        let loader = Loader::open(folder, device, &value)?;
-        let network = Network::load(&loader, &config)?;
-        Ok(Self { config, folder: folder.to_path_buf(), device: device.clone(), network })
+        StreamedModel::open(folder, device)?.load()
     }
 
     /// What config.json says.
@@ -83,7 +82,7 @@ impl Model {
 
     /// Bytes of all weights on the device.
     pub fn bytes(&self) -> u64 {
-        self.network.decoder().bytes()
+        self.decoder.bytes() + self.blocks.iter().map(|block| block.bytes()).sum::<u64>()
     }
 
     /// Room for the keys and values of `sequences` sequences of up to `capacity` tokens.
@@ -91,11 +90,7 @@ impl Model {
     /// # Errors
     /// [`Error::Config`] if the capacity is over the model's context, and those of the device.
     pub fn cache(&self, sequences: usize, capacity: usize) -> Result<Cache> {
-        if capacity > self.context() {
-            let detail = format!("{capacity} tokens, but the model's context is {}; take fewer", self.context());
-            return Err(Error::config("context", detail));
-        }
-        Cache::new(&self.device, &self.config, sequences, capacity)
+        cache::checked(&self.device, &self.config, self.blocks.len(), sequences, capacity)
     }
 
     /// What the head takes, `[ids, width]`, for the next tokens of each sequence; `ids` holds the same number for each, one
@@ -104,18 +99,14 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] if the cache is full or an id is outside the vocabulary, and those of the device.
     pub fn hidden(&self, rec: &mut Recorder, ids: &[u32], cache: &mut Cache) -> Result<Activations> {
-        if let Some(id) = ids.iter().find(|id| **id as usize >= self.config.vocab_size) {
-            let expected = format!("token ids below {}", self.config.vocab_size);
-            return Err(Error::Shape { op: "model", expected, found: id.to_string() });
-        }
+        check_ids(&self.config, ids)?;
         let step = cache.step(ids.len())?;
-        let decoder = self.network.decoder();
-        let mut x = decoder.embed(rec, ids, step)?;
-        for (block, layer) in decoder.blocks().into_iter().zip(cache.layers()) {
+        let mut x = self.decoder.embed(rec, ids, step)?;
+        for (block, layer) in self.blocks.iter().zip(cache.layers()) {
             x = block.forward(rec, x, Past { cache: layer, rope: cache.rope(), step })?;
         }
         cache.advance(step);
-        decoder.finish(rec, x)
+        self.decoder.finish(rec, x)
     }
 
     /// Logits `[rows, vocab_size]` of hidden states.
@@ -123,6 +114,17 @@ impl Model {
     /// # Errors
     /// Those of the device.
     pub fn logits(&self, rec: &mut Recorder, hidden: &Activations) -> Result<Activations> {
-        self.network.decoder().head(rec, hidden)
+        self.decoder.head(rec, hidden)
+    }
+}
+
+/// An error unless all ids are in the vocabulary.
+fn check_ids(config: &ModelConfig, ids: &[u32]) -> Result<()> {
+    match ids.iter().find(|id| **id as usize >= config.vocab_size) {
+        None => Ok(()),
+        Some(id) => {
+            let expected = format!("token ids below {}", config.vocab_size);
+            Err(Error::Shape { op: "model", expected, found: id.to_string() })
+        }
     }
 }

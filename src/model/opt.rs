@@ -18,16 +18,18 @@ const POSITION_OFFSET: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Opt {
+    own: OptConfig,
+    /// What the names of its tensors begin with.
+    root: &'static str,
     vocabulary: Vocabulary,
     positions: Positions,
     /// From the width of the embedding to that of the blocks and back, where they differ.
     project: Option<(Linear, Linear)>,
-    blocks: Vec<OptBlock>,
     norm: Option<LayerNorm>,
 }
 
 impl Opt {
-    pub(super) fn load(loader: &Loader<'_>, config: &ModelConfig, own: &OptConfig) -> Result<Self> {
+    pub(super) fn load(loader: &Loader, config: &ModelConfig, own: &OptConfig) -> Result<Self> {
         // Files of the bare decoder leave the first part out.
         let root = if loader.has("decoder.embed_tokens.weight") { "decoder" } else { "model.decoder" };
         let name = |part: &str| format!("{root}.{part}");
@@ -39,12 +41,12 @@ impl Opt {
             let project_in = loader.linear(&name("project_in"), hidden, width, false)?;
             Some((project_in, loader.linear(&name("project_out"), width, hidden, false)?))
         };
-        let block = |i| OptBlock::load(loader, config, own, &name(&format!("layers.{i}")));
         Ok(Self {
+            own: own.clone(),
+            root,
             vocabulary,
             positions: Positions::load(loader, config, &name("embed_positions.weight"), POSITION_OFFSET)?,
             project,
-            blocks: (0..config.num_hidden_layers).map(block).collect::<Result<_>>()?,
             norm: match own.final_layer_norm {
                 true => Some(norm(loader, config, own, &name("final_layer_norm"))?),
                 false => None,
@@ -53,7 +55,7 @@ impl Opt {
     }
 }
 
-fn norm(loader: &Loader<'_>, config: &ModelConfig, own: &OptConfig, path: &str) -> Result<LayerNorm> {
+fn norm(loader: &Loader, config: &ModelConfig, own: &OptConfig, path: &str) -> Result<LayerNorm> {
     if own.norm_affine { LayerNorm::load(loader, config, path) } else { LayerNorm::plain(loader, config) }
 }
 
@@ -66,8 +68,8 @@ impl Decoder for Opt {
         self.positions.add(rec, &x, step)
     }
 
-    fn blocks(&self) -> Vec<&dyn Block> {
-        self.blocks.iter().map(|block| block as &dyn Block).collect()
+    fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>> {
+        Ok(Box::new(OptBlock::load(loader, config, &self.own, &format!("{}.layers.{index}", self.root))?))
     }
 
     fn finish(&self, rec: &mut Recorder, mut x: Activations) -> Result<Activations> {
@@ -85,9 +87,8 @@ impl Decoder for Opt {
     }
 
     fn bytes(&self) -> u64 {
-        let blocks: u64 = self.blocks.iter().map(OptBlock::bytes).sum();
         let project = self.project.as_ref().map_or(0, |(into, out)| into.bytes() + out.bytes());
-        blocks + project + self.vocabulary.bytes() + self.positions.bytes()
+        project + self.vocabulary.bytes() + self.positions.bytes()
     }
 }
 
@@ -106,7 +107,7 @@ struct OptBlock {
 }
 
 impl OptBlock {
-    fn load(loader: &Loader<'_>, config: &ModelConfig, own: &OptConfig, path: &str) -> Result<Self> {
+    fn load(loader: &Loader, config: &ModelConfig, own: &OptConfig, path: &str) -> Result<Self> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         let linear = |part, rows, cols| loader.linear(&format!("{path}.{part}"), rows, cols, own.enable_bias);
         let norm = |part| norm(loader, config, own, &format!("{path}.{part}"));
@@ -125,10 +126,6 @@ impl OptBlock {
             fc1: linear("fc1", inner, hidden)?,
             fc2: linear("fc2", hidden, inner)?,
         })
-    }
-
-    fn bytes(&self) -> u64 {
-        self.qkv.iter().chain([&self.out, &self.fc1, &self.fc2]).map(Linear::bytes).sum()
     }
 
     fn attention(&self, rec: &mut Recorder, x: &Activations, past: Past<'_>) -> Result<Activations> {
@@ -168,5 +165,13 @@ impl Block for OptBlock {
     fn forward(&self, rec: &mut Recorder, x: Activations, past: Past<'_>) -> Result<Activations> {
         let x = self.residual(rec, &x, &self.attention_norm, |rec, x| self.attention(rec, x, past))?;
         self.residual(rec, &x, &self.feed_forward_norm, |rec, x| self.feed_forward(rec, x))
+    }
+    fn linears(&self) -> Vec<Vec<&Linear>> {
+        vec![self.qkv.iter().collect(), vec![&self.out], vec![&self.fc1], vec![&self.fc2]]
+    }
+
+    fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>> {
+        let Self { qkv, out, fc1, fc2, .. } = self;
+        vec![qkv.iter_mut().collect(), vec![out], vec![fc1], vec![fc2]]
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    pub(super) fn load(loader: &Loader<'_>, config: &ModelConfig, name: &str, offset: usize) -> Result<Self> {
+    pub(super) fn load(loader: &Loader, config: &ModelConfig, name: &str, offset: usize) -> Result<Self> {
         let table = loader.matrix(name, config.max_position_embeddings + offset, config.hidden_size)?;
         Ok(Self { table, offset })
     }

@@ -19,7 +19,7 @@ pub(super) struct Vocabulary {
 
 impl Vocabulary {
     /// Embedding `[vocab_size, width]` named `embedding`, and the head unless it is tied.
-    pub(super) fn load(loader: &Loader<'_>, config: &ModelConfig, embedding: &str, width: usize) -> Result<Self> {
+    pub(super) fn load(loader: &Loader, config: &ModelConfig, embedding: &str, width: usize) -> Result<Self> {
         let embedding = loader.matrix(embedding, config.vocab_size, width)?;
         let head = if config.tie_word_embeddings {
             None

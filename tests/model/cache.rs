@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use bitsmith::Device;
-use bitsmith::model::{Model, Sampling, generate};
+use bitsmith::model::{Model, Sampling, StreamedModel, generate};
+use bitsmith::{Device, Recorder};
 use libtest_mimic::Trial;
 
 use crate::{Outcome, logits, max_difference, root, same, some_ids, tiny_llama, within};
@@ -33,6 +33,9 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
             let (folder, device) = (folder.clone(), device.clone());
             trials.push(Trial::test(format!("cache/{name}/{model}/{way}"), move || stepwise(folder, &device, &steps)));
         }
+        let device = device.clone();
+        trials
+            .push(Trial::test(format!("cache/{name}/{model}/block by block"), move || block_by_block(folder, &device)));
     }
     let trial = |label: &str, test: fn(&Device) -> Outcome| {
         let device = device.clone();
@@ -47,6 +50,25 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
     trials.push(trial("generation computes each token once", generation));
     trials.push(trial("overfull", overfull));
     trials
+}
+
+/// With one block on the device at a time, the model gives the same bits.
+fn block_by_block(folder: PathBuf, device: &Device) -> Outcome {
+    let whole = Model::open(&folder, device)?;
+    let ids = some_ids(TOKENS, u32::try_from(whole.config().vocab_size)?);
+    let ids = [&ids[..], &ids[1..], &ids[..1]].concat();
+    let expected = logits(&whole, &ids, &mut whole.cache(2, ids.len() / 2)?)?;
+    let model = StreamedModel::open(&folder, device)?;
+    let mut cache = model.cache(2, ids.len() / 2)?;
+    let mut rec = Recorder::new(device);
+    let mut x = model.embed(&mut rec, &ids, &cache)?;
+    for index in 0..model.blocks() {
+        x = model.block(index)?.forward(&mut rec, x, &mut cache)?;
+    }
+    let found = model.logits(&mut rec, x)?;
+    rec.submit()?;
+    same("logits", &pollster::block_on(found.read(device))?, &expected)?;
+    same("a block beyond the last one is refused", &model.block(model.blocks()).is_err(), &true)
 }
 
 fn stepwise(folder: PathBuf, device: &Device, steps: &[usize]) -> Outcome {
