@@ -8,3 +8,4 @@ struct Params { batch: u32, rows: u32, cols: u32, out_offset: u32, out_stride: u
 
 fn load_x(b: u32, k: u32) -> f32 { return x_at(b * params.cols + k); }
 fn load_w(row: u32, k: u32) -> f32 { return w_at(row * params.cols + k); }
+fn put(b: u32, row: u32, sum: f32) { out[params.out_offset + b * params.out_stride + row] = sum; }

@@ -17,3 +17,5 @@ fn load_w(row: u32, k: u32) -> f32 {
     let g = row * params.groups_per_row + k / params.group;
     return (f32(code_at(row * params.words_per_row, k)) - zero_at(g)) * scale_at(g);
 }
+
+fn put(b: u32, row: u32, sum: f32) { out[params.out_offset + b * params.out_stride + row] = sum; }

@@ -1,6 +1,7 @@
-// out[out_offset + b * out_stride + row] = sum over k of x[b, k] * w[row, k], by tiles of 64 rows of x and 64 rows of w.
+// put(b, row, sum over k of x[b, k] * w[row, k]) for all rows of x and w, by tiles of 64 rows of x and 64 rows of w.
 // A workgroup stages 16 columns of both at a time in workgroup memory; an invocation keeps 4x4 sums in registers.
-// The kernel defines `params`, `out`, and `load_x(b, k)` and `load_w(row, k)`, which are called within bounds only.
+// The kernel defines `params`, and `load_x(b, k)`, `load_w(row, k)` and `put(b, row, sum)`, which are called within
+// bounds only.
 const TILE = 64u;
 const STEP = 16u;
 const QUADS = TILE / 4u;
@@ -25,7 +26,7 @@ fn w_inside(row: u32, k: u32) -> f32 {
 fn store(b: u32, row: u32, sums: vec4<f32>) {
     if b >= params.batch { return; }
     for (var i = 0u; i < 4u; i++) {
-        if row + i < params.rows { out[params.out_offset + b * params.out_stride + row + i] = sums[i]; }
+        if row + i < params.rows { put(b, row + i, sums[i]); }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod kl_rows;
 pub mod layer_norm;
 pub mod matmul;
 pub mod matmul_group;
+pub mod matmul_strided;
 pub mod matvec;
 pub mod matvec_group;
 pub mod part;
@@ -39,6 +40,7 @@ pub static ALL: &[&KernelSpec] = &[
     matmul::Matmul::SPEC,
     matvec_group::MatvecGroup::SPEC,
     matmul_group::MatmulGroup::SPEC,
+    matmul_strided::MatmulStrided::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
     rms_norm::RmsNorm::SPEC,

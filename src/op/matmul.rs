@@ -2,7 +2,7 @@
 
 use super::activations::{Activations, Half, Input};
 use super::weight::{DenseWeight, GroupWeight};
-use super::{cast, choose, param};
+use super::{cast, choose, matmul_backward, param};
 use crate::device::Recorder;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -52,6 +52,7 @@ pub fn dense<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &DenseWeig
             recorder.dispatch::<Matmul>(&params, choose::matmul(w.dtype(), x.dtype), &buffers)?;
         }
     }
+    matmul_backward::keep_dense(recorder, x, w, &y)?;
     Ok(y)
 }
 
@@ -112,7 +113,7 @@ pub fn group_into<'a>(
             recorder.dispatch::<MatmulGroup>(&params, choose::matmul_group(w.scheme(), x.dtype), &buffers)?;
         }
     }
-    Ok(())
+    matmul_backward::keep_group(recorder, x, w, y)
 }
 
 /// Name of the quantized product in errors.

@@ -12,6 +12,7 @@ mod elementwise;
 mod embed;
 mod loss;
 mod matmul;
+mod matmul_backward;
 mod norm;
 mod quantize;
 mod rope;

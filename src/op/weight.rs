@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::param;
+use super::{Activations, param};
 use crate::device::{Buffer, Caps, Device};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -52,6 +52,19 @@ impl DenseWeight {
         };
         let parts = split_rows(rows, row_bytes, limit)?.into_iter().map(upload).collect::<Result<_>>()?;
         Ok(Self { dtype, rows, cols, parts })
+    }
+
+    /// A weight of f32 values that are on the device already, or will be when the recording runs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the buffer is shorter than the shape says.
+    pub fn from_values(values: Activations) -> Result<Self> {
+        let Activations { buffer, rows, cols } = values;
+        if buffer.bytes() / 4 < rows.saturating_mul(cols) {
+            let (expected, found) = (format!("{rows} x {cols} f32 values"), format!("{} bytes", buffer.bytes()));
+            return Err(Error::Shape { op: "weight", expected, found });
+        }
+        Ok(Self { dtype: Dtype::F32, rows, cols, parts: vec![DensePart { rows: 0..rows, values: buffer }] })
     }
 
     /// Storage type.

@@ -9,6 +9,7 @@ use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::matmul::Matmul;
 use crate::kernel::matmul_group::MatmulGroup;
+use crate::kernel::matmul_strided::{self, MatmulStrided};
 use crate::kernel::matvec::Matvec;
 use crate::kernel::matvec_group::MatvecGroup;
 use crate::kernel::part::{W_F32, X_F32};
@@ -57,7 +58,39 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             cases.push(product.case::<MatmulGroup>(&variant));
         }
     }
+    for variant in wanted(MatmulStrided::SPEC) {
+        for (i, size) in DENSE.into_iter().enumerate() {
+            cases.push(strided(&variant, MATMUL_BATCHES[i % 2], size, i));
+        }
+    }
     cases
+}
+
+/// Operands by rows or by columns, in turn; replacing or adding.
+fn strided(variant: &Variant, batch: usize, (rows, cols): (usize, usize), turn: usize) -> Case {
+    let mut random = Random::new(u(rows * 53 + cols));
+    let x_first = 7 * (turn % 2);
+    let x = random.stored(Dtype::F32, x_first + batch * cols, 1.0);
+    let w = random.stored(variant.dtype(Role::Weight), rows * cols, 0.02);
+    let by = |columns: bool, count: usize| if columns { (1, u(count)) } else { (u(cols), 1) };
+    let ((x_row, x_step), (w_row, w_step)) = (by(turn % 2 == 1, batch), by(turn % 3 == 1, rows));
+    let accumulate = u(turn % 2);
+    let params = matmul_strided::Params {
+        batch: u(batch),
+        rows: u(rows),
+        cols: u(cols),
+        x_first: u(x_first),
+        x_row,
+        x_step,
+        w_row,
+        w_step,
+        accumulate,
+    };
+    let before = random.stored(Dtype::F32, batch * rows, 1.0);
+    let out = Binding::InOut(before, tolerance(cols, 0.02).max(Tolerance::ELEMENTWISE));
+    let bindings = vec![Binding::In(x), Binding::In(w), out];
+    let size = format!("{batch}x{rows}x{cols}.x{x_row}.w{w_row}.add{accumulate}");
+    Case::new::<MatmulStrided>(variant.clone(), size, &params, bindings).operations(2 * batch * rows * cols)
 }
 
 /// Rows of the weight that the twin computes of a large case.

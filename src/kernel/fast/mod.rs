@@ -42,6 +42,7 @@ pub mod group_range;
 pub mod loss;
 pub mod matmul;
 pub mod matmul_group;
+pub mod matmul_strided;
 pub mod matvec;
 pub mod matvec_group;
 pub mod norm;
