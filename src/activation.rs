@@ -72,6 +72,42 @@ impl Activation {
     }
 }
 
+/// `1 / sqrt(2 pi)`.
+const NORMAL_DENSITY: f32 = 0.398_942_3;
+
+impl Activation {
+    /// The derivative of the function; at 0, where ReLU has none, 0.
+    pub fn slope(self, x: f32) -> f32 {
+        self.slope_with(x, f32::exp)
+    }
+
+    /// [`Self::slope`] by this exponential, as [`Self::apply_with`].
+    #[inline(always)]
+    pub(crate) fn slope_with(self, x: f32, exp: impl Fn(f32) -> f32) -> f32 {
+        match self {
+            Self::Silu => {
+                let near = x.clamp(-MAX_EXPONENT, MAX_EXPONENT);
+                let sigmoid = 1.0 / (1.0 + exp(-near));
+                sigmoid * (1.0 + near * (1.0 - sigmoid))
+            }
+            Self::Gelu => {
+                let density = NORMAL_DENSITY * exp((-0.5 * x * x).max(-MAX_EXPONENT));
+                let tail = 0.5 * two_sided_tail(x.abs(), exp);
+                let below = if x < 0.0 { tail } else { 1.0 - tail };
+                below + x.clamp(-16.0, 16.0) * density
+            }
+            Self::GeluTanh => {
+                let near = x.clamp(-16.0, 16.0);
+                let exponent = -near * (1.595_769_2 + 0.071_354_814 * near * near);
+                let sigmoid = 1.0 / (1.0 + exp(exponent.clamp(-MAX_EXPONENT, MAX_EXPONENT)));
+                sigmoid + near * sigmoid * (1.0 - sigmoid) * (1.595_769_2 + 0.214_064_44 * near * near)
+            }
+            Self::Relu => f32::from(x > 0.0),
+            Self::ReluSquared => 2.0 * x.max(0.0),
+        }
+    }
+}
+
 /// `erfc(x / sqrt(2))` for x >= 0, within 2e-7: the chance that a normal variable lies further from 0 than x. Its
 /// logarithm over x is smooth; the polynomial is a minimax fit of that on 0..6, weighted by the error it causes in GELU,
 /// and keeps falling beyond, where the tail is below 2e-9.
@@ -167,6 +203,41 @@ mod tests {
                 let allowed = error * expected.abs().max(1.0);
                 assert!((found - expected).abs() <= allowed, "{activation}({x}) is {found}, not {expected}");
             }
+        }
+    }
+
+    /// A sigmoid, its complement and a factor of up to 16 roundings, and what the fit of the tail adds.
+    const SLOPE_ERROR: f64 = 2e-6;
+
+    #[test]
+    fn slopes_follow_their_formulas() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        for x in grid() {
+            let wide = f64::from(x);
+            let density = (-wide * wide / 2.0).exp() / std::f64::consts::TAU.sqrt();
+            let root = (2.0 / std::f64::consts::PI).sqrt();
+            let inner = (root * (wide + 0.044715 * wide.powi(3))).tanh();
+            let tanh =
+                0.5 * (1.0 + inner) + 0.5 * wide * (1.0 - inner * inner) * root * (1.0 + 3.0 * 0.044715 * wide * wide);
+            let table = [
+                (Activation::Silu, sigmoid(wide) * (1.0 + wide * (1.0 - sigmoid(wide)))),
+                (Activation::Gelu, normal_distribution(wide) + wide * density),
+                (Activation::GeluTanh, tanh),
+                (Activation::Relu, if wide > 0.0 { 1.0 } else { 0.0 }),
+                (Activation::ReluSquared, 2.0 * wide.max(0.0)),
+            ];
+            for (activation, expected) in table {
+                let found = f64::from(activation.slope(x));
+                let right = (found - expected).abs() <= SLOPE_ERROR * expected.abs().max(1.0);
+                assert!(right, "the slope of {activation} at {x} is {found}, not {expected}");
+            }
+        }
+        for (activation, x) in Activation::ALL.into_iter().flat_map(|a| [(a, 1e4), (a, -1e4), (a, f32::MAX)]) {
+            let right = match activation {
+                Activation::ReluSquared => 2.0 * x.max(0.0),
+                _ => f32::from(x > 0.0),
+            };
+            assert_eq!(activation.slope(x).max(1e-30), right.max(1e-30), "{activation}, {x}");
         }
     }
 

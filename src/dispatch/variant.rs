@@ -30,6 +30,8 @@ pub enum Role {
     Reduce,
     /// `act`: an activation function.
     Function,
+    /// `slope`: the derivative of one.
+    Slope,
     /// Anything that does not vary: plain functions several kernels share.
     Library,
 }

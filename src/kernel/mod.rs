@@ -1,29 +1,35 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
 pub mod activate;
+pub mod activate_backward;
 pub mod add;
 pub mod add_bias;
 pub mod argmax;
 pub mod attention;
 pub mod cast;
 mod code;
+pub mod column_sum;
 pub mod embed;
 mod fast;
 pub mod gate;
+pub mod gate_backward;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
 pub mod kl_rows;
 pub mod layer_norm;
+pub mod layer_norm_backward;
 pub mod matmul;
 pub mod matmul_group;
 pub mod matmul_strided;
 pub mod matvec;
 pub mod matvec_group;
+pub mod norm_weight_backward;
 pub mod part;
 pub mod product;
 pub mod rms_norm;
+pub mod rms_norm_backward;
 pub mod rope;
 pub mod softmax_loss;
 pub mod store_rows;
@@ -55,4 +61,10 @@ pub static ALL: &[&KernelSpec] = &[
     softmax_loss::SoftmaxLoss::SPEC,
     argmax::Argmax::SPEC,
     kl_rows::KlRows::SPEC,
+    activate_backward::ActivateBackward::SPEC,
+    gate_backward::GateBackward::SPEC,
+    rms_norm_backward::RmsNormBackward::SPEC,
+    layer_norm_backward::LayerNormBackward::SPEC,
+    norm_weight_backward::NormWeightBackward::SPEC,
+    column_sum::ColumnSum::SPEC,
 ];

@@ -64,6 +64,16 @@ part!(/// ReLU.
     ACT_RELU, "act_relu", Function);
 part!(/// Squared ReLU.
     ACT_RELU2, "act_relu2", Function);
+part!(/// The derivative of SiLU.
+    SLOPE_SILU, "slope_silu", Slope);
+part!(/// The derivative of GELU.
+    SLOPE_GELU, "slope_gelu", Slope);
+part!(/// The derivative of GELU in its tanh form.
+    SLOPE_GELU_TANH, "slope_gelu_tanh", Slope);
+part!(/// The derivative of ReLU.
+    SLOPE_RELU, "slope_relu", Slope);
+part!(/// The derivative of squared ReLU.
+    SLOPE_RELU2, "slope_relu2", Slope);
 part!(/// Reductions through workgroup memory.
     REDUCE_SHARED, "reduce_shared", Reduce);
 part!(/// Reductions by subgroup operations.
@@ -111,13 +121,27 @@ pub fn function(activation: Activation) -> &'static Part {
     }
 }
 
-/// The activation function of a variant.
+/// The derivative of an activation function.
+pub fn slope(activation: Activation) -> &'static Part {
+    match activation {
+        Activation::Silu => &SLOPE_SILU,
+        Activation::Gelu => &SLOPE_GELU,
+        Activation::GeluTanh => &SLOPE_GELU_TANH,
+        Activation::Relu => &SLOPE_RELU,
+        Activation::ReluSquared => &SLOPE_RELU2,
+    }
+}
+
+/// The activation function of a variant, which has it, its derivative or both.
 ///
 /// # Panics
-/// If the variant has no part of that role; the contract test builds every variant.
+/// If the variant has no part of those roles; the contract test builds every variant.
 pub fn activation(variant: &Variant) -> Activation {
-    let name = variant.of(Role::Function).map(|p| p.name);
-    match Activation::ALL.into_iter().find(|a| Some(function(*a).name) == name) {
+    let is = |a: Activation| {
+        let holds = |role, part: &Part| variant.of(role).is_some_and(|p| p.name == part.name);
+        holds(Role::Function, function(a)) || holds(Role::Slope, slope(a))
+    };
+    match Activation::ALL.into_iter().find(|a| is(*a)) {
         Some(activation) => activation,
         None => panic!("variant {variant} has no activation function"),
     }

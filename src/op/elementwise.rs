@@ -2,8 +2,9 @@
 
 use super::Activations;
 use super::checks::{alike, matrix, size, vector};
+use super::elementwise_backward::{ActivateAdjoint, AddAdjoint, AddBiasAdjoint, GateAdjoint};
 use crate::activation::Activation;
-use crate::device::{Adjoint, Buffer, BufferId, Gradients, Recorder};
+use crate::device::{Buffer, Recorder};
 use crate::error::Result;
 use crate::kernel::activate::{self, Activate, Params};
 use crate::kernel::add::{self, Add};
@@ -19,6 +20,7 @@ pub fn activate(rec: &mut Recorder, activation: Activation, x: &Activations) -> 
     let count = size("activate", x.rows * x.cols)?;
     let out = Activations { buffer: rec.alloc(x.rows * x.cols * 4)?, ..*x };
     rec.dispatch::<Activate>(&Params { count }, activate::variant(activation), &[&x.buffer, &out.buffer])?;
+    rec.keep(&[&x.buffer], &[&out.buffer], || ActivateAdjoint { activation, x: x.clone(), y: out.buffer.id() });
     Ok(out)
 }
 
@@ -31,6 +33,8 @@ pub fn gate(rec: &mut Recorder, activation: Activation, gate: &Activations, up: 
     let out = Activations { buffer: rec.alloc(gate.rows * gate.cols * 4)?, ..*gate };
     let buffers = [&gate.buffer, &up.buffer, &out.buffer];
     rec.dispatch::<Gate>(&Params { count }, activate::variant(activation), &buffers)?;
+    let adjoint = || GateAdjoint { activation, gate: gate.clone(), up: up.clone(), y: out.buffer.id() };
+    rec.keep(&[&gate.buffer, &up.buffer], &[&out.buffer], adjoint);
     Ok(out)
 }
 
@@ -47,22 +51,6 @@ pub fn add(rec: &mut Recorder, a: &Activations, b: &Activations) -> Result<Activ
     Ok(out)
 }
 
-/// Both terms get the gradient of the sum.
-#[derive(Debug)]
-struct AddAdjoint {
-    a: BufferId,
-    b: BufferId,
-    y: BufferId,
-}
-
-impl Adjoint for AddAdjoint {
-    fn record(&self, rec: &mut Recorder, gradients: &mut Gradients) -> Result<()> {
-        let Some(d_y) = gradients.take(self.y) else { return Ok(()) };
-        gradients.add(rec, self.a, d_y.clone())?;
-        gradients.add(rec, self.b, d_y)
-    }
-}
-
 /// Adds `bias`, f32 `[cols]`, to every row of x, in place.
 ///
 /// # Errors
@@ -70,7 +58,10 @@ impl Adjoint for AddAdjoint {
 pub fn add_bias(rec: &mut Recorder, x: &Activations, bias: &Buffer) -> Result<()> {
     let (rows, cols) = matrix("add_bias", x)?;
     vector("add_bias", "bias", bias, x.cols)?;
-    rec.dispatch::<AddBias>(&add_bias::Params { rows, cols }, add_bias::variant(), &[&x.buffer, bias])
+    rec.dispatch::<AddBias>(&add_bias::Params { rows, cols }, add_bias::variant(), &[&x.buffer, bias])?;
+    let adjoint = || AddBiasAdjoint { bias: bias.id(), rows: x.rows, cols: x.cols, y: x.buffer.id() };
+    rec.keep(&[&x.buffer, bias], &[&x.buffer], adjoint);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Normalization of rows.
 
 use super::checks::{matrix, shape, vector};
+use super::norm_backward::NormAdjoint;
 use super::{Activations, choose};
 use crate::device::{Buffer, Recorder};
 use crate::error::Result;
@@ -30,6 +31,8 @@ pub fn rms_norm(rec: &mut Recorder, x: &Activations, weight: &Buffer, eps: f32) 
     let out = Activations { buffer: rec.alloc(x.rows * x.cols * 4)?, ..*x };
     let variant = rms_norm::variant(choose::reduce(rec.device().caps()), x.cols);
     rec.dispatch::<RmsNorm>(&Params { rows, cols, eps }, variant, &[&x.buffer, weight, &out.buffer])?;
+    let adjoint = || NormAdjoint { x: x.clone(), weight: weight.clone(), bias: None, eps, y: out.buffer.id() };
+    rec.keep(&[&x.buffer, weight], &[&out.buffer], adjoint);
     Ok(out)
 }
 
@@ -69,5 +72,8 @@ pub fn layer_norm(
     let out = Activations { buffer: rec.alloc(x.rows * x.cols * 4)?, ..*x };
     let variant = rms_norm::variant(choose::reduce(rec.device().caps()), x.cols);
     rec.dispatch::<LayerNorm>(&Params { rows, cols, eps }, variant, &[&x.buffer, weight, bias, &out.buffer])?;
+    let adjoint =
+        || NormAdjoint { x: x.clone(), weight: weight.clone(), bias: Some(bias.id()), eps, y: out.buffer.id() };
+    rec.keep(&[&x.buffer, weight, bias], &[&out.buffer], adjoint);
     Ok(out)
 }

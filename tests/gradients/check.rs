@@ -32,7 +32,7 @@ pub fn check(name: &str, inputs: &[Input], forward: impl Fn(&mut Recorder, &[Act
     let weights = weights(size);
     for (index, gradient) in found.iter().enumerate() {
         let largest = gradient.iter().fold(0f64, |m, g| m.max(f64::from(*g).abs())).max(1e-3);
-        for at in 0..gradient.len() {
+        for (at, found) in gradient.iter().enumerate() {
             let at_step = |step: f32| {
                 let mut inputs = inputs.to_vec();
                 inputs[index].values[at] += step;
@@ -42,9 +42,9 @@ pub fn check(name: &str, inputs: &[Input], forward: impl Fn(&mut Recorder, &[Act
             };
             let ((above, up), (below, down)) = (at_step(STEP), at_step(-STEP));
             let expected = (up - down) / f64::from(above - below);
-            let error = (f64::from(gradient[at]) - expected).abs();
+            let error = (f64::from(*found) - expected).abs();
             let place = format!("{name}: input {index}, element {at}");
-            assert!(error <= TOLERANCE * largest, "{place}: {} is not {expected}, largest {largest}", gradient[at]);
+            assert!(error <= TOLERANCE * largest, "{place}: {found} is not {expected}, largest {largest}");
         }
     }
 }

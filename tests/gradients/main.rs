@@ -3,3 +3,4 @@
 mod check;
 mod elementwise;
 mod matmul;
+mod norm;

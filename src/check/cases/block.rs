@@ -20,27 +20,27 @@ use crate::kernel::store_rows::{self, StoreRows};
 use crate::random::Random;
 
 /// Elements: one, around a workgroup of 256, a prime.
-const COUNTS: [usize; 5] = [1, 255, 256, 257, 10_007];
+pub(super) const COUNTS: [usize; 5] = [1, 255, 256, 257, 10_007];
 
 /// `[rows, cols]` of norms: single elements, around workgroups of 64 and 256, primes.
-const ROWS: [(usize, usize); 8] = [(1, 1), (3, 2), (2, 63), (5, 64), (4, 65), (3, 172), (2, 257), (7, 1009)];
+pub(super) const ROWS: [(usize, usize); 8] = [(1, 1), (3, 2), (2, 63), (5, 64), (4, 65), (3, 172), (2, 257), (7, 1009)];
 
 /// More rows than one axis of the grid holds: for one variant, since so many workgroups take a while in software.
 const MANY_ROWS: (usize, usize) = (65_536 + 3, 2);
 
 /// `[rows, cols]` of matrices.
-const MATRICES: [(usize, usize); 5] = [(1, 1), (3, 85), (2, 128), (257, 1), (7, 1009)];
+pub(super) const MATRICES: [(usize, usize); 5] = [(1, 1), (3, 85), (2, 128), (257, 1), (7, 1009)];
 
 /// Exponentials may err by 3 + 2|x| units in the last place (WGSL's accuracy table). What that moves an activation,
 /// whose slope in the exponential falls as fast as |x| grows, stays under 2e-7, and factors reach 6. Divisions err
 /// by 2.5 units.
-const EXPONENTIAL: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-6 };
+pub(super) const EXPONENTIAL: Tolerance = Tolerance { absolute: 2e-6, relative: 1e-6 };
 
 /// Two products of values up to 6 and their sum, which a device may fuse.
 const TURN: f32 = 6.0;
 
 /// Standard deviations that a normalized value reaches, times the largest weight.
-const NORMALIZED: f32 = 8.0;
+pub(super) const NORMALIZED: f32 = 8.0;
 
 pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -80,7 +80,7 @@ fn sum_case(count: usize) -> Case {
         .operations(count)
 }
 
-fn floats(values: Vec<f32>) -> Binding {
+pub(super) fn floats(values: Vec<f32>) -> Binding {
     Binding::In(bytemuck::cast_vec(values))
 }
 
@@ -107,7 +107,7 @@ fn layer((rows, cols): (usize, usize), variant: Variant) -> Case {
     Case::new::<LayerNorm>(variant, format!("{rows}x{cols}"), &params, bindings).operations(rows * cols * 7)
 }
 
-fn norm_weight(random: &mut Random, cols: usize) -> Vec<f32> {
+pub(super) fn norm_weight(random: &mut Random, cols: usize) -> Vec<f32> {
     (0..cols).map(|_| 1.0 + 0.1 * random.normal()).collect()
 }
 
@@ -165,7 +165,7 @@ fn stores(cases: &mut Vec<Case>) {
 }
 
 /// Inputs of activations, among them those whose exponential over- or underflows.
-fn inputs(random: &mut Random, count: usize) -> Vec<f32> {
+pub(super) fn inputs(random: &mut Random, count: usize) -> Vec<f32> {
     const AWKWARD: [f32; 10] = [0.0, 100.0, -100.0, 1e-4, -1e-4, -20.0, 20.0, -89.0, 1e6, -1e6];
     let value = |i: usize| if i % 7 == 3 { AWKWARD[i / 7 % AWKWARD.len()] } else { 3.0 * random.normal() };
     (0..count).map(value).collect()

@@ -1,6 +1,7 @@
 //! The cases of every kernel: each variant at sizes where bounds go wrong: 1, around the workgroup, primes, group tails.
 
 mod attention;
+mod backward;
 mod block;
 mod group;
 mod loss;
@@ -21,7 +22,8 @@ pub fn all() -> Vec<Case> {
 
 /// The cases of the wanted variants: their data is made, so that fewer variants take less time.
 pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
-    let areas = [group::cases, matmul::cases, storage::cases, block::cases, attention::cases, loss::cases];
+    let areas =
+        [group::cases, matmul::cases, storage::cases, block::cases, attention::cases, loss::cases, backward::cases];
     areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }
 

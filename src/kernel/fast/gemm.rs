@@ -94,7 +94,10 @@ pub fn strided(x: Strided<'_>, w: Strided<'_>, depth: usize, columns: usize, to:
     }
     let rows = to.len() / columns;
     if depth == 0 {
-        return if add { () } else { to.fill(0.0) };
+        if !add {
+            to.fill(0.0);
+        }
+        return;
     }
     assert_eq!(to.len(), rows * columns, "a product has whole rows");
     assert!(x.holds(rows, depth) && w.holds(columns, depth), "rows of a product lie within their matrix");

@@ -35,6 +35,7 @@ mod stream;
 
 pub mod attention;
 pub mod elementwise;
+pub mod elementwise_backward;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
@@ -46,6 +47,7 @@ pub mod matmul_strided;
 pub mod matvec;
 pub mod matvec_group;
 pub mod norm;
+pub mod norm_backward;
 pub mod rope;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.

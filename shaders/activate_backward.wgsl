@@ -1,0 +1,16 @@
+// d_x = slope(x) * d_y.
+override WG: u32 = 256u;
+
+struct Params { count: u32 }
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> d_y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> d_x: array<f32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+    let i = (wg.y * count.x + wg.x) * WG + lid;
+    if i >= params.count { return; }
+    d_x[i] = slope(x[i]) * d_y[i];
+}
