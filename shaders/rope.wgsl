@@ -3,7 +3,7 @@ override WG: u32 = 64u;
 
 struct Params {
     sequences: u32, tokens: u32, heads: u32, head_dim: u32,
-    first_position: u32, out_capacity: u32, out_first: u32,
+    first_position: u32, out_capacity: u32, out_first: u32, direction: f32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -21,7 +21,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: ve
     let pair = i % half;
     let token = row % params.tokens;
     let slot = (row / params.tokens) * params.out_capacity + params.out_first + token;
-    let turn = table[(params.first_position + token) * half + pair];
+    let turn = table[(params.first_position + token) * half + pair] * vec2(1.0, params.direction);
     let at = (row * params.heads + head) * params.head_dim + pair;
     let to = (slot * params.heads + head) * params.head_dim + pair;
     let a = x[at];

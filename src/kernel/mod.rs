@@ -6,6 +6,8 @@ pub mod add;
 pub mod add_bias;
 pub mod argmax;
 pub mod attention;
+pub mod attention_backward_kv;
+pub mod attention_backward_q;
 pub mod cast;
 mod code;
 pub mod column_sum;
@@ -67,4 +69,6 @@ pub static ALL: &[&KernelSpec] = &[
     layer_norm_backward::LayerNormBackward::SPEC,
     norm_weight_backward::NormWeightBackward::SPEC,
     column_sum::ColumnSum::SPEC,
+    attention_backward_q::AttentionBackwardQ::SPEC,
+    attention_backward_kv::AttentionBackwardKv::SPEC,
 ];

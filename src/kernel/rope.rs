@@ -30,6 +30,8 @@ pub struct Params {
     pub out_capacity: u32,
     /// Slot of each sequence's first token.
     pub out_first: u32,
+    /// 1, or -1 to turn by the opposite angles.
+    pub direction: f32,
 }
 
 const WG: u32 = 64;
@@ -67,7 +69,7 @@ impl Kernel for Rope {
                 let to = &mut out.f32_mut()[(slot * heads + head) * head_dim..][..head_dim];
                 for i in 0..half {
                     let angle = ((p.first_position as usize + token) * half + i) * 2;
-                    let (cos, sin) = (table.f32()[angle], table.f32()[angle + 1]);
+                    let (cos, sin) = (table.f32()[angle], table.f32()[angle + 1] * p.direction);
                     to[i] = from[i] * cos - from[i + half] * sin;
                     to[i + half] = from[i + half] * cos + from[i] * sin;
                 }

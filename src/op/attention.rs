@@ -1,5 +1,6 @@
 //! Attention over a cache of keys and values.
 
+use super::attention_backward::AttentionAdjoint;
 use super::{Activations, RowCache, choose};
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
@@ -95,6 +96,8 @@ pub fn attention(rec: &mut Recorder, q: &Activations, cache: &KvCache, shape: &A
     let out = Activations { buffer: rec.alloc(q.rows * q.cols * size_of::<f32>())?, rows: q.rows, cols: q.cols };
     let variant = kernel::variant(choose::reduce(rec.device().caps()));
     rec.dispatch::<Attention>(&params, variant, &[&q.buffer, &cache.keys.buffer, &cache.values.buffer, &out.buffer])?;
+    let adjoint = || AttentionAdjoint { q: q.clone(), cache: cache.clone(), params, y: out.buffer.id() };
+    rec.keep(&[&q.buffer, &cache.keys.buffer, &cache.values.buffer], &[&out.buffer], adjoint);
     Ok(out)
 }
 

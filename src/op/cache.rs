@@ -1,6 +1,7 @@
 //! Keys or values of the tokens seen so far.
 
 use super::Activations;
+use super::attention_backward::{StoreRowsAdjoint, fills};
 use super::checks::{matrix, shape, size};
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::Result;
@@ -78,5 +79,8 @@ impl RowCache {
 pub fn store_rows(rec: &mut Recorder, x: &Activations, cache: &RowCache, first: usize) -> Result<()> {
     let [sequences, tokens, capacity, first] = cache.slots("store_rows", x, first)?;
     let params = Params { sequences, tokens, cols: size("store_rows", x.cols)?, capacity, first };
-    rec.dispatch::<StoreRows>(&params, store_rows::variant(), &[&x.buffer, &cache.buffer])
+    rec.dispatch::<StoreRows>(&params, store_rows::variant(), &[&x.buffer, &cache.buffer])?;
+    fills(rec, x, cache, first as usize)?;
+    rec.keep(&[&x.buffer], &[&cache.buffer], || StoreRowsAdjoint { x: x.buffer.id(), cache: cache.buffer.id() });
+    Ok(())
 }

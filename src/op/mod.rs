@@ -2,6 +2,7 @@
 
 mod activations;
 mod attention;
+mod attention_backward;
 mod backward;
 mod cache;
 mod cast;

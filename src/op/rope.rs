@@ -1,5 +1,6 @@
 //! Rotary position embedding.
 
+use super::attention_backward::{RopeAdjoint, fills};
 use super::checks::{matrix, shape, size};
 use super::{Activations, RowCache};
 use crate::device::{Buffer, Device, Recorder};
@@ -146,9 +147,27 @@ pub fn rope(
     }
     let out =
         RowCache { buffer: rec.alloc(x.rows * x.cols * 4)?, sequences, capacity: x.rows / sequences, cols: x.cols };
-    turn(rec, x, table, &out, first_position, 0)?;
+    turn(rec, x, table, &out, first_position, 0, FORWARD)?;
     Ok(Activations { buffer: out.buffer, ..*x })
 }
+
+/// [`rope`] by the opposite angles: its inverse, and its gradient.
+pub(super) fn turned_back(
+    rec: &mut Recorder,
+    x: &Activations,
+    table: &RopeTable,
+    sequences: usize,
+    first_position: usize,
+) -> Result<Activations> {
+    let capacity = x.rows.checked_div(sequences).unwrap_or(0);
+    let out = RowCache { buffer: rec.alloc(x.rows * x.cols * 4)?, sequences, capacity, cols: x.cols };
+    turn(rec, x, table, &out, first_position, 0, BACK)?;
+    Ok(Activations { buffer: out.buffer, ..*x })
+}
+
+/// Factors of the angles.
+const FORWARD: f32 = 1.0;
+const BACK: f32 = -1.0;
 
 /// [`rope`] straight into a cache: each token goes to the slot of its position.
 ///
@@ -161,7 +180,8 @@ pub fn rope_into(
     cache: &RowCache,
     first_position: usize,
 ) -> Result<()> {
-    turn(rec, x, table, cache, first_position, first_position)
+    fills(rec, x, cache, first_position)?;
+    turn(rec, x, table, cache, first_position, first_position, FORWARD)
 }
 
 fn turn(
@@ -171,6 +191,7 @@ fn turn(
     out: &RowCache,
     first_position: usize,
     first_slot: usize,
+    direction: f32,
 ) -> Result<()> {
     let [sequences, tokens, out_capacity, out_first] = out.slots("rope", x, first_slot)?;
     let params = Params {
@@ -181,8 +202,19 @@ fn turn(
         first_position: size("rope", first_position)?,
         out_capacity,
         out_first,
+        direction,
     };
-    rec.dispatch::<kernel::Rope>(&params, kernel::variant(), &[&x.buffer, &table.buffer, &out.buffer])
+    rec.dispatch::<kernel::Rope>(&params, kernel::variant(), &[&x.buffer, &table.buffer, &out.buffer])?;
+    rec.keep(&[&x.buffer], &[&out.buffer], || RopeAdjoint {
+        x: x.buffer.id(),
+        rows: x.rows,
+        cols: x.cols,
+        table: table.clone(),
+        sequences: out.sequences,
+        first_position,
+        y: out.buffer.id(),
+    });
+    Ok(())
 }
 
 #[cfg(test)]

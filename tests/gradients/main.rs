@@ -1,5 +1,6 @@
 //! Gradients against central differences: of every operation by itself and of whole blocks.
 
+mod attention;
 mod check;
 mod elementwise;
 mod matmul;

@@ -132,6 +132,7 @@ fn ropes(cases: &mut Vec<Case>) {
             first_position: u(first_position),
             out_capacity: u(capacity),
             out_first: u(first),
+            direction: if tokens % 2 == 0 { -1.0 } else { 1.0 },
         };
         let angles = (0..(first_position + tokens) * head_dim / 2).map(|_| random.uniform() * 7.0);
         let table = angles.flat_map(|a| [a.cos(), a.sin()]).collect();

@@ -34,6 +34,7 @@ mod stored;
 mod stream;
 
 pub mod attention;
+pub mod attention_backward;
 pub mod elementwise;
 pub mod elementwise_backward;
 pub mod group_dequantize;

@@ -18,7 +18,7 @@ pub fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {
             for (token, out) in (first..).zip(out.chunks_exact_mut(width)) {
                 let angles = &table[(p.first_position as usize + token) * half..][..half];
                 for (i, angle) in angles.iter().enumerate() {
-                    (cos[i], sin[i]) = (angle[0], angle[1]);
+                    (cos[i], sin[i]) = (angle[0], angle[1] * p.direction);
                 }
                 turn(&x.f32()[(sequence * tokens + token) * width..][..width], &cos, &sin, out);
             }
