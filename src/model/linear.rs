@@ -61,6 +61,11 @@ impl Linear {
         self.rows.clone()
     }
 
+    /// Output and input features.
+    pub fn shape(&self) -> [usize; 2] {
+        self.weight.shape()
+    }
+
     /// Computes with another floating-point weight from now on.
     ///
     /// # Errors

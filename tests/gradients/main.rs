@@ -1,6 +1,7 @@
 //! Gradients against central differences: of every operation by itself and of whole blocks.
 
 mod attention;
+mod block;
 mod check;
 mod elementwise;
 mod matmul;
