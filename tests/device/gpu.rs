@@ -40,6 +40,9 @@ mod present {
             Trial::test("gpu/a buffer beyond the device's limit is an error", too_large),
             Trial::test("gpu/the cap holds and freed memory is reused", cap_and_reuse),
             Trial::test("gpu/a wrong device is refused", || wrong::refused(&open(&wgpu::Limits::default())?.0)),
+            Trial::test("gpu/what it leaves unwritten or writes too far", || {
+                wrong::edges(&open(&wgpu::Limits::default())?.0)
+            }),
             Trial::test("gpu/an adapter that is not there is an error", not_there),
             Trial::test("gpu/opening creates no pipeline but those of the self-test", pipelines),
         ]);
