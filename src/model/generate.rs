@@ -107,7 +107,11 @@ pub async fn generate(
         let hidden = model.hidden(&mut rec, &next, &mut cache)?;
         let last = crate::op::last_row(&mut rec, &hidden)?;
         let logits = model.logits(&mut rec, &last)?;
-        let token = sampling.draw(&rec.read(&logits.buffer).await?, &mut random);
+        let logits: Vec<f32> = rec.read(&logits.buffer).await?;
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(model.no_number("the next token a probability"));
+        }
+        let token = sampling.draw(&logits, &mut random);
         done.tokens.push(token);
         done.ended = model.config().eos_token_ids.contains(&token);
         if done.ended || !each(token) {
