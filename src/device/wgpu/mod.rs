@@ -176,7 +176,8 @@ impl WgpuDevice {
         })
     }
 
-    /// Makes pipelines, parameters and bindings of a recording, to be encoded as often as wanted.
+    /// Makes pipelines, parameters and bindings of a recording, to be encoded as often as wanted. Pipelines that the device
+    /// has not used before are compiled here, which takes the driver's time on this thread; encoding them later does not.
     ///
     /// # Errors
     /// As [`Self::encode`].
