@@ -21,10 +21,10 @@ pub fn activate(rec: &mut Recorder, activation: Activation, x: &Activations) -> 
     Ok(out)
 }
 
-/// [`activate`] into a buffer that is there already, such as the caller's own, but not that of x.
+/// [`activate()`] into a buffer that is there already, such as the caller's own, but not that of x.
 ///
 /// # Errors
-/// As [`activate`], and if the result does not fit `out`.
+/// As [`activate()`], and if the result does not fit `out`.
 pub fn activate_into(rec: &mut Recorder, activation: Activation, x: &Activations, out: &Activations) -> Result<()> {
     matrix("activate", x)?;
     room("activate", out, x.rows, x.cols)?;
@@ -71,10 +71,10 @@ pub fn add(rec: &mut Recorder, a: &Activations, b: &Activations) -> Result<Activ
     Ok(out)
 }
 
-/// [`add`] into a buffer that is there already, but not that of an operand.
+/// [`add()`] into a buffer that is there already, but not that of an operand.
 ///
 /// # Errors
-/// As [`add`], and if the result does not fit `out`.
+/// As [`add()`], and if the result does not fit `out`.
 pub fn add_into(rec: &mut Recorder, a: &Activations, b: &Activations, out: &Activations) -> Result<()> {
     let count = alike("add", a, b)?;
     room("add", out, a.rows, a.cols)?;
