@@ -73,7 +73,7 @@ pub enum Error {
     #[error("stopped on request")]
     Cancelled,
     /// A tensor holds a NaN or an infinity.
-    #[error("{tensor}: element [{row}, {col}] is {value}; quantization needs finite values")]
+    #[error("{tensor}: element [{row}, {col}] is {value}; finite values are needed")]
     NotFinite {
         /// Name of the tensor.
         tensor: String,

@@ -37,8 +37,9 @@ pub struct Case {
 
 /// Outputs are filled with this NaN: what survives was never written.
 const POISON: u32 = 0x7fc0_dead;
-/// Words after each output, inside the binding, that must stay poisoned: a shader's write past the end of a
-/// binding would be dropped in silence.
+/// Words on either side of each output that must stay poisoned. Those behind it are inside the binding: a shader's write
+/// past the end of a binding would be dropped in silence. Those before it are in front of the binding, which starts where a
+/// slice may: 256 bytes into its buffer.
 const GUARD: usize = 64;
 
 impl Case {
@@ -81,10 +82,15 @@ impl Case {
         let buffers = cases.iter().map(|case| case.record(&mut recorder)).collect::<Result<Vec<_>>>()?;
         recorder.submit()?;
         for (case, buffers) in cases.iter().zip(buffers) {
-            let found = case.results(device, &buffers).await?;
-            case.compare(device, &case.twin(), &found, case.sample.is_some())?;
+            case.verify(device, &buffers).await?;
         }
         Ok(())
+    }
+
+    /// Compares with the twin's what a dispatch has left in buffers from [`Self::upload`].
+    pub async fn verify(&self, device: &Device, buffers: &[Buffer]) -> Result<()> {
+        let found = self.results(device, buffers).await?;
+        self.compare(device, &self.twin(), &found, self.sample.is_some())
     }
 
     /// [`Self::check`] for a case that is too large for the twin: a part of every output is compared with the twin's,
@@ -131,42 +137,44 @@ impl Case {
         Ok(buffers)
     }
 
-    /// The bindings on a device.
+    /// The memory of the bindings on a device, guards included.
     pub fn upload(&self, device: &Device) -> Result<Vec<Buffer>> {
         self.memory().iter().map(|words| device.upload(words)).collect()
     }
 
     /// Appends the dispatch to a recording, with buffers from [`Self::upload`].
     pub fn dispatch(&self, recorder: &mut Recorder, buffers: &[Buffer]) -> Result<()> {
-        let bound: Vec<_> = buffers.iter().collect();
+        let bound = self.bindings.iter().zip(buffers).map(|(binding, buffer)| match binding.front() {
+            0 => Ok(buffer.clone()),
+            front => buffer.slice(4 * front, buffer.bytes() - 4 * front),
+        });
+        let bound = bound.collect::<Result<Vec<_>>>()?;
+        let bound: Vec<_> = bound.iter().collect();
         recorder.dispatch_spec(self.kernel, self.variant.clone(), &self.params, &bound)
     }
 
-    /// What the plain twin leaves in each binding.
+    /// What the plain twin leaves in the memory of each binding.
     pub fn twin(&self) -> Vec<Vec<u32>> {
         self.run(self.kernel.run, self.sample.as_ref().unwrap_or(&self.params))
     }
 
     fn run(&self, run: ErasedRun, params: &[u8]) -> Vec<Vec<u32>> {
         let mut memory = self.memory();
-        let views = memory.iter_mut().zip(self.kernel.access).map(|(words, access)| match access {
-            Access::Read => View::Read(words),
-            Access::Write | Access::ReadWrite => View::Write(words),
+        let bindings = memory.iter_mut().zip(&self.bindings).zip(self.kernel.access);
+        let views = bindings.map(|((words, binding), access)| match access {
+            Access::Read => View::Read(&words[binding.front()..]),
+            Access::Write | Access::ReadWrite => View::Write(&mut words[binding.front()..]),
         });
         run(params, &self.variant, Bindings::new(views.collect()));
         memory
     }
 
-    /// The bindings before the dispatch: data, poison, and guards after everything that is written.
+    /// The memory of the bindings before the dispatch: data, poison, and guards around everything that is written.
     fn memory(&self) -> Vec<Vec<u32>> {
-        let guarded = |mut words: Vec<u32>, n: usize| {
-            words.resize(n + GUARD, POISON);
-            words
-        };
         let fill = |binding: &Binding| match binding {
             Binding::In(words) => words.clone(),
-            Binding::Out(n, _) => guarded(Vec::new(), *n),
-            Binding::InOut(words, _) => guarded(words.clone(), words.len()),
+            Binding::Out(n, _) => vec![POISON; GUARD + n + GUARD],
+            Binding::InOut(words, _) => [&[POISON; GUARD], &words[..], &[POISON; GUARD]].concat(),
         };
         self.bindings.iter().map(fill).collect()
     }
@@ -180,6 +188,11 @@ impl Binding {
         }
     }
 
+    /// Words of its memory in front of it.
+    fn front(&self) -> usize {
+        if self.tolerance().is_some() { GUARD } else { 0 }
+    }
+
     fn tolerance(&self) -> Option<Tolerance> {
         match self {
             Self::In(_) => None,
@@ -188,14 +201,20 @@ impl Binding {
     }
 }
 
+/// Compares the memory of a binding, guards included.
 fn compare(expected: &[u32], found: &[u32], binding: &Binding, sample: bool) -> std::result::Result<(), String> {
     let (words, tolerance) = (binding.words(), binding.tolerance().unwrap_or(Tolerance::EXACT));
-    for (i, (e, f)) in expected.iter().zip(found).enumerate() {
-        if i >= words {
-            if *f != POISON {
-                return Err(format!("guard word {} was overwritten", i - words));
-            }
-        } else if *f == POISON {
+    let touched = |guard: &[u32]| guard.iter().position(|word| *word != POISON);
+    for (whose, memory) in [("the CPU's ", expected), ("", found)] {
+        if let Some(i) = touched(&memory[..GUARD]) {
+            return Err(format!("{whose}guard word {} before it was overwritten", GUARD - i));
+        }
+        if let Some(i) = touched(&memory[GUARD + words..]) {
+            return Err(format!("{whose}guard word {i} behind it was overwritten"));
+        }
+    }
+    for (i, (e, f)) in expected[GUARD..].iter().zip(&found[GUARD..]).take(words).enumerate() {
+        if *f == POISON {
             return Err(format!("element {i} was never written"));
         } else if *e == POISON {
             if !sample {
@@ -213,15 +232,36 @@ fn compare(expected: &[u32], found: &[u32], binding: &Binding, sample: bool) -> 
 mod tests {
     use super::*;
 
+    fn guarded(words: &[u32]) -> Vec<u32> {
+        [&[POISON; GUARD], words, &[POISON; GUARD]].concat()
+    }
+
     #[test]
     fn of_a_sample_only_what_the_twin_left_unwritten_is_free() {
-        let guarded = |words: &[u32]| [words, &[POISON; GUARD]].concat();
         let (twin, out) = (guarded(&[1, POISON]), Binding::Out(2, Tolerance::EXACT));
         let accepts = |found: &[u32], sample| compare(&twin, &guarded(found), &out, sample).is_ok();
         assert!(accepts(&[1, 7], true));
         assert!(!accepts(&[1, 7], false));
         assert!(!accepts(&[2, 7], true));
         assert!(!accepts(&[1, POISON], true));
-        assert!(compare(&twin, &[1; GUARD + 2], &out, true).is_err());
+    }
+
+    #[test]
+    fn a_guard_that_was_touched_is_named() {
+        let (right, out) = (guarded(&[1, 2]), Binding::Out(2, Tolerance::EXACT));
+        for (at, words) in [
+            (0, "guard word 64 before it"),
+            (GUARD - 1, "guard word 1 before it"),
+            (GUARD + 2, "guard word 0 behind it"),
+            (2 * GUARD + 1, "guard word 63 behind it"),
+        ] {
+            let mut wrong = right.clone();
+            wrong[at] = 0;
+            for sample in [false, true] {
+                let error = compare(&right, &wrong, &out, sample).unwrap_err();
+                assert!(error.starts_with(words), "{error}");
+                assert!(compare(&wrong, &right, &out, sample).unwrap_err().starts_with("the CPU's guard"));
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use bitsmith::Error;
 
-use super::stdout;
+use super::{stderr, stdout};
 
 /// Why a run ended early.
 #[derive(Debug)]
@@ -54,14 +54,17 @@ impl Failure {
         match self {
             Self::Usage(error) => {
                 // Where even that cannot be printed, the exit code has to do.
-                let _ = error.print();
+                let told = error.print();
+                if told.is_err() && !error.use_stderr() {
+                    return ExitCode::from(FAILED);
+                }
                 u8::try_from(error.exit_code()).map_or(ExitCode::from(USAGE), ExitCode::from)
             }
             Self::Unread => ExitCode::from(FAILED),
             Self::Failed { code, message, hint } => {
-                eprintln!("error: {message}");
+                stderr::line(&format!("error: {message}"));
                 if !hint.is_empty() {
-                    eprintln!("hint: {hint}");
+                    stderr::line(&format!("hint: {hint}"));
                 }
                 ExitCode::from(code)
             }

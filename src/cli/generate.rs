@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::device::DeviceArg;
 use super::model::ModelPath;
-use super::{Json, interrupt, stdout};
+use super::{Json, interrupt, stderr, stdout};
 
 /// Continue a text
 ///
@@ -116,7 +116,7 @@ impl Generate {
                 device,
             });
         }
-        eprintln!("{}", report::speed(tokens.len(), seconds, device));
+        stderr::line(&report::speed(tokens.len(), seconds, device));
         Ok(())
     }
 

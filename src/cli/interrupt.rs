@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::stderr;
+
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// What shells report for a program ended by this signal.
@@ -13,7 +15,7 @@ pub(super) fn listen() {
         if REQUESTED.swap(true, Relaxed) {
             std::process::exit(KILLED);
         }
-        eprintln!("\nstopping; press Ctrl-C again to end at once");
+        stderr::line("\nstopping; press Ctrl-C again to end at once");
     });
     if let Err(error) = listening {
         tracing::warn!(%error, "Ctrl-C ends the program without cleaning up");

@@ -13,6 +13,7 @@ mod method;
 mod model;
 mod quantize;
 mod size;
+mod stderr;
 mod stdout;
 mod text;
 

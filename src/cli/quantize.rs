@@ -15,7 +15,7 @@ use super::device::DeviceArg;
 use super::model::ModelPath;
 use super::size::Bytes;
 use super::text::Cut;
-use super::{Json, interrupt, stdout};
+use super::{Json, interrupt, stderr, stdout};
 
 /// Name of the command.
 pub(super) const NAME: &str = "quantize";
@@ -105,7 +105,7 @@ impl Quantize {
         let outcome = quantize_model(&device, quantizer, &request, &mut Bar::new(self.quiet)).await?;
         let Outcome { record, evaluation, notes } = &outcome;
         for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
-            eprintln!("{note}");
+            stderr::line(note);
         }
         if self.output.json {
             let (seconds, device) = (start.elapsed().as_secs_f64(), &device.caps().name);

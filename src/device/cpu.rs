@@ -1,5 +1,6 @@
 //! The processor as a device: runs each kernel's fast implementation, or its twin where there is none.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
 
 use super::caps::{Caps, DeviceKind};
@@ -13,9 +14,10 @@ use crate::error::Result;
 pub struct CpuMemory(RwLock<Vec<u32>>);
 
 impl CpuMemory {
-    #[allow(clippy::cast_possible_truncation, reason = "CpuDevice::new caps a buffer below what usize holds")]
-    pub(super) fn zeroed(bytes: u64) -> Self {
-        Self(RwLock::new(vec![0; bytes as usize / 4]))
+    /// Zeros, or nothing where the system has no such memory.
+    pub(super) fn zeroed(bytes: u64) -> Option<Self> {
+        let words = bytemuck::try_zeroed_slice_box(usize::try_from(bytes / 4).ok()?).ok()?;
+        Some(Self(RwLock::new(words.into_vec())))
     }
 
     /// Copies bytes to the front; the rest of the last word becomes zero.
@@ -42,6 +44,7 @@ impl CpuMemory {
 pub struct CpuDevice {
     pool: Pool,
     caps: Caps,
+    submissions: AtomicU64,
 }
 
 impl CpuDevice {
@@ -56,7 +59,7 @@ impl CpuDevice {
             max_buffer_bytes: isize::MAX as u64,
             ..Caps::portable()
         };
-        Self { pool: Pool::new(), caps }
+        Self { pool: Pool::new(), caps, submissions: AtomicU64::new(0) }
     }
 
     pub(super) fn caps(&self) -> &Caps {
@@ -67,11 +70,17 @@ impl CpuDevice {
         &self.pool
     }
 
+    /// Recordings run so far.
+    pub(super) fn submissions(&self) -> u64 {
+        self.submissions.load(Relaxed)
+    }
+
     pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
         enum Guard<'a> {
             Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
             Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
         }
+        self.submissions.fetch_add(1, Relaxed);
         for step in &recording.steps {
             let mut guards = Vec::with_capacity(step.buffers.len());
             for (bound, access) in step.buffers.iter().zip(step.spec.access) {

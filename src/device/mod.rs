@@ -88,13 +88,32 @@ impl Device {
 
     /// The bytes of several buffers, in one wait.
     pub async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+        self.run(None, buffers).await
+    }
+
+    /// Runs a recording, if there is one, and reads buffers: one submission, one wait.
+    pub(crate) async fn run(&self, recording: Option<Recording>, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
         buffers.iter().try_for_each(|b| self.pool().check_own(&b.lease.pool, &self.caps().name))?;
+        if buffers.is_empty() {
+            recording.map(|recording| self.submit(recording)).transpose()?;
+            return Ok(Vec::new());
+        }
         match self {
             Self::Cpu(_) => {
+                recording.map(|recording| self.submit(recording)).transpose()?;
                 buffers.iter().map(|b| b.raw().cpu().map(|memory| memory.bytes(b.offset, b.bytes()))).collect()
             }
             #[cfg(feature = "wgpu")]
-            Self::Wgpu(gpu) => gpu.read_all(buffers).await,
+            Self::Wgpu(gpu) => gpu.run(recording, buffers).await,
+        }
+    }
+
+    /// How often work was submitted: on a GPU, a read from memory is work as well.
+    pub fn submissions(&self) -> u64 {
+        match self {
+            Self::Cpu(cpu) => cpu.submissions(),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.submissions(),
         }
     }
 
@@ -126,7 +145,13 @@ impl Device {
             });
         }
         match self {
-            Self::Cpu(_) => Ok(Raw::Cpu(Arc::new(CpuMemory::zeroed(bytes)))),
+            Self::Cpu(_) => match CpuMemory::zeroed(bytes) {
+                Some(memory) => Ok(Raw::Cpu(Arc::new(memory))),
+                None => Err(Error::Device {
+                    device: self.caps().name.clone(),
+                    detail: format!("out of memory: the system refuses {bytes} bytes; lower --window or --max-tokens"),
+                }),
+            },
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.create(bytes).map(Raw::Wgpu),
         }

@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn memory_is_reused_and_capped() -> Result<()> {
         let pool = Pool::new();
-        let create = |bytes| Ok(Raw::Cpu(Arc::new(CpuMemory::zeroed(bytes))));
+        let create = |bytes| Ok(Raw::Cpu(Arc::new(CpuMemory::zeroed(bytes).expect("a few bytes"))));
         drop(pool.take(1000, None, &create)?);
         let held = pool.take(1000, None, &create)?;
         assert_eq!(pool.stats().created, 1);

@@ -186,4 +186,14 @@ impl Recorder {
         let device = self.device().clone();
         device.submit(self.recording)
     }
+
+    /// Submits the steps and reads a buffer, in one submission.
+    ///
+    /// # Errors
+    /// Those of [`Device::submit`] and [`Device::read`].
+    pub async fn read<T: bytemuck::Pod>(self, buffer: &Buffer) -> Result<Vec<T>> {
+        let device = self.device().clone();
+        let mut read = device.run(Some(self.recording), &[buffer]).await?;
+        Ok(bytemuck::pod_collect_to_vec(&read.remove(0)))
+    }
 }

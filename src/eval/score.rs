@@ -61,10 +61,10 @@ pub(super) async fn score(
     }
     progress.end();
     if let Some(bad) = scores.nll.iter().position(|v| !v.is_finite()) {
-        let detail = format!(
-            "the model gives token {bad} of the text a probability that is no number; its weights or the device are at fault"
-        );
-        return Err(Error::Device { device: model.device().caps().name.clone(), detail });
+        return Err(model.no_number(&format!("token {bad} of the text a probability")));
+    }
+    if let (Some(reference), true) = (reference, scores.reference_nll.iter().any(|v| !v.is_finite())) {
+        return Err(reference.no_number("a token of the text a probability"));
     }
     Ok(scores)
 }

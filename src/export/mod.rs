@@ -131,6 +131,18 @@ pub trait TensorSource {
     /// # Errors
     /// Those of reading the file.
     fn find(&self, name: &str) -> Result<Option<Stored<'_>>>;
+
+    /// The file that holds a tensor, if tensors are in files.
+    fn path_of(&self, name: &str) -> Option<&Path> {
+        let _ = name;
+        None
+    }
+}
+
+/// The file that holds the first tensor of a layer.
+pub(crate) fn file_of<'a>(source: &'a dyn TensorSource, layer: &str) -> Option<&'a Path> {
+    let of_layer = |name: &&str| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'));
+    source.names().find(of_layer).and_then(|name| source.path_of(name))
 }
 
 /// Reads the quantized layers of one model.
@@ -180,5 +192,9 @@ impl TensorSource for Checkpoint {
         }
         let raw = self.raw(name)?;
         Ok(Some(Stored { dtype: raw.dtype.name(), shape: raw.shape.to_vec(), bytes: raw.bytes }))
+    }
+
+    fn path_of(&self, name: &str) -> Option<&Path> {
+        Self::path_of(self, name)
     }
 }

@@ -27,12 +27,16 @@ impl Text {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Format`] with the byte offset if it is not UTF-8.
     pub fn read(path: &Path) -> Result<Self> {
-        let content = read_text(path, MAX_TEXT_BYTES)?;
+        Ok(Self::new(path, read_text(path, MAX_TEXT_BYTES)?))
+    }
+
+    /// A text that is in memory already; `path` serves the messages only.
+    pub fn new(path: &Path, content: String) -> Self {
         let mut sha256 = String::with_capacity(64);
         for byte in Sha256::digest(content.as_bytes()) {
             let _ = write!(sha256, "{byte:02x}");
         }
-        Ok(Self { path: path.to_path_buf(), content, sha256 })
+        Self { path: path.to_path_buf(), content, sha256 }
     }
 
     /// The file.

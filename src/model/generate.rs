@@ -92,7 +92,7 @@ pub async fn generate(
     if prompt.is_empty() {
         return Err(Error::config("prompt", "it is empty and the tokenizer adds no beginning token; give some text"));
     }
-    let wanted = prompt.len() + max_tokens;
+    let wanted = prompt.len().saturating_add(max_tokens);
     if wanted > model.context() {
         let detail =
             format!("prompt and new tokens make {wanted}, the model's context is {}; lower it", model.context());
@@ -107,8 +107,11 @@ pub async fn generate(
         let hidden = model.hidden(&mut rec, &next, &mut cache)?;
         let last = crate::op::last_row(&mut rec, &hidden)?;
         let logits = model.logits(&mut rec, &last)?;
-        rec.submit()?;
-        let token = sampling.draw(&logits.read(model.device()).await?, &mut random);
+        let logits: Vec<f32> = rec.read(&logits.buffer).await?;
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(model.no_number("the next token a probability"));
+        }
+        let token = sampling.draw(&logits, &mut random);
         done.tokens.push(token);
         done.ended = model.config().eos_token_ids.contains(&token);
         if done.ended || !each(token) {

@@ -89,7 +89,8 @@ impl Loader {
     /// The codes of a quantized layer, if it is one.
     fn packed(&self, path: &str, rows: usize, cols: usize) -> Result<Option<PackedTensor>> {
         let (Some(importer), Some(layer)) = (&self.importer, self.quantized.get(path)) else { return Ok(None) };
-        self.expect(&format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
+        let file = export::file_of(&self.checkpoint, path).unwrap_or(&self.folder);
+        expect(file, &format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
         importer.decode(path, &self.checkpoint).map(Some)
     }
 
@@ -116,15 +117,14 @@ impl Loader {
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>> {
         let tensor = self.checkpoint.tensor(name)?;
-        self.expect(name, tensor.shape(), shape)?;
+        expect(self.checkpoint.path_of(name).unwrap_or(&self.folder), name, tensor.shape(), shape)?;
         Ok(tensor)
     }
+}
 
-    fn expect(&self, name: &str, found: &[usize], wanted: &[usize]) -> Result<()> {
-        if found == wanted {
-            return Ok(());
-        }
-        let path = self.checkpoint.path_of(name).unwrap_or(&self.folder);
-        Err(Error::format(path, format!("{name} has shape {found:?}, but config.json asks for {wanted:?}")))
+fn expect(file: &Path, name: &str, found: &[usize], wanted: &[usize]) -> Result<()> {
+    if found == wanted {
+        return Ok(());
     }
+    Err(Error::format(file, format!("{name} has shape {found:?}, but config.json asks for {wanted:?}")))
 }

@@ -1,6 +1,7 @@
 //! Transformer language models on a device: what is read from a model folder, and its forward pass.
 
 mod cache;
+mod damage;
 mod decoder;
 mod generate;
 mod gpt2;

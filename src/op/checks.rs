@@ -1,7 +1,7 @@
 //! What operations ask of their operands.
 
 use super::Activations;
-use crate::device::Buffer;
+use crate::device::{Buffer, Recorder};
 use crate::error::{Error, Result};
 
 /// A size as kernels take it.
@@ -36,6 +36,20 @@ pub(super) fn alike(op: &'static str, a: &Activations, b: &Activations) -> Resul
         return Err(shape(op, format!("{} x {}", a.rows, a.cols), format!("{} x {}", b.rows, b.cols)));
     }
     size(op, a.rows * a.cols)
+}
+
+/// Whether a result of this shape fits a buffer that is there already.
+pub(super) fn room(op: &'static str, y: &Activations, rows: usize, cols: usize) -> Result<()> {
+    if (y.rows, y.cols) == (rows, cols) && y.buffer.bytes() / 4 >= rows.saturating_mul(cols) {
+        return Ok(());
+    }
+    let found = format!("{} x {} in {} bytes", y.rows, y.cols, y.buffer.bytes());
+    Err(shape(op, format!("a result of {rows} x {cols} f32 values"), found))
+}
+
+/// A new buffer for a result of the shape of x.
+pub(super) fn like(rec: &Recorder, x: &Activations) -> Result<Activations> {
+    Ok(Activations { buffer: rec.alloc(x.rows * x.cols * 4)?, ..*x })
 }
 
 pub(super) fn shape(op: &'static str, expected: impl ToString, found: impl ToString) -> Error {

@@ -1,7 +1,7 @@
 //! Operations that go element by element.
 
 use super::Activations;
-use super::checks::{alike, matrix, size, vector};
+use super::checks::{alike, like, matrix, room, size, vector};
 use super::elementwise_backward::{ActivateAdjoint, AddAdjoint, AddBiasAdjoint, GateAdjoint};
 use crate::activation::Activation;
 use crate::device::{Buffer, Recorder};
@@ -17,11 +17,22 @@ use crate::kernel::gate::Gate;
 /// [`Error::Shape`](crate::Error::Shape) if x is empty; as the device refuses memory.
 pub fn activate(rec: &mut Recorder, activation: Activation, x: &Activations) -> Result<Activations> {
     matrix("activate", x)?;
+    let out = like(rec, x)?;
+    activate_into(rec, activation, x, &out)?;
+    Ok(out)
+}
+
+/// [`activate()`] into a buffer that is there already, such as the caller's own, but not that of x.
+///
+/// # Errors
+/// As [`activate()`], and if the result does not fit `out`.
+pub fn activate_into(rec: &mut Recorder, activation: Activation, x: &Activations, out: &Activations) -> Result<()> {
+    matrix("activate", x)?;
+    room("activate", out, x.rows, x.cols)?;
     let count = size("activate", x.rows * x.cols)?;
-    let out = Activations { buffer: rec.alloc(x.rows * x.cols * 4)?, ..*x };
     rec.dispatch::<Activate>(&Params { count }, activate::variant(activation), &[&x.buffer, &out.buffer])?;
     rec.keep(&[&x.buffer], &[&out.buffer], || ActivateAdjoint { activation, x: x.clone(), y: out.buffer.id() });
-    Ok(out)
+    Ok(())
 }
 
 /// `activation(gate) * up`.
@@ -29,13 +40,30 @@ pub fn activate(rec: &mut Recorder, activation: Activation, x: &Activations) -> 
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the shapes differ or are empty; as the device refuses memory.
 pub fn gate(rec: &mut Recorder, activation: Activation, gate: &Activations, up: &Activations) -> Result<Activations> {
+    alike("gate", gate, up)?;
+    let out = like(rec, gate)?;
+    gate_into(rec, activation, gate, up, &out)?;
+    Ok(out)
+}
+
+/// [`gate()`] into a buffer that is there already, but not that of an operand.
+///
+/// # Errors
+/// As [`gate()`], and if the result does not fit `out`.
+pub fn gate_into(
+    rec: &mut Recorder,
+    activation: Activation,
+    gate: &Activations,
+    up: &Activations,
+    out: &Activations,
+) -> Result<()> {
     let count = alike("gate", gate, up)?;
-    let out = Activations { buffer: rec.alloc(gate.rows * gate.cols * 4)?, ..*gate };
+    room("gate", out, gate.rows, gate.cols)?;
     let buffers = [&gate.buffer, &up.buffer, &out.buffer];
     rec.dispatch::<Gate>(&Params { count }, activate::variant(activation), &buffers)?;
     let adjoint = || GateAdjoint { activation, gate: gate.clone(), up: up.clone(), y: out.buffer.id() };
     rec.keep(&[&gate.buffer, &up.buffer], &[&out.buffer], adjoint);
-    Ok(out)
+    Ok(())
 }
 
 /// `a + b`.
@@ -43,12 +71,23 @@ pub fn gate(rec: &mut Recorder, activation: Activation, gate: &Activations, up: 
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the shapes differ or are empty; as the device refuses memory.
 pub fn add(rec: &mut Recorder, a: &Activations, b: &Activations) -> Result<Activations> {
+    alike("add", a, b)?;
+    let out = like(rec, a)?;
+    add_into(rec, a, b, &out)?;
+    Ok(out)
+}
+
+/// [`add()`] into a buffer that is there already, but not that of an operand.
+///
+/// # Errors
+/// As [`add()`], and if the result does not fit `out`.
+pub fn add_into(rec: &mut Recorder, a: &Activations, b: &Activations, out: &Activations) -> Result<()> {
     let count = alike("add", a, b)?;
-    let out = Activations { buffer: rec.alloc(a.rows * a.cols * 4)?, ..*a };
+    room("add", out, a.rows, a.cols)?;
     rec.dispatch::<Add>(&Params { count }, add::variant(), &[&a.buffer, &b.buffer, &out.buffer])?;
     let [a, b, y] = [&a.buffer, &b.buffer, &out.buffer];
     rec.keep(&[a, b], &[y], || AddAdjoint { a: a.id(), b: b.id(), y: y.id() });
-    Ok(out)
+    Ok(())
 }
 
 /// Adds `bias`, f32 `[cols]`, to every row of x, in place.

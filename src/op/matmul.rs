@@ -1,6 +1,7 @@
 //! `y = x W^T`: matvec for up to 8 rows of x, matmul for more.
 
 use super::activations::{Activations, Half, Input};
+use super::checks::room;
 use super::weight::{DenseWeight, GroupWeight};
 use super::{cast, choose, matmul_backward, param};
 use crate::device::Recorder;
@@ -30,11 +31,28 @@ use crate::kernel::product::{DenseParams, GroupParams};
 /// # Errors
 /// If the features of `x` are not the columns of `w`, or the result exceeds a limit of the device.
 pub fn dense<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &DenseWeight) -> Result<Activations> {
-    const OP: &str = "dense product";
     let x = x.into();
-    let y = result(OP, recorder, x, w.rows(), w.cols())?;
+    let y = result(DENSE, recorder, x, w.rows(), w.cols())?;
+    dense_into(recorder, x, w, &y)?;
+    Ok(y)
+}
+
+/// [`dense`] into a buffer that is there already, such as the caller's own: `[tokens, rows]`.
+///
+/// # Errors
+/// As [`dense`], and if the result does not fit `y`.
+pub fn dense_into<'a>(
+    recorder: &mut Recorder,
+    x: impl Into<Input<'a>>,
+    w: &DenseWeight,
+    y: &Activations,
+) -> Result<()> {
+    const OP: &str = DENSE;
+    let x = x.into();
+    fits(OP, x, w.rows(), w.cols())?;
+    room(OP, y, x.rows, w.rows())?;
     if x.rows == 0 {
-        return Ok(y);
+        return Ok(());
     }
     for part in w.parts() {
         let params = DenseParams {
@@ -52,8 +70,7 @@ pub fn dense<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &DenseWeig
             recorder.dispatch::<Matmul>(&params, choose::matmul(w.dtype(), x.dtype), &buffers)?;
         }
     }
-    matmul_backward::keep_dense(recorder, x, w, &y)?;
-    Ok(y)
+    matmul_backward::keep_dense(recorder, x, w, y)
 }
 
 /// `x W^T` with a quantized weight, as [`dense`] with the weights `(code - zero) * scale`.
@@ -85,11 +102,7 @@ pub fn group_into<'a>(
         return group_into(recorder, &wide, w, y);
     }
     fits(OP, x, w.rows(), w.cols())?;
-    if (y.rows, y.cols) != (x.rows, w.rows()) || y.buffer.bytes() < y.rows * y.cols * 4 {
-        let expected = format!("a result of {} x {} f32 values", x.rows, w.rows());
-        let found = format!("{} x {} in {} bytes", y.rows, y.cols, y.buffer.bytes());
-        return Err(Error::Shape { op: OP, expected, found });
-    }
+    room(OP, y, x.rows, w.rows())?;
     if x.rows == 0 {
         return Ok(());
     }
@@ -116,7 +129,8 @@ pub fn group_into<'a>(
     matmul_backward::keep_group(recorder, x, w, y)
 }
 
-/// Name of the quantized product in errors.
+/// Names of the products in errors.
+const DENSE: &str = "dense product";
 const GROUP: &str = "quantized product";
 
 /// Room for the product, once the shapes fit.
@@ -128,6 +142,11 @@ fn result(op: &'static str, recorder: &Recorder, x: Input<'_>, rows: usize, cols
 fn fits(op: &'static str, x: Input<'_>, rows: usize, cols: usize) -> Result<()> {
     if x.cols != cols {
         let (expected, found) = (format!("activations of {cols} features"), x.cols.to_string());
+        return Err(Error::Shape { op, expected, found });
+    }
+    let needed = x.rows.saturating_mul(x.cols).saturating_mul(x.dtype.bytes());
+    if x.buffer.bytes() < needed {
+        let (expected, found) = (format!("activations of {needed} bytes"), x.buffer.bytes().to_string());
         return Err(Error::Shape { op, expected, found });
     }
     // Also keeps the offsets that kernels compute within 32 bits.

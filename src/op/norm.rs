@@ -1,6 +1,6 @@
 //! Normalization of rows.
 
-use super::checks::{matrix, shape, vector};
+use super::checks::{like, matrix, room, shape, vector};
 use super::norm_backward::NormAdjoint;
 use super::{Activations, choose};
 use crate::device::{Buffer, Recorder};
@@ -26,14 +26,25 @@ use crate::kernel::rms_norm::{self, Params, RmsNorm};
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 pub fn rms_norm(rec: &mut Recorder, x: &Activations, weight: &Buffer, eps: f32) -> Result<Activations> {
+    matrix("rms_norm", x)?;
+    let out = like(rec, x)?;
+    rms_norm_into(rec, x, weight, eps, &out)?;
+    Ok(out)
+}
+
+/// [`rms_norm()`] into a buffer that is there already, such as the caller's own, but not that of x.
+///
+/// # Errors
+/// As [`rms_norm()`], and if the result does not fit `out`.
+pub fn rms_norm_into(rec: &mut Recorder, x: &Activations, weight: &Buffer, eps: f32, out: &Activations) -> Result<()> {
     let (rows, cols) = matrix("rms_norm", x)?;
     vector("rms_norm", "weight", weight, x.cols)?;
-    let out = Activations { buffer: rec.alloc(x.rows * x.cols * 4)?, ..*x };
+    room("rms_norm", out, x.rows, x.cols)?;
     let variant = rms_norm::variant(choose::reduce(rec.device().caps()), x.cols);
     rec.dispatch::<RmsNorm>(&Params { rows, cols, eps }, variant, &[&x.buffer, weight, &out.buffer])?;
     let adjoint = || NormAdjoint { x: x.clone(), weight: weight.clone(), bias: None, eps, y: out.buffer.id() };
     rec.keep(&[&x.buffer, weight], &[&out.buffer], adjoint);
-    Ok(out)
+    Ok(())
 }
 
 /// [`rms_norm()`] of each of the `heads` that make up a row; `weight` is f32 `[cols / heads]`.
@@ -66,14 +77,32 @@ pub fn layer_norm(
     bias: &Buffer,
     eps: f32,
 ) -> Result<Activations> {
+    matrix("layer_norm", x)?;
+    let out = like(rec, x)?;
+    layer_norm_into(rec, x, weight, bias, eps, &out)?;
+    Ok(out)
+}
+
+/// [`layer_norm()`] into a buffer that is there already, but not that of x.
+///
+/// # Errors
+/// As [`layer_norm()`], and if the result does not fit `out`.
+pub fn layer_norm_into(
+    rec: &mut Recorder,
+    x: &Activations,
+    weight: &Buffer,
+    bias: &Buffer,
+    eps: f32,
+    out: &Activations,
+) -> Result<()> {
     let (rows, cols) = matrix("layer_norm", x)?;
     vector("layer_norm", "weight", weight, x.cols)?;
     vector("layer_norm", "bias", bias, x.cols)?;
-    let out = Activations { buffer: rec.alloc(x.rows * x.cols * 4)?, ..*x };
+    room("layer_norm", out, x.rows, x.cols)?;
     let variant = rms_norm::variant(choose::reduce(rec.device().caps()), x.cols);
     rec.dispatch::<LayerNorm>(&Params { rows, cols, eps }, variant, &[&x.buffer, weight, bias, &out.buffer])?;
     let adjoint =
         || NormAdjoint { x: x.clone(), weight: weight.clone(), bias: Some(bias.id()), eps, y: out.buffer.id() };
     rec.keep(&[&x.buffer, weight, bias], &[&out.buffer], adjoint);
-    Ok(out)
+    Ok(())
 }

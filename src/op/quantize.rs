@@ -231,8 +231,6 @@ fn tensor_scale(tensor: &Tensor<'_>, quantization: &Quantization, name: &str) ->
 
 /// The error that names the first element that is not finite.
 fn first_not_finite(tensor: &Tensor<'_>, name: &str) -> Error {
-    let values = tensor.to_f32();
-    let index = values.iter().position(|v| !v.is_finite()).unwrap_or_default();
-    let (row, col) = (index / tensor.cols(), index % tensor.cols());
-    Error::NotFinite { tensor: name.to_owned(), row, col, value: values[index] }
+    let (row, col, value) = tensor.first_not_finite().unwrap_or((0, 0, f32::NAN));
+    Error::NotFinite { tensor: name.to_owned(), row, col, value }
 }

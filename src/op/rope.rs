@@ -91,7 +91,13 @@ impl RopeTable {
             return Err(Error::config("max_position_embeddings", "0: at least one position is needed"));
         }
         size("rope table", max_positions.saturating_mul(head_dim))?;
-        let mut values = Vec::with_capacity(max_positions * head_dim);
+        let mut values = Vec::new();
+        values.try_reserve_exact(max_positions * head_dim).map_err(|_| {
+            Error::config(
+                "context",
+                format!("{max_positions} positions need more memory than there is; take fewer tokens"),
+            )
+        })?;
         for position in 0..max_positions {
             for frequency in &frequencies {
                 let (sin, cos) = (position as f64 * f64::from(*frequency)).sin_cos();

@@ -84,6 +84,14 @@ impl<'a> Tensor<'a> {
         self.dtype.decode(&self.data)
     }
 
+    /// Row, column and value of the first element that is a NaN or an infinity. One row is decoded at a time.
+    pub(crate) fn first_not_finite(&self) -> Option<(usize, usize, f32)> {
+        (0..self.rows()).find_map(|row| {
+            let values = self.rows_in(row..row + 1).to_f32();
+            values.iter().position(|v| !v.is_finite()).map(|col| (row, col, values[col]))
+        })
+    }
+
     /// The tensor seen as a matrix, its axes exchanged.
     ///
     /// ```

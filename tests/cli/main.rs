@@ -13,6 +13,7 @@ const MODEL: &str = "examples/tiny-llama";
 
 mod commands;
 mod damage;
+mod edges;
 mod ends;
 mod usage;
 

@@ -14,7 +14,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 #[cfg(feature = "wgpu")]
-pub use present::trials;
+pub use present::{adapter, trials};
 
 #[cfg(feature = "wgpu")]
 mod present {
@@ -32,18 +32,24 @@ mod present {
         if adapter().is_none() {
             return super::absent("no adapter found");
         }
-        vec![
+        let mut trials = super::super::caller::trials();
+        trials.extend([
             Trial::test("gpu/a buffer of another device is refused", foreign_buffers),
             Trial::test("gpu/a lost device gives errors", lost_when_idle),
             Trial::test("gpu/a device lost after work was submitted gives errors", lost_when_busy),
             Trial::test("gpu/a buffer beyond the device's limit is an error", too_large),
             Trial::test("gpu/the cap holds and freed memory is reused", cap_and_reuse),
             Trial::test("gpu/a wrong device is refused", || wrong::refused(&open(&wgpu::Limits::default())?.0)),
+            Trial::test("gpu/what it leaves unwritten or writes too far", || {
+                wrong::edges(&open(&wgpu::Limits::default())?.0)
+            }),
             Trial::test("gpu/an adapter that is not there is an error", not_there),
-        ]
+            Trial::test("gpu/opening creates no pipeline but those of the self-test", pipelines),
+        ]);
+        trials
     }
 
-    fn adapter() -> Option<wgpu::Adapter> {
+    pub fn adapter() -> Option<wgpu::Adapter> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY)).into_iter().next()
     }
@@ -139,6 +145,19 @@ mod present {
             drop(recorder.alloc(4096)?);
         }
         assert_eq!(device.memory().created, 2);
+        Ok(())
+    }
+
+    fn pipelines() -> Outcome {
+        let gpu = Arc::new(pollster::block_on(WgpuDevice::open(0))?);
+        assert_eq!(gpu.pipelines(), 0);
+        let device = Device::Wgpu(gpu.clone());
+        let test = pollster::block_on(check::self_test(&device))?;
+        assert_eq!(gpu.pipelines(), test.kernels);
+        busy(&device)?;
+        let before = gpu.pipelines();
+        busy(&device)?;
+        assert_eq!(gpu.pipelines(), before);
         Ok(())
     }
 

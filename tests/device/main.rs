@@ -1,6 +1,8 @@
 //! Devices: whose memory a buffer is, caps and reuse, written buffers bound once, names, and what becomes of a GPU that
 //! is lost, short of memory or wrong. `BITSMITH_REQUIRE=wgpu` makes a missing adapter a failure.
 
+#[cfg(feature = "wgpu")]
+mod caller;
 mod gpu;
 mod memory;
 mod wrong;

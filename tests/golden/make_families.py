@@ -90,11 +90,13 @@ FAMILIES = {
     "gpt2-tied": ("gpt2", dict(scale_attn_by_inverse_layer_idx=True), torch.bfloat16, "new",
                   [dict(scale_attn_by_inverse_layer_idx=False), dict(scale_attn_weights=False),
                    dict(activation_function="relu")]),
+    "opt-unprefixed": ("opt", dict(_remove_final_layer_norm=True, word_embed_proj_dim=20), torch.float16, "new",
+                       [dict(activation_function="gelu")]),
 }
 # Stored in pieces with an index.
 SHARDED = "qwen3-norms"
-# Stored without the head and the name it gives the rest, as the published GPT-2 is.
-BARE = "gpt2-tied"
+# Stored without the head and the name it gives the rest, as the published GPT-2 and some copies of OPT are.
+BARE = ["gpt2-tied", "opt-unprefixed"]
 # What the names of norms contain.
 NORMS = ("norm", "ln_")
 
@@ -171,7 +173,7 @@ def make(name, out, generator):
     config = AutoConfig.for_model(model_type, **(BASES.get(model_type, BASE) | changes))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomize(model, generator)
-    stored = model.base_model if name == BARE else model
+    stored = model.base_model if name in BARE else model
     stored.to(dtype).save_pretrained(folder, max_shard_size="16KB" if name == SHARDED else "1GB")
     (folder / "generation_config.json").unlink(missing_ok=True)
     for file in folder.iterdir():

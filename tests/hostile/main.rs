@@ -141,4 +141,4 @@ macro_rules! survives {
     };
 }
 
-survives!(header, index, config, tokenizer, quantization, scheme, plan, record, pattern);
+survives!(header, index, config, tokenizer, quantization, scheme, plan, record, pattern, text, settings, name);

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use bitsmith::export::{Record, Stored, TensorSource, importer};
-use bitsmith::io::{Architecture, Header, Index, ModelConfig, Tokenizer};
+use bitsmith::io::{Architecture, Header, Index, ModelConfig, Text, Tokenizer, Windows};
+use bitsmith::quant::{GroupSize, Quantizer, Rtn, RtnConfig};
 use bitsmith::scheme::{Pattern, Plan};
-use bitsmith::{Error, Result, Scheme};
+use bitsmith::{Activation, DeviceRequest, Dtype, Error, RangeRule, Result, Rounding, Scheme, Span};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use serde_json::Value;
 pub type Target = fn(&[u8]) -> Result<()>;
 
 /// Every target by its name, which is also the folder of its cases.
-pub const ALL: [(&str, Target); 9] = [
+pub const ALL: [(&str, Target); 12] = [
     ("header", header),
     ("index", index),
     ("config", config),
@@ -26,6 +27,9 @@ pub const ALL: [(&str, Target); 9] = [
     ("plan", plan),
     ("record", record),
     ("pattern", pattern),
+    ("text", text),
+    ("settings", settings),
+    ("name", name),
 ];
 
 /// Rows of the embedding that a tokenizer under test belongs to.
@@ -33,7 +37,7 @@ const VOCABULARY: usize = 1 << 16;
 /// Longer tokenizers are left out: the crate that reads them takes time for each, and nothing new comes of length.
 const MAX_TOKENIZER: usize = 1 << 14;
 
-fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
@@ -61,7 +65,7 @@ pub fn index(bytes: &[u8]) -> Result<()> {
 
 /// The bytes are a `config.json`.
 pub fn config(bytes: &[u8]) -> Result<()> {
-    let (config, _) = ModelConfig::parse("config.json".as_ref(), &text(bytes))?;
+    let (config, _) = ModelConfig::parse("config.json".as_ref(), &lossy(bytes))?;
     assert!(config.head_dim > 0);
     assert!(config.num_attention_heads.is_multiple_of(config.num_key_value_heads));
     assert!(config.context() > 0 && config.norm_eps > 0.0);
@@ -126,7 +130,7 @@ impl TensorSource for Case {
 
 /// The bytes are the name of a scheme; what parses prints as something that parses to the same.
 pub fn scheme(bytes: &[u8]) -> Result<()> {
-    let scheme = Scheme::from_str(&text(bytes))?;
+    let scheme = Scheme::from_str(&lossy(bytes))?;
     assert_eq!(Scheme::from_str(&scheme.to_string())?, scheme);
     Ok(())
 }
@@ -150,9 +154,61 @@ pub fn record(bytes: &[u8]) -> Result<()> {
 
 /// The bytes are a layer pattern; it is matched against a few paths.
 pub fn pattern(bytes: &[u8]) -> Result<()> {
-    let pattern = Pattern::parse(&text(bytes))?;
+    let pattern = Pattern::parse(&lossy(bytes))?;
     for path in ["", "lm_head", "model.layers.0.self_attn.q_proj", &"a".repeat(1000)] {
         pattern.matches(path);
     }
     Ok(())
+}
+
+/// The bytes are a line that separates documents, then the text; its characters stand for the tokens of windows.
+pub fn text(bytes: &[u8]) -> Result<()> {
+    let all = std::str::from_utf8(bytes).map_err(|e| Error::format("text.txt", e.to_string()))?;
+    let (separator, content) = all.split_once('\n').unwrap_or(("|", all));
+    let text = Text::new("text.txt".as_ref(), content.to_owned());
+    assert_eq!(text.sha256().len(), 64);
+    let documents = text.documents(Some(separator), None)?;
+    for document in &documents {
+        assert!(!document.is_empty() && document.trim() == *document && !document.contains(separator));
+    }
+    assert_eq!(text.documents(Some(separator), Some(1))?, documents[..1]);
+    let (tokens, window, stride) = (content.len(), documents[0].len(), separator.len());
+    let mut scored = 0;
+    let windows = Windows::new(tokens, window, stride)?;
+    for window in windows.clone() {
+        assert!(window.targets().start > window.start && window.targets().end <= tokens);
+        scored += window.scored();
+    }
+    assert_eq!(scored, windows.scored());
+    Ok(())
+}
+
+/// The bytes are the settings of a method, as `bitsmith.json` records them; what is taken is written as the same.
+pub fn settings(bytes: &[u8]) -> Result<()> {
+    let config: RtnConfig = serde_json::from_slice(bytes).map_err(|e| Error::format("settings", e.to_string()))?;
+    let rtn = Rtn::new(config.clone())?;
+    assert_eq!(rtn.scheme().bits().get(), config.bits);
+    let written = serde_json::from_value(rtn.settings()).map_err(|e| Error::format("settings", e.to_string()))?;
+    assert_eq!(config, written);
+    Ok(())
+}
+
+/// The bytes are a kind of name and a name; what parses prints as something that parses to the same.
+pub fn name(bytes: &[u8]) -> Result<()> {
+    fn same<T: FromStr<Err = Error> + ToString + PartialEq + std::fmt::Debug>(text: &str) -> Result<()> {
+        let value: T = text.parse()?;
+        assert_eq!(value.to_string().parse::<T>()?, value);
+        Ok(())
+    }
+    let text = lossy(bytes);
+    match text.split_once(' ') {
+        Some(("device", name)) => same::<DeviceRequest>(name),
+        Some(("dtype", name)) => same::<Dtype>(name),
+        Some(("activation", name)) => same::<Activation>(name),
+        Some(("range", name)) => same::<RangeRule>(name),
+        Some(("rounding", name)) => same::<Rounding>(name),
+        Some(("span", name)) => same::<Span>(name),
+        Some(("group-size", name)) => same::<GroupSize>(name),
+        _ => Err(Error::config("kind", "is none of those that are tried here")),
+    }
 }

@@ -173,6 +173,30 @@ fn rope_in_every_spelling() {
     assert_eq!(rope.scaling, llama3);
     let rope = scaling(json!({"rope_scaling": null, "rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}));
     assert_eq!((rope.theta, rope.scaling), (7.0, RopeScaling::None));
+    // An empty block is none.
+    let rope = scaling(json!({"rope_scaling": {}, "rope_parameters": {"rope_type": "linear", "rope_theta": 7.0,
+        "factor": 4.0}}));
+    assert_eq!((rope.theta, rope.scaling), (7.0, linear));
+    let rope = scaling(json!({"rope_scaling": {}, "rope_parameters": {}, "rope_theta": 9.0}));
+    assert_eq!((rope.theta, rope.scaling), (9.0, RopeScaling::None));
+}
+
+/// As transformers has it: the field of the whole file first, then that of the block, then the context.
+#[test]
+fn the_context_before_scaling_has_three_places() {
+    for (whole, block, expected) in [
+        (json!(16000), json!(8192), 16000),
+        (json!(16000), Value::Null, 16000),
+        (Value::Null, json!(8192), 8192),
+        (Value::Null, Value::Null, 512),
+    ] {
+        let changes = json!({"original_max_position_embeddings": whole, "rope_scaling": {"rope_type": "llama3",
+            "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": block}});
+        let scaling = llama(changes.clone()).rope.scaling;
+        let RopeScaling::Llama3 { original_max_position_embeddings, .. } = scaling else { panic!("{scaling:?}") };
+        assert_eq!(original_max_position_embeddings, expected, "{changes}");
+    }
 }
 
 #[test]

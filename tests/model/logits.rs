@@ -17,7 +17,7 @@ const ROUNDING: f32 = 1e-4;
 /// the tolerance.
 const MARGIN: f64 = 1000.0;
 
-const FAMILIES: [&str; 10] = [
+const FAMILIES: [&str; 11] = [
     "llama3-rope",
     "llama-biases",
     "mistral-window",
@@ -27,6 +27,7 @@ const FAMILIES: [&str; 10] = [
     "smollm",
     "opt-350m-like",
     "opt-bare",
+    "opt-unprefixed",
     "gpt2-tied",
 ];
 

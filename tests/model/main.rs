@@ -6,6 +6,7 @@ mod cache;
 mod logits;
 mod refusals;
 mod saved;
+mod work;
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,7 @@ fn within(what: &str, found: f32, limit: f32) -> Outcome {
     Err(format!("{what}: {found:.3e} is over {limit:.0e}").into())
 }
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Outcome {
+fn same<T: PartialEq + std::fmt::Debug + ?Sized>(what: &str, found: &T, expected: &T) -> Outcome {
     if found == expected { Ok(()) } else { Err(format!("{what}: found {found:?}, expected {expected:?}").into()) }
 }
 
@@ -66,6 +67,8 @@ fn some_ids(count: u32, vocab: u32) -> Vec<u32> {
 fn main() {
     let arguments = Arguments::from_args();
     let mut trials = refusals::trials();
+    trials.extend(work::trials("cpu", || Ok(Device::cpu())));
+    trials.extend(gpu_work());
     for (name, device) in devices() {
         match device {
             Ok(device) => {
@@ -104,6 +107,24 @@ fn adapters() -> Vec<(String, Result<Device, String>)> {
         (name, device.map_err(|e| e.to_string()))
     };
     found.iter().enumerate().map(open).collect()
+}
+
+/// On the best adapter; whether there must be one is said by the trials of every device.
+#[cfg(feature = "wgpu")]
+fn gpu_work() -> Vec<Trial> {
+    use bitsmith::device::wgpu::WgpuDevice;
+    if pollster::block_on(WgpuDevice::list()).is_empty() {
+        return Vec::new();
+    }
+    work::trials("wgpu", || match pollster::block_on(WgpuDevice::open(0)) {
+        Ok(device) => Ok(Device::Wgpu(device.into())),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn gpu_work() -> Vec<Trial> {
+    Vec::new()
 }
 
 #[cfg(not(feature = "wgpu"))]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bitsmith::Device;
 use bitsmith::eval::{EvalRequest, evaluate_folders};
-use bitsmith::model::Model;
+use bitsmith::model::{Model, Sampling, generate};
 use bitsmith::progress::Silent;
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
@@ -64,6 +64,8 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::test("refused/a shard is missing", shard));
     trials.push(Trial::test("refused/a file is cut off", cut));
     trials.push(Trial::test("refused/a quantized layer of another shape", quantized));
+    trials.push(Trial::test("refused/a quantized layer of other bits", quantized_otherwise));
+    trials.push(Trial::test("refused/a weight that is no number", not_a_number));
     trials.push(Trial::test("refused/an embedding smaller than the tokenizer", tokenizer));
     trials
 }
@@ -128,8 +130,41 @@ fn quantized() -> Outcome {
     let out = folder.path().join("packed");
     saved::quantize(r#"{"bits":4,"group_size":32}"#, &Device::cpu(), &out)?;
     edit(&out, &json!({"intermediate_size": 416}))?;
-    let parts = ["packed", "model.layers.0.mlp.gate_proj", "[384, 128]", "[416, 128]"];
+    let parts = ["packed/model.safetensors", "model.layers.0.mlp.gate_proj", "[384, 128]", "[416, 128]"];
     refused(Model::open(&out, &Device::cpu()), &parts)
+}
+
+/// The bits that the config speaks of are not those of the codes.
+fn quantized_otherwise() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("packed");
+    saved::quantize(r#"{"bits":4,"group_size":32}"#, &Device::cpu(), &out)?;
+    let path = out.join("config.json");
+    let text = std::fs::read_to_string(&path)?;
+    std::fs::write(path, text.replace("\"num_bits\": 4", "\"num_bits\": 8"))?;
+    let parts = ["packed/model.safetensors", "model.layers.0.", "weight_packed should be I32", "for 8 bits"];
+    refused(Model::open(&out, &Device::cpu()), &parts)
+}
+
+/// A weight that is no number, in a layer that is kept: the evaluation and the generation that meet it name it.
+fn not_a_number() -> Outcome {
+    let folder = copy(&tiny_llama())?;
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path)?;
+    let header = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into()?))?;
+    let json: Value = serde_json::from_slice(&bytes[8..header])?;
+    let start = json["model.layers.2.input_layernorm.weight"]["data_offsets"][0].as_u64().ok_or("offsets")?;
+    let third = header + usize::try_from(start)? + 2 * 2;
+    bytes[third..third + 2].copy_from_slice(&0x7fc0u16.to_le_bytes());
+    std::fs::write(&path, bytes)?;
+    let parts = ["model.layers.2.input_layernorm.weight", "[2, 0]", "NaN"];
+    let text = tiny_llama().join("validation.txt");
+    let request = EvalRequest { text, window: Some(16), max_tokens: Some(64), ..Default::default() };
+    let device = Device::cpu();
+    let found = pollster::block_on(evaluate_folders(&device, folder.path(), None, &request, &mut Silent));
+    refused(found, &parts)?;
+    let model = Model::open(folder.path(), &device)?;
+    refused(pollster::block_on(generate(&model, &[1, 50], 4, Sampling::default(), |_| true)), &parts)
 }
 
 /// The tokenizer of the example model has 512 tokens, the model beside it 64.

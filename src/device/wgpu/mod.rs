@@ -1,12 +1,15 @@
 //! Vulkan, Metal, DX12 and browser WebGPU through wgpu.
 
 mod adapter;
+mod faults;
 mod pipeline;
 mod prepared;
 mod readback;
 mod source;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use wgpu::BufferUsages;
 
@@ -15,13 +18,11 @@ use super::caps::Caps;
 use super::pool::Pool;
 use super::recording::Recording;
 use crate::error::{Error, Result};
+use faults::Faults;
 use pipeline::Pipelines;
 use prepared::Dispatches;
 pub use prepared::Prepared;
 pub use source::{assemble, assemble_for_browser};
-
-/// The first fault that wgpu reported and nobody has taken yet.
-type Fault = Arc<Mutex<Option<Error>>>;
 
 /// A wgpu device and its queue: opened here, or the caller's own.
 #[derive(Debug)]
@@ -31,9 +32,8 @@ pub struct WgpuDevice {
     caps: Caps,
     pool: Pool,
     pipelines: Pipelines,
-    fault: Fault,
-    /// Set once and for all when the device is gone; later calls may otherwise raise nothing.
-    lost: Arc<Mutex<Option<String>>>,
+    submissions: AtomicU64,
+    faults: Faults,
 }
 
 impl WgpuDevice {
@@ -65,29 +65,25 @@ impl WgpuDevice {
             })
             .await
             .map_err(|e| Error::Device { device: info.name.clone(), detail: format!("cannot be opened: {e}") })?;
-        Ok(Self::from_parts(&info, device, queue))
+        let faults = Faults::callbacks(&device, &info.name);
+        Ok(Self::new(&info, device, queue, faults))
     }
 
     /// A device over the caller's own. `info` is what its adapter says of itself.
     ///
-    /// Takes over the device's uncaptured-error and device-lost callbacks.
+    /// It stays the caller's. Its callbacks are left alone: what wgpu reports of the work done here comes back as an
+    /// [`Error`] and not to them, all else goes to them as before; only in a browser they hear of everything. Nothing
+    /// here waits for the device: a future that reads is ready once the device was polled, by the caller or, without
+    /// waiting, by the future itself whenever it is polled.
     pub fn from_parts(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let faults = Faults::scopes(&device);
+        Self::new(info, device, queue, faults)
+    }
+
+    fn new(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, faults: Faults) -> Self {
         let caps = adapter::caps(info, device.features(), &device.limits());
-        let (fault, lost) = (Fault::default(), Arc::new(Mutex::new(None)));
-        let (slot, name) = (fault.clone(), caps.name.clone());
-        device.on_uncaptured_error(Arc::new(move |error| {
-            let detail = match error {
-                wgpu::Error::OutOfMemory { .. } => "out of memory; lower --window or take a smaller model".to_owned(),
-                other => other.to_string(),
-            };
-            let error = Error::Device { device: name.clone(), detail };
-            slot.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        }));
-        let slot = lost.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
-        });
-        Self { device, queue, caps, pool: Pool::new(), pipelines: Pipelines::default(), fault, lost }
+        let (pool, pipelines, submissions) = (Pool::new(), Pipelines::default(), AtomicU64::new(0));
+        Self { device, queue, caps, pool, pipelines, submissions, faults }
     }
 
     /// wgpu's own device, to share it with other work or to wait for it.
@@ -100,7 +96,7 @@ impl WgpuDevice {
         &self.queue
     }
 
-    /// Pipelines created so far.
+    /// Pipelines created so far: each once, when it is first used.
     pub fn pipelines(&self) -> usize {
         self.pipelines.len()
     }
@@ -113,35 +109,55 @@ impl WgpuDevice {
         &self.pool
     }
 
+    /// Submissions to the queue so far.
+    pub(super) fn submissions(&self) -> u64 {
+        self.submissions.load(Relaxed)
+    }
+
+    /// Runs `call`, which uses the device; what wgpu reports meanwhile is the error.
+    fn watch<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.faults.watch(&self.device, &self.caps.name, call)
+    }
+
     pub(super) fn create(&self, bytes: u64) -> Result<wgpu::Buffer> {
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: bytes,
-            usage: BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        self.check()?;
-        Ok(buffer)
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+        self.buffer(None, bytes, usage)
+    }
+
+    /// Never mapped at creation: that panics once the device is lost.
+    fn buffer(&self, label: wgpu::Label<'_>, size: u64, usage: BufferUsages) -> Result<wgpu::Buffer> {
+        let descriptor = wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false };
+        self.watch(|| Ok(self.device.create_buffer(&descriptor)))
     }
 
     pub(super) fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
         let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
-        if !whole.is_empty() {
-            self.queue.write_buffer(buffer, 0, whole);
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            self.queue.write_buffer(buffer, whole.len() as u64, &last);
-        }
-        self.check()
+        self.watch(|| {
+            if !whole.is_empty() {
+                self.queue.write_buffer(buffer, 0, whole);
+            }
+            if !rest.is_empty() {
+                let mut last = [0; 4];
+                last[..rest.len()].copy_from_slice(rest);
+                self.queue.write_buffer(buffer, whole.len() as u64, &last);
+            }
+            Ok(())
+        })
     }
 
     pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        self.encode(recording, &mut encoder)?;
+        let dispatches = Dispatches::new(self, recording)?;
+        self.watch(|| {
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            dispatches.encode(&mut encoder);
+            self.send(encoder);
+            Ok(())
+        })
+    }
+
+    fn send(&self, encoder: wgpu::CommandEncoder) {
         self.queue.submit([encoder.finish()]);
-        self.check()
+        self.submissions.fetch_add(1, Relaxed);
     }
 
     /// Appends the steps of a recording to the caller's encoder, as one compute pass.
@@ -150,13 +166,18 @@ impl WgpuDevice {
     /// that is encoded again and again see [`Self::prepare`].
     ///
     /// # Errors
-    /// [`Error::Device`] for a recording of another device, or when a pipeline or binding cannot be made.
+    /// [`Error::Device`] for a recording of another device, or when a pipeline or binding cannot be made. What goes wrong
+    /// when the caller finishes or submits the encoder is reported to the caller.
     pub fn encode(&self, recording: &Recording, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
-        Dispatches::new(self, recording)?.encode(encoder);
-        self.check()
+        let dispatches = Dispatches::new(self, recording)?;
+        self.watch(|| {
+            dispatches.encode(encoder);
+            Ok(())
+        })
     }
 
-    /// Makes pipelines, parameters and bindings of a recording, to be encoded as often as wanted.
+    /// Makes pipelines, parameters and bindings of a recording, to be encoded as often as wanted. Pipelines that the device
+    /// has not used before are compiled here, which takes the driver's time on this thread; encoding them later does not.
     ///
     /// # Errors
     /// As [`Self::encode`].
@@ -165,7 +186,7 @@ impl WgpuDevice {
     }
 
     /// The first `bytes` of a buffer that the caller made on this device, for kernels to read and write. It stays the
-    /// caller's: it is never recycled and counts for no cap.
+    /// caller's: it is never recycled and counts for no cap. For a part of it see [`Buffer::slice`].
     ///
     /// # Errors
     /// [`Error::Config`] unless `bytes` is a multiple of 4 within the buffer and the buffer has the usage `STORAGE`.
@@ -181,66 +202,61 @@ impl WgpuDevice {
         Ok(self.pool.adopt(Raw::Wgpu(buffer), bytes))
     }
 
-    pub(super) async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+    /// Submits the steps of a recording, if there is one, with copies of buffers behind them, and reads the copies.
+    pub(super) async fn run(&self, recording: Option<Recording>, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+        let dispatches = recording.as_ref().map(|recording| Dispatches::new(self, recording)).transpose()?;
         let total = buffers.iter().map(|b| b.bytes() as u64).sum();
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read back"),
-            size: total,
-            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        self.check()?;
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let mut offset = 0;
-        for buffer in buffers {
-            encoder.copy_buffer_to_buffer(
-                buffer.raw().wgpu()?,
-                buffer.offset as u64,
-                &staging,
-                offset,
-                buffer.bytes() as u64,
-            );
-            offset += buffer.bytes() as u64;
-        }
-        self.queue.submit([encoder.finish()]);
-        let (sender, receiver) = readback::channel();
-        staging.map_async(wgpu::MapMode::Read, .., |result| sender.send(result));
-        self.wait()?;
-        receiver.await.map_err(|e| self.failure(format!("cannot read back: {e}")))?;
-        let bytes = staging.get_mapped_range(..).map_err(|e| self.failure(format!("cannot read back: {e}")))?;
-        self.check()?;
+        let staging = self.buffer(Some("read back"), total, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        let arrival = self.watch(|| {
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            if let Some(dispatches) = &dispatches {
+                dispatches.encode(&mut encoder);
+            }
+            let mut end = 0;
+            for buffer in buffers {
+                let (raw, offset, bytes) = (buffer.raw().wgpu()?, buffer.offset as u64, buffer.bytes() as u64);
+                encoder.copy_buffer_to_buffer(raw, offset, &staging, end, bytes);
+                end += bytes;
+            }
+            self.send(encoder);
+            let (sender, receiver) = readback::channel();
+            staging.map_async(wgpu::MapMode::Read, .., |result| sender.send(result));
+            Ok(receiver)
+        })?;
+        // Submitted: what the recording held may be used again.
+        drop((dispatches, recording));
+        self.arrived(arrival).await?.map_err(|e| self.failure(format!("cannot read back: {e}")))?;
+        let bytes = self.watch(|| staging.get_mapped_range(..).map_err(|e| self.failure(e.to_string())))?;
         let mut rest = &bytes[..];
         Ok(buffers.iter().map(|b| rest.split_off(..b.bytes()).unwrap_or_default().to_vec()).collect())
     }
 
     /// Natively, callbacks come only while the device is polled; in a browser the event loop brings them.
-    fn wait(&self) -> Result<()> {
-        #[cfg(not(target_arch = "wasm32"))]
-        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.failure(e.to_string()))?;
-        Ok(())
+    async fn arrived<T>(&self, mut arrival: readback::Receiver<T>) -> Result<T> {
+        if cfg!(target_arch = "wasm32") {
+            return Ok(arrival.await);
+        }
+        if let Faults::Callbacks { .. } = self.faults {
+            self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| self.failure(e.to_string()))?;
+            return Ok(arrival.await);
+        }
+        std::future::poll_fn(|context| {
+            let _ = self.device.poll(wgpu::PollType::Poll);
+            let poll = Pin::new(&mut arrival).poll(context);
+            if poll.is_pending() {
+                // Whoever does not poll the device gets here again soon, instead of never.
+                context.waker().wake_by_ref();
+            }
+            poll.map(Ok)
+        })
+        .await
     }
 
     fn failure(&self, detail: String) -> Error {
-        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lost = self.faults.lost(&self.device);
         Error::Device {
             device: self.caps.name.clone(),
             detail: lost.map_or(detail, |why| format!("device lost: {why}")),
         }
-    }
-
-    /// The fault raised since the last check, or the loss of the device.
-    fn check(&self) -> Result<()> {
-        // wgpu tells of a loss only while it is polled, and ignores calls in silence until then. Does not wait; a poll
-        // that fails comes with a loss, found below.
-        #[cfg(not(target_arch = "wasm32"))]
-        let _ = self.device.poll(wgpu::PollType::Poll);
-        // A loss first: the faults that come with it only say that things are invalid.
-        if self.lost.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
-            return Err(self.failure(String::new()));
-        }
-        if let Some(fault) = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(fault);
-        }
-        Ok(())
     }
 }

@@ -3,11 +3,20 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::WgpuDevice;
 use crate::dispatch::{Access, KernelSpec, Variant};
+use crate::error::Result;
+
+/// A pipeline and how its bindings are laid out.
+#[derive(Clone, Debug)]
+pub(super) struct Pipeline {
+    pub(super) compute: wgpu::ComputePipeline,
+    pub(super) bindings: wgpu::BindGroupLayout,
+}
 
 /// The pipelines of one device.
 #[derive(Debug, Default)]
-pub(super) struct Pipelines(Mutex<HashMap<String, wgpu::ComputePipeline>>);
+pub(super) struct Pipelines(Mutex<HashMap<String, Pipeline>>);
 
 impl Pipelines {
     /// How many there are.
@@ -15,15 +24,19 @@ impl Pipelines {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// The pipeline of a kernel in a variant.
-    pub(super) fn get(&self, device: &wgpu::Device, spec: &KernelSpec, variant: &Variant) -> wgpu::ComputePipeline {
+    /// The pipeline of a kernel in a variant. One that cannot be created is not kept.
+    pub(super) fn get(&self, device: &WgpuDevice, spec: &KernelSpec, variant: &Variant) -> Result<Pipeline> {
         let key = format!("{} {variant}", spec.name);
         let mut pipelines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pipelines.entry(key).or_insert_with_key(|key| create(device, key, spec, variant)).clone()
+        if let Some(pipeline) = pipelines.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = device.watch(|| Ok(create(&device.device, &key, spec, variant)))?;
+        Ok(pipelines.entry(key).or_insert(pipeline).clone())
     }
 }
 
-fn create(device: &wgpu::Device, label: &str, spec: &KernelSpec, variant: &Variant) -> wgpu::ComputePipeline {
+fn create(device: &wgpu::Device, label: &str, spec: &KernelSpec, variant: &Variant) -> Pipeline {
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(label),
         source: wgpu::ShaderSource::Wgsl(super::source::assemble(spec, variant).into()),
@@ -48,12 +61,13 @@ fn create(device: &wgpu::Device, label: &str, spec: &KernelSpec, variant: &Varia
         immediate_size: 0,
     });
     let constants: Vec<_> = variant.constants().iter().map(|(name, value)| (*name, f64::from(*value))).collect();
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+    let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(label),
         layout: Some(&layout),
         module: &module,
         entry_point: Some("main"),
         compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
         cache: None,
-    })
+    });
+    Pipeline { compute, bindings }
 }

@@ -47,10 +47,7 @@ impl Dispatches {
         }
         let (uniforms, offsets) = uniforms(device, &recording.steps)?;
         let steps = recording.steps.iter().zip(offsets);
-        let dispatches =
-            steps.map(|(step, offset)| dispatch(device, step, &uniforms, offset)).collect::<Result<_>>()?;
-        device.check()?;
-        Ok(Self(dispatches))
+        device.watch(|| steps.map(|(step, offset)| dispatch(device, step, &uniforms, offset)).collect()).map(Self)
     }
 
     pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
@@ -67,8 +64,7 @@ impl Dispatches {
 }
 
 fn dispatch(device: &WgpuDevice, step: &Step, uniforms: &wgpu::Buffer, offset: u64) -> Result<Dispatch> {
-    let pipeline = device.pipelines.get(&device.device, step.spec, &step.variant);
-    device.check()?;
+    let pipeline = device.pipelines.get(device, step.spec, &step.variant)?;
     let mut entries = Vec::with_capacity(step.buffers.len() + 1);
     for (bound, binding) in step.buffers.iter().zip(0..) {
         let size = wgpu::BufferSize::new(bound.bytes as u64);
@@ -81,10 +77,10 @@ fn dispatch(device: &WgpuDevice, step: &Step, uniforms: &wgpu::Buffer, offset: u
     entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range) });
     let bindings = device.device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: Some(step.spec.name),
-        layout: &pipeline.get_bind_group_layout(0),
+        layout: &pipeline.bindings,
         entries: &entries,
     });
-    Ok(Dispatch { pipeline, bindings, grid: step.grid })
+    Ok(Dispatch { pipeline: pipeline.compute, bindings, grid: step.grid })
 }
 
 /// The parameters of all steps in one uniform buffer, and where each step's start.
@@ -96,13 +92,8 @@ fn uniforms(device: &WgpuDevice, steps: &[Step]) -> Result<(wgpu::Buffer, Vec<u6
         offsets.push(contents.len() as u64);
         contents.extend_from_slice(&step.params);
     }
-    // Not mapped at creation: that panics once the device is lost.
-    let uniforms = device.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("parameters"),
-        size: contents.len().next_multiple_of(4) as u64,
-        usage: BufferUsages::UNIFORM | BufferUsages::COPY_DST,
-        mapped_at_creation: false,
-    });
+    let size = contents.len().next_multiple_of(4) as u64;
+    let uniforms = device.buffer(Some("parameters"), size, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
     device.write(&uniforms, &contents)?;
     Ok((uniforms, offsets))
 }

@@ -8,7 +8,7 @@ use super::config::Config;
 use super::{GROUP_INDEX, NAME, PACKED, SCALE, SHAPE, ZERO_POINT, bytes_to_words, scale_shape, tensor_name};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::export::{Importer, LayerSpec, Stored, TensorSource};
+use crate::export::{Importer, LayerSpec, Stored, TensorSource, file_of};
 use crate::pack::{PackedTensor, Packing};
 use crate::scheme::{Scheme, Span};
 
@@ -173,18 +173,37 @@ impl Importer for Reader {
     }
 
     fn layers(&self, source: &dyn TensorSource) -> Result<Vec<LayerSpec>> {
+        self.check_targets(source)?;
         let ending = format!(".{PACKED}");
         let paths: Vec<&str> = source.names().filter_map(|name| name.strip_suffix(&ending)).collect();
+        paths.into_iter().map(|path| self.in_file(path, source, |own| Ok(own.parts(path, source)?.layer))).collect()
+    }
+
+    fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor> {
+        self.in_file(path, source, |own| own.unpack(path, source))
+    }
+}
+
+impl Reader {
+    /// Runs `call` with errors that name the file of a layer, where it is known, instead of the folder.
+    fn in_file<T>(&self, layer: &str, source: &dyn TensorSource, call: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        call(self).map_err(|error| match (error, file_of(source, layer)) {
+            (Error::Format { path, detail }, Some(file)) if path == self.folder => Error::format(file, detail),
+            (error, _) => error,
+        })
+    }
+
+    fn check_targets(&self, source: &dyn TensorSource) -> Result<()> {
         for path in self.config.explicit() {
             let dense = source.find(&tensor_name(path, "weight"))?.is_some();
             if dense && source.find(&tensor_name(path, PACKED))?.is_none() {
                 return Err(self.malformed(path, "a config group targets it, but it has `weight`, not weight_packed"));
             }
         }
-        paths.into_iter().map(|path| Ok(self.parts(path, source)?.layer)).collect()
+        Ok(())
     }
 
-    fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor> {
+    fn unpack(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor> {
         let Parts { layer, packed, scale, zero } = self.parts(path, source)?;
         let scales = layer.scheme.scale_type().decode(scale.bytes);
         if let Some(at) = scales.iter().position(|scale| !scale.is_finite()) {

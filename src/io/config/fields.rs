@@ -38,6 +38,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether there are no fields.
+    pub fn is_empty(&self) -> bool {
+        self.object.as_object().is_none_or(serde_json::Map::is_empty)
+    }
+
     /// The value of a field that is there and not null.
     pub fn get(&self, field: &str) -> Option<&'a Value> {
         self.object.get(field).filter(|v| !v.is_null())

@@ -52,6 +52,7 @@ pub(super) fn read(config: Fields<'_>, family: Family) -> Result<ModelConfig> {
         return Err(config.bad("head_dim", head_dim, "must be even, since RoPE turns pairs"));
     }
     let vocab_size = config.size("vocab_size")?;
+    let max_position_embeddings = config.size("max_position_embeddings")?;
     let attention_bias = config.optional_bool("attention_bias")?.unwrap_or(false);
     let mlp_bias = config.optional_bool("mlp_bias")?.unwrap_or(false);
     let has_attention_bias = matches!(family, Family::Llama | Family::Qwen3) && attention_bias;
@@ -65,7 +66,7 @@ pub(super) fn read(config: Fields<'_>, family: Family) -> Result<ModelConfig> {
         num_key_value_heads,
         head_dim,
         vocab_size,
-        max_position_embeddings: config.size("max_position_embeddings")?,
+        max_position_embeddings,
         norm_eps: norm_eps(config, "rms_norm_eps", 1e-6)?,
         hidden_act: config.activation("hidden_act", "silu")?,
         tie_word_embeddings: config.optional_bool("tie_word_embeddings")?.unwrap_or(false),
@@ -74,7 +75,7 @@ pub(super) fn read(config: Fields<'_>, family: Family) -> Result<ModelConfig> {
             o_bias: has_attention_bias,
             mlp_bias: family == Family::Llama && mlp_bias,
             qk_norm: family == Family::Qwen3,
-            rope: RopeConfig::read(config)?,
+            rope: RopeConfig::read(config, max_position_embeddings)?,
             sliding_window: sliding_window(config, family)?,
             window_layers: WindowLayers::read(config, family, num_hidden_layers)?,
         }),

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 /// The base that models which name none were trained with.
 const DEFAULT_THETA: f64 = 10_000.0;
 
+/// The field with the context length before the frequencies were changed.
+const ORIGINAL: &str = "original_max_position_embeddings";
+
 /// Frequencies of the rotary position embedding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeConfig {
@@ -39,9 +42,10 @@ pub enum RopeScaling {
 }
 
 impl RopeConfig {
-    /// Reads `rope_theta` with `rope_scaling`, or the newer `rope_parameters` that holds both.
-    pub(super) fn read(config: Fields<'_>) -> Result<Self> {
-        let block = match config.object("rope_scaling", "rope_scaling.")? {
+    /// Reads `rope_theta` with `rope_scaling`, or the newer `rope_parameters` that holds both. An empty block counts as none,
+    /// as it does for the programs that write these files.
+    pub(super) fn read(config: Fields<'_>, max_position_embeddings: usize) -> Result<Self> {
+        let block = match config.object("rope_scaling", "rope_scaling.")?.filter(|block| !block.is_empty()) {
             Some(block) => Some(block),
             None => config.object("rope_parameters", "rope_parameters.")?,
         };
@@ -59,14 +63,19 @@ impl RopeConfig {
         if let Some(block) = block {
             rotated(&block)?;
             theta = block.optional_positive("rope_theta")?.or(theta);
-            scaling = RopeScaling::read(block)?;
+            // Of the whole file, else of the block; where neither names it, the context is still the original one.
+            let original = match config.optional_size(ORIGINAL)? {
+                Some(original) => original,
+                None => block.optional_size(ORIGINAL)?.unwrap_or(max_position_embeddings),
+            };
+            scaling = RopeScaling::read(block, original)?;
         }
         Ok(Self { theta: theta.unwrap_or(DEFAULT_THETA), scaling })
     }
 }
 
 impl RopeScaling {
-    fn read(block: Fields<'_>) -> Result<Self> {
+    fn read(block: Fields<'_>, original_max_position_embeddings: usize) -> Result<Self> {
         let kind = match block.optional_string("rope_type")? {
             Some(kind) => Some(kind),
             None => block.optional_string("type")?,
@@ -83,7 +92,7 @@ impl RopeScaling {
                     factor: factor(block)?,
                     low_freq_factor: low,
                     high_freq_factor: high,
-                    original_max_position_embeddings: block.size("original_max_position_embeddings")?,
+                    original_max_position_embeddings,
                 })
             }
             other => Err(Error::Unsupported {
