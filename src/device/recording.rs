@@ -184,4 +184,11 @@ impl Recorder {
         let device = self.device().clone();
         device.submit(self.recording)
     }
+
+    /// Submits the steps and reads a buffer once they are done: on a GPU both are one submission.
+    pub async fn submit_and_read<T: bytemuck::Pod>(self, buffer: &Buffer) -> Result<Vec<T>> {
+        let device = self.device().clone();
+        let mut read = device.submit_and_read(self.recording, &[buffer]).await?;
+        Ok(bytemuck::pod_collect_to_vec(&read.remove(0)))
+    }
 }

@@ -3,9 +3,11 @@
 mod adapter;
 mod pipeline;
 mod prepared;
+mod profile;
 mod readback;
 mod source;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wgpu::BufferUsages;
@@ -31,6 +33,7 @@ pub struct WgpuDevice {
     caps: Caps,
     pool: Pool,
     pipelines: Pipelines,
+    submissions: AtomicU64,
     fault: Fault,
     /// Set once and for all when the device is gone; later calls may otherwise raise nothing.
     lost: Arc<Mutex<Option<String>>>,
@@ -87,7 +90,16 @@ impl WgpuDevice {
         device.set_device_lost_callback(move |reason, message| {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?}: {message}"));
         });
-        Self { device, queue, caps, pool: Pool::new(), pipelines: Pipelines::default(), fault, lost }
+        Self {
+            device,
+            queue,
+            caps,
+            pool: Pool::new(),
+            pipelines: Pipelines::default(),
+            submissions: AtomicU64::new(0),
+            fault,
+            lost,
+        }
     }
 
     /// wgpu's own device, to share it with other work or to wait for it.
@@ -103,6 +115,10 @@ impl WgpuDevice {
     /// Pipelines created so far.
     pub fn pipelines(&self) -> usize {
         self.pipelines.len()
+    }
+
+    pub(super) fn submissions(&self) -> u64 {
+        self.submissions.load(Relaxed)
     }
 
     pub(super) fn caps(&self) -> &Caps {
@@ -140,8 +156,13 @@ impl WgpuDevice {
     pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         self.encode(recording, &mut encoder)?;
-        self.queue.submit([encoder.finish()]);
+        self.finish(encoder);
         self.check()
+    }
+
+    fn finish(&self, encoder: wgpu::CommandEncoder) {
+        self.submissions.fetch_add(1, Relaxed);
+        self.queue.submit([encoder.finish()]);
     }
 
     /// Appends the steps of a recording to the caller's encoder, as one compute pass.
@@ -181,16 +202,13 @@ impl WgpuDevice {
         Ok(self.pool.adopt(Raw::Wgpu(buffer), bytes))
     }
 
-    pub(super) async fn read_all(&self, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
-        let total = buffers.iter().map(|b| b.bytes() as u64).sum();
-        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("read back"),
-            size: total,
-            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        self.check()?;
+    /// The bytes of buffers after the steps of a recording, if there is one, in the same submission.
+    pub(super) async fn read_all(&self, after: Option<&Recording>, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+        let staging = self.staging(buffers.iter().map(|b| b.bytes() as u64).sum())?;
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        if let Some(recording) = after {
+            self.encode(recording, &mut encoder)?;
+        }
         let mut offset = 0;
         for buffer in buffers {
             encoder.copy_buffer_to_buffer(
@@ -202,15 +220,33 @@ impl WgpuDevice {
             );
             offset += buffer.bytes() as u64;
         }
-        self.queue.submit([encoder.finish()]);
+        self.finish(encoder);
+        let bytes = self.mapped(&staging).await?;
+        let mut rest = &bytes[..];
+        Ok(buffers.iter().map(|b| rest.split_off(..b.bytes()).unwrap_or_default().to_vec()).collect())
+    }
+
+    /// A buffer for results on their way to the host.
+    fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read back"),
+            size: bytes,
+            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.check()?;
+        Ok(staging)
+    }
+
+    /// The contents of a staging buffer once all submitted work is done.
+    async fn mapped(&self, staging: &wgpu::Buffer) -> Result<wgpu::BufferView> {
         let (sender, receiver) = readback::channel();
         staging.map_async(wgpu::MapMode::Read, .., |result| sender.send(result));
         self.wait()?;
         receiver.await.map_err(|e| self.failure(format!("cannot read back: {e}")))?;
         let bytes = staging.get_mapped_range(..).map_err(|e| self.failure(format!("cannot read back: {e}")))?;
         self.check()?;
-        let mut rest = &bytes[..];
-        Ok(buffers.iter().map(|b| rest.split_off(..b.bytes()).unwrap_or_default().to_vec()).collect())
+        Ok(bytes)
     }
 
     /// Natively, callbacks come only while the device is polled; in a browser the event loop brings them.

@@ -1,5 +1,7 @@
 //! A recording made ready for the GPU: pipelines and bindings, kept for as many runs as wanted.
 
+use std::ops::Range;
+
 use wgpu::BufferUsages;
 
 use super::WgpuDevice;
@@ -58,11 +60,34 @@ impl Dispatches {
             return;
         }
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for Dispatch { pipeline, bindings, grid: [x, y, z] } in &self.0 {
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, bindings, &[]);
-            pass.dispatch_workgroups(*x, *y, *z);
+        self.0.iter().for_each(|dispatch| dispatch.encode(&mut pass));
+    }
+
+    /// Each dispatch of a range in a pass of its own, with a timestamp at its start and one at its end.
+    pub(super) fn encode_timed(
+        &self,
+        range: Range<usize>,
+        queries: &wgpu::QuerySet,
+        encoder: &mut wgpu::CommandEncoder,
+    ) {
+        for (dispatch, query) in self.0[range].iter().zip((0..).step_by(2)) {
+            let stamps = wgpu::ComputePassTimestampWrites {
+                query_set: queries,
+                beginning_of_pass_write_index: Some(query),
+                end_of_pass_write_index: Some(query + 1),
+            };
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: Some(stamps) };
+            dispatch.encode(&mut encoder.begin_compute_pass(&descriptor));
         }
+    }
+}
+
+impl Dispatch {
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.grid;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
