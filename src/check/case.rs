@@ -153,7 +153,7 @@ impl Case {
             Access::Read => View::Read(words),
             Access::Write | Access::ReadWrite => View::Write(words),
         });
-        run(params, &self.variant, Bindings::new(views.collect()));
+        run(params, &self.variant, Bindings::new(views));
         memory
     }
 

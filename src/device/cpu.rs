@@ -8,7 +8,7 @@ use super::caps::{Caps, DeviceKind};
 use super::pool::Pool;
 use super::profile::StepTime;
 use super::recording::{Recording, Step};
-use crate::dispatch::{Access, Bindings, ErasedRun, View};
+use crate::dispatch::{Access, Bindings, ErasedRun, MAX_BINDINGS, View};
 use crate::error::Result;
 
 /// Words in main memory.
@@ -77,44 +77,44 @@ impl CpuDevice {
 
     pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
         self.submissions.fetch_add(1, Relaxed);
-        let run = |step: &Step| execute(step, |kernel, bindings| kernel(&step.params, &step.variant, bindings));
-        recording.steps.iter().try_for_each(run)
+        let run = |step: Step<'_>| execute(step, |kernel, bindings| kernel(step.params, step.variant, bindings));
+        recording.steps().try_for_each(run)
     }
 
     /// [`Self::submit`] with a clock around each kernel.
     pub(super) fn profile(&self, recording: &Recording) -> Result<Vec<StepTime>> {
         self.submissions.fetch_add(1, Relaxed);
-        let timed = |step: &Step| {
+        let timed = |step: Step<'_>| {
             let mut seconds = 0.0;
             execute(step, |kernel, bindings| {
                 let start = Instant::now();
-                kernel(&step.params, &step.variant, bindings);
+                kernel(step.params, step.variant, bindings);
                 seconds = start.elapsed().as_secs_f64();
             })?;
             Ok(StepTime { kernel: step.spec.name, seconds })
         };
-        recording.steps.iter().map(timed).collect()
+        recording.steps().map(timed).collect()
     }
 }
 
 /// Locks the memory of a step and hands it with the step's kernel to `run`.
-fn execute(step: &Step, run: impl FnOnce(ErasedRun, Bindings<'_>)) -> Result<()> {
+fn execute(step: Step<'_>, run: impl FnOnce(ErasedRun, Bindings<'_>)) -> Result<()> {
     enum Guard<'a> {
         Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
         Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
     }
-    let mut guards = Vec::with_capacity(step.buffers.len());
-    for (bound, access) in step.buffers.iter().zip(step.spec.access) {
-        let memory = &bound.raw.cpu()?.0;
-        guards.push(match access {
+    let mut guards = [const { None }; MAX_BINDINGS];
+    for ((bound, access), guard) in step.buffers.iter().zip(step.spec.access).zip(&mut guards) {
+        let memory = &bound.raw().cpu()?.0;
+        *guard = Some(match access {
             Access::Read => Guard::Read(memory.read().unwrap_or_else(PoisonError::into_inner)),
             Access::Write | Access::ReadWrite => Guard::Write(memory.write().unwrap_or_else(PoisonError::into_inner)),
         });
     }
-    let views = guards.iter_mut().zip(&step.buffers).map(|(guard, bound)| match guard {
+    let views = guards.iter_mut().flatten().zip(step.buffers).map(|(guard, bound)| match guard {
         Guard::Read(words) => View::Read(&words[bound.offset / 4..][..bound.bytes / 4]),
         Guard::Write(words) => View::Write(&mut words[bound.offset / 4..][..bound.bytes / 4]),
     });
-    run(step.spec.fast.unwrap_or(step.spec.run), Bindings::new(views.collect()));
+    run(step.spec.fast.unwrap_or(step.spec.run), Bindings::new(views));
     Ok(())
 }

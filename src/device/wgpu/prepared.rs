@@ -44,11 +44,11 @@ struct Dispatch {
 impl Dispatches {
     pub(super) fn new(device: &WgpuDevice, recording: &Recording) -> Result<Self> {
         recording.check_device(&device.pool, &device.caps)?;
-        if recording.steps.is_empty() {
+        if recording.is_empty() {
             return Ok(Self(Vec::new()));
         }
-        let (uniforms, offsets) = uniforms(device, &recording.steps)?;
-        let steps = recording.steps.iter().zip(offsets);
+        let (uniforms, offsets) = uniforms(device, recording)?;
+        let steps = recording.steps().zip(offsets);
         let dispatches =
             steps.map(|(step, offset)| dispatch(device, step, &uniforms, offset)).collect::<Result<_>>()?;
         device.check()?;
@@ -91,13 +91,13 @@ impl Dispatch {
     }
 }
 
-fn dispatch(device: &WgpuDevice, step: &Step, uniforms: &wgpu::Buffer, offset: u64) -> Result<Dispatch> {
-    let pipeline = device.pipelines.get(&device.device, step.spec, &step.variant);
+fn dispatch(device: &WgpuDevice, step: Step<'_>, uniforms: &wgpu::Buffer, offset: u64) -> Result<Dispatch> {
+    let pipeline = device.pipelines.get(&device.device, step.spec, step.variant);
     device.check()?;
     let mut entries = Vec::with_capacity(step.buffers.len() + 1);
     for (bound, binding) in step.buffers.iter().zip(0..) {
         let size = wgpu::BufferSize::new(bound.bytes as u64);
-        let range = wgpu::BufferBinding { buffer: bound.raw.wgpu()?, offset: bound.offset as u64, size };
+        let range = wgpu::BufferBinding { buffer: bound.raw().wgpu()?, offset: bound.offset as u64, size };
         entries.push(wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(range) });
     }
     let size = wgpu::BufferSize::new(step.params.len() as u64);
@@ -113,13 +113,13 @@ fn dispatch(device: &WgpuDevice, step: &Step, uniforms: &wgpu::Buffer, offset: u
 }
 
 /// The parameters of all steps in one uniform buffer, and where each step's start.
-fn uniforms(device: &WgpuDevice, steps: &[Step]) -> Result<(wgpu::Buffer, Vec<u64>)> {
+fn uniforms(device: &WgpuDevice, recording: &Recording) -> Result<(wgpu::Buffer, Vec<u64>)> {
     let alignment = device.device.limits().min_uniform_buffer_offset_alignment as usize;
-    let (mut contents, mut offsets) = (Vec::new(), Vec::with_capacity(steps.len()));
-    for step in steps {
+    let (mut contents, mut offsets) = (Vec::new(), Vec::with_capacity(recording.len()));
+    for step in recording.steps() {
         contents.resize(contents.len().next_multiple_of(alignment), 0);
         offsets.push(contents.len() as u64);
-        contents.extend_from_slice(&step.params);
+        contents.extend_from_slice(step.params);
     }
     // Not mapped at creation: that panics once the device is lost.
     let uniforms = device.device.create_buffer(&wgpu::BufferDescriptor {
