@@ -1,5 +1,6 @@
 //! Prompts and tokens through a model, timed as `generate` runs them, and kernel by kernel.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -194,17 +195,19 @@ impl Speed {
 impl KernelShare {
     fn of(steps: &[StepTime], tokens: f64) -> Vec<Self> {
         let total: f64 = steps.iter().map(|step| step.seconds).sum();
-        let mut shares: Vec<Self> = Vec::new();
+        let mut sums: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
         for StepTime { kernel, seconds } in steps {
-            let place = shares.iter().position(|share| share.kernel == *kernel).unwrap_or_else(|| {
-                shares.push(Self { kernel: (*kernel).to_owned(), dispatches: 0.0, seconds: 0.0, share: 0.0 });
-                shares.len() - 1
-            });
-            let share = &mut shares[place];
-            share.dispatches += 1.0 / tokens;
-            share.seconds += seconds / tokens;
-            share.share += seconds / total;
+            let (dispatches, sum) = sums.entry(kernel).or_default();
+            *dispatches += 1;
+            *sum += seconds;
         }
+        let share = |(kernel, (dispatches, sum)): (&str, (usize, f64))| Self {
+            kernel: kernel.to_owned(),
+            dispatches: dispatches as f64 / tokens,
+            seconds: sum / tokens,
+            share: sum / total,
+        };
+        let mut shares: Vec<Self> = sums.into_iter().map(share).collect();
         shares.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
         shares
     }

@@ -97,5 +97,6 @@ async fn row(device: &Device, large: &LargeCase, effort: &Effort, found: &mut De
         Err(error @ Error::Limit { .. }) => Outcome::NotRun { not_run: error.to_string() },
         Err(error) => Outcome::Wrong { wrong: error.to_string() },
     };
+    tracing::info!(case = large.name(), ?outcome);
     Row::new(large, outcome)
 }

@@ -44,6 +44,7 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
         trials.push(Trial::test(label, move || side_by_side(family, &device)));
     }
     trials.push(trial("cleared", cleared));
+    trials.push(trial("cut short", cut_short));
     trials.push(trial("generation computes each token once", generation));
     trials.push(trial("overfull", overfull));
     trials
@@ -99,11 +100,27 @@ fn cleared(device: &Device) -> Outcome {
     same("bits", &bits(&again), &bits(&new))
 }
 
+/// After forgetting the last tokens, others may follow the first ones.
+fn cut_short(device: &Device) -> Outcome {
+    let model = Model::open(&root("tests/golden/families/qwen2-window"), device)?;
+    let (first, others) = (some_ids(9, 64), some_ids(4, 61));
+    let mut cache = model.cache(1, 20)?;
+    logits(&model, &first, &mut cache)?;
+    logits(&model, &some_ids(11, 64), &mut cache)?;
+    cache.truncate(9);
+    cache.truncate(15);
+    same("tokens held", &cache.past(), &9)?;
+    let again = logits(&model, &others, &mut cache)?;
+    let mut new = model.cache(1, 20)?;
+    logits(&model, &first, &mut new)?;
+    same("bits", &bits(&again), &bits(&logits(&model, &others, &mut new)?))
+}
+
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
-/// Prompt and new tokens but the last: each put through the model once; and the tokens are those that a recompute of
+/// Prompt and new tokens but the last: each put through the model once, each new one by one submission; and the tokens are those that a recompute of
 /// everything for every token finds.
 fn generation(device: &Device) -> Outcome {
     const NEW: usize = 12;
@@ -115,8 +132,10 @@ fn generation(device: &Device) -> Outcome {
         heard.push(token);
         true
     };
+    let submissions = device.submissions();
     let done = pollster::block_on(generate(&model, &ids, NEW, Sampling::default(), hear))?;
     same("computed", &done.computed, &(7 + done.tokens.len() as u64 - 1))?;
+    same("submissions", &(device.submissions() - submissions), &(done.tokens.len() as u64))?;
     let told = done.tokens.len() - usize::from(done.ended);
     same("heard of", &heard, &done.tokens[..told].to_vec())?;
     for token in &done.tokens {

@@ -85,6 +85,9 @@ Example:
 impl Bench {
     pub(super) async fn run(&self) -> Result<()> {
         if let Some(threads) = self.threads {
+            if threads == 0 {
+                return Err(Error::config("threads", "0; at least one is needed"));
+            }
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build_global().map_err(|e| Error::config("threads", format!("{threads}: {e}")))?;
         }
