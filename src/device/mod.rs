@@ -126,7 +126,7 @@ impl Device {
     /// let mut recorder = Recorder::new(&device);
     /// op::add(&mut recorder, &x, &x)?;
     /// let times = pollster::block_on(device.profile(recorder.finish()))?.unwrap();
-    /// assert_eq!(times[0].kernel, "add");
+    /// assert!(times.len() == 1 && times[0].seconds >= 0.0);
     /// # Ok::<(), bitsmith::Error>(())
     /// ```
     ///

@@ -39,6 +39,7 @@ mod present {
             Trial::test("gpu/a buffer beyond the device's limit is an error", too_large),
             Trial::test("gpu/the cap holds and freed memory is reused", cap_and_reuse),
             Trial::test("gpu/work and reading its result are one submission", one_submission),
+            Trial::test("gpu/a generated token is one submission", one_token),
             Trial::test("gpu/a profile runs every step, timed where there are timestamps", profile),
             Trial::test("gpu/a wrong device is refused", || wrong::refused(&open(&wgpu::Limits::default())?.0)),
             Trial::test("gpu/an adapter that is not there is an error", not_there),
@@ -74,6 +75,10 @@ mod present {
 
     fn one_submission() -> Outcome {
         submissions::one(&open(&wgpu::Limits::default())?.0)
+    }
+
+    fn one_token() -> Outcome {
+        submissions::token(&open(&wgpu::Limits::default())?.0)
     }
 
     /// On a device without the feature, and on one with all that we make use of.

@@ -1,5 +1,6 @@
 //! What one submission holds, and what a profile tells.
 
+use bitsmith::model::{Model, Sampling, generate};
 use bitsmith::op::{self, Activations};
 use bitsmith::{Device, Recorder};
 use libtest_mimic::{Failed, Trial};
@@ -9,6 +10,7 @@ type Outcome = Result<(), Failed>;
 pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("submissions/work and reading its result are one", || one(&Device::cpu())),
+        Trial::test("submissions/a generated token is one", || token(&Device::cpu())),
         Trial::test("submissions/a profile runs every step and times it", || profile(&Device::cpu())),
     ]
 }
@@ -35,6 +37,21 @@ pub fn one(device: &Device) -> Outcome {
     let y = record(&other, &mut recorder)?;
     let refused = pollster::block_on(device.submit_and_read(recorder.finish(), &[&y.buffer]));
     super::expect_error(refused, &["another device"])
+}
+
+/// No pipeline is created twice: those of the second token are all there.
+pub fn token(device: &Device) -> Outcome {
+    let model = Model::open("examples/tiny-llama".as_ref(), device)?;
+    let (before, mut pipelines) = (device.submissions(), Vec::new());
+    let each = |_| {
+        pipelines.push(device.pipelines());
+        true
+    };
+    let done = pollster::block_on(generate(&model, &[1, 5, 9], 4, Sampling::default(), each))?;
+    assert_eq!(device.submissions() - before, done.tokens.len() as u64);
+    // The prompt takes matrix products, one token the products with a vector.
+    assert!(pipelines[1..].iter().all(|count| *count == pipelines[1]), "{pipelines:?}");
+    Ok(())
 }
 
 pub fn profile(device: &Device) -> Outcome {
