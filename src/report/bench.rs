@@ -9,7 +9,7 @@ use crate::bench::{Comparison, DeviceBench, KernelBench, ModelBench, Outcome, Pi
 /// The kernels of one device of a bench.
 pub fn kernel_bench(bench: &KernelBench, device: &DeviceBench) -> String {
     let DeviceBench { name, backend, driver, threads, copy, pipelines, rows, .. } = device;
-    let threads = threads.map_or(String::new(), |threads| format!(" · {threads} threads"));
+    let threads = threads.map_or(String::new(), |threads| format!(" · {}", counted(threads, "thread")));
     let KernelBench { bitsmith, date, scale, .. } = bench;
     let mut text =
         format!("**{name}** · {backend}{threads} · {driver} · bitsmith {bitsmith} · {date} · {scale} sizes\n\n");
@@ -24,6 +24,11 @@ pub fn kernel_bench(bench: &KernelBench, device: &DeviceBench) -> String {
     rows.iter().for_each(|row| table.row(cells(row)));
     let _ = writeln!(text, "\n{table}");
     text
+}
+
+/// A number with what it counts.
+fn counted(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn cells(row: &Row) -> Vec<String> {
