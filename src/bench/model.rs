@@ -160,8 +160,10 @@ impl Lengths {
 /// ```
 /// use bitsmith::{Device, bench::{Lengths, bench_model}, check::Scale, progress::Silent};
 /// let (folder, lengths) = ("examples/tiny-llama".as_ref(), Lengths { prompt: 4, decode: 4 });
-/// let done = bench_model(&Device::cpu(), folder, lengths, Scale::Quick, None, &mut Silent);
-/// assert_eq!(pollster::block_on(done)?.submissions_per_token, 1.0);
+/// let device = Device::cpu();
+/// let mut silent = Silent;
+/// let done = pollster::block_on(bench_model(&device, folder, lengths, Scale::Quick, None, &mut silent))?;
+/// assert_eq!(done.submissions_per_token, 1.0);
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 ///
