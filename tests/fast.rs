@@ -32,7 +32,7 @@ impl Call {
             _ => View::Write(outputs.next().expect("an output for each binding that is written")),
         };
         let run = if fast { self.kernel.fast.expect("the kernel has a fast version") } else { self.kernel.run };
-        run(&self.params, &self.variant, Bindings::new(self.kernel.access.iter().map(view).collect()));
+        run(&self.params, &self.variant, Bindings::new(self.kernel.access.iter().map(view)));
         memory
     }
 

@@ -165,7 +165,7 @@ impl Case {
             Access::Read => View::Read(&words[binding.front()..]),
             Access::Write | Access::ReadWrite => View::Write(&mut words[binding.front()..]),
         });
-        run(params, &self.variant, Bindings::new(views.collect()));
+        run(params, &self.variant, Bindings::new(views));
         memory
     }
 

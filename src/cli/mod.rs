@@ -1,6 +1,7 @@
 //! The commands of the `bitsmith` program: what is typed, what the library does of it, what is printed.
 
 mod bar;
+mod bench;
 mod device;
 mod devices;
 mod eval;
@@ -50,6 +51,7 @@ enum Command {
     Generate(generate::Generate),
     Inspect(inspect::Inspect),
     Devices(devices::Devices),
+    Bench(bench::Bench),
 }
 
 /// A command line that was understood.
@@ -89,6 +91,7 @@ impl Invocation {
             Command::Generate(command) => command.run().await,
             Command::Inspect(command) => command.run(),
             Command::Devices(command) => command.run().await,
+            Command::Bench(command) => command.run().await,
         }
     }
 }

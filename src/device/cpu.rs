@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
+use std::time::Instant;
 
 use super::caps::{Caps, DeviceKind};
 use super::pool::Pool;
-use super::recording::Recording;
-use crate::dispatch::{Access, Bindings, View};
+use super::profile::StepTime;
+use super::recording::{Recording, Step};
+use crate::dispatch::{Access, Bindings, ErasedRun, MAX_BINDINGS, View};
 use crate::error::Result;
 
 /// Words in main memory.
@@ -76,29 +78,45 @@ impl CpuDevice {
     }
 
     pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
-        enum Guard<'a> {
-            Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
-            Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
-        }
         self.submissions.fetch_add(1, Relaxed);
-        for step in &recording.steps {
-            let mut guards = Vec::with_capacity(step.buffers.len());
-            for (bound, access) in step.buffers.iter().zip(step.spec.access) {
-                let memory = &bound.raw.cpu()?.0;
-                guards.push(match access {
-                    Access::Read => Guard::Read(memory.read().unwrap_or_else(PoisonError::into_inner)),
-                    Access::Write | Access::ReadWrite => {
-                        Guard::Write(memory.write().unwrap_or_else(PoisonError::into_inner))
-                    }
-                });
-            }
-            let views = guards.iter_mut().zip(&step.buffers).map(|(guard, bound)| match guard {
-                Guard::Read(words) => View::Read(&words[bound.offset / 4..][..bound.bytes / 4]),
-                Guard::Write(words) => View::Write(&mut words[bound.offset / 4..][..bound.bytes / 4]),
-            });
-            let run = step.spec.fast.unwrap_or(step.spec.run);
-            run(&step.params, &step.variant, Bindings::new(views.collect()));
-        }
-        Ok(())
+        let run = |step: Step<'_>| execute(step, |kernel, bindings| kernel(step.params, step.variant, bindings));
+        recording.steps().try_for_each(run)
     }
+
+    /// [`Self::submit`] with a clock around each kernel.
+    pub(super) fn profile(&self, recording: &Recording) -> Result<Vec<StepTime>> {
+        self.submissions.fetch_add(1, Relaxed);
+        let timed = |step: Step<'_>| {
+            let mut seconds = 0.0;
+            execute(step, |kernel, bindings| {
+                let start = Instant::now();
+                kernel(step.params, step.variant, bindings);
+                seconds = start.elapsed().as_secs_f64();
+            })?;
+            Ok(StepTime { kernel: step.spec.name, seconds })
+        };
+        recording.steps().map(timed).collect()
+    }
+}
+
+/// Locks the memory of a step and hands it with the step's kernel to `run`.
+fn execute(step: Step<'_>, run: impl FnOnce(ErasedRun, Bindings<'_>)) -> Result<()> {
+    enum Guard<'a> {
+        Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
+        Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
+    }
+    let mut guards = [const { None }; MAX_BINDINGS];
+    for ((bound, access), guard) in step.buffers.iter().zip(step.spec.access).zip(&mut guards) {
+        let memory = &bound.raw().cpu()?.0;
+        *guard = Some(match access {
+            Access::Read => Guard::Read(memory.read().unwrap_or_else(PoisonError::into_inner)),
+            Access::Write | Access::ReadWrite => Guard::Write(memory.write().unwrap_or_else(PoisonError::into_inner)),
+        });
+    }
+    let views = guards.iter_mut().flatten().zip(step.buffers).map(|(guard, bound)| match guard {
+        Guard::Read(words) => View::Read(&words[bound.offset / 4..][..bound.bytes / 4]),
+        Guard::Write(words) => View::Write(&mut words[bound.offset / 4..][..bound.bytes / 4]),
+    });
+    run(step.spec.fast.unwrap_or(step.spec.run), Bindings::new(views));
+    Ok(())
 }

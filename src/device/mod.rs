@@ -5,6 +5,7 @@ mod buffer;
 mod caps;
 mod cpu;
 mod pool;
+mod profile;
 mod recording;
 mod request;
 mod tape;
@@ -17,6 +18,7 @@ pub use buffer::{Buffer, BufferId};
 pub use caps::{Caps, DeviceKind};
 pub use cpu::{CpuDevice, CpuMemory};
 pub use pool::MemoryStats;
+pub use profile::StepTime;
 pub use recording::{Recorder, Recording};
 pub use request::DeviceRequest;
 pub use tape::{Adjoint, Gradients, Sum};
@@ -92,7 +94,7 @@ impl Device {
     }
 
     /// Runs a recording, if there is one, and reads buffers: one submission, one wait.
-    pub(crate) async fn run(&self, recording: Option<Recording>, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+    async fn run(&self, recording: Option<Recording>, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
         buffers.iter().try_for_each(|b| self.pool().check_own(&b.lease.pool, &self.caps().name))?;
         if buffers.is_empty() {
             recording.map(|recording| self.submit(recording)).transpose()?;
@@ -108,12 +110,54 @@ impl Device {
         }
     }
 
-    /// How often work was submitted: on a GPU, a read from memory is work as well.
+    /// Runs a recording and reads buffers once it is done: on a GPU both are one submission.
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`] and [`Self::read_all`].
+    pub async fn submit_and_read(&self, recording: Recording, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
+        self.run(Some(recording), buffers).await
+    }
+
+    /// Runs a recording to its end and tells what each dispatch took, in order; nothing where the device has no clock
+    /// for it, which is a GPU without timestamp queries. The clock costs time of its own, between the dispatches.
+    ///
+    /// ```
+    /// use bitsmith::{Device, Recorder, op::{self, Activations}};
+    /// let device = Device::cpu();
+    /// let x = Activations::upload(&device, 1, 4, &[1.0; 4])?;
+    /// let mut recorder = Recorder::new(&device);
+    /// op::add(&mut recorder, &x, &x)?;
+    /// let times = pollster::block_on(device.profile(recorder.finish()))?.unwrap();
+    /// assert!(times.len() == 1 && times[0].seconds >= 0.0);
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Self::submit`].
+    pub async fn profile(&self, recording: Recording) -> Result<Option<Vec<StepTime>>> {
+        recording.check_device(self.pool(), self.caps())?;
+        match self {
+            Self::Cpu(cpu) => cpu.profile(&recording).map(Some),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.profile(&recording).await,
+        }
+    }
+
+    /// Submissions so far: recordings, and on a GPU copies to read a buffer. Work that a caller submits is not counted.
     pub fn submissions(&self) -> u64 {
         match self {
             Self::Cpu(cpu) => cpu.submissions(),
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.submissions(),
+        }
+    }
+
+    /// Compute pipelines created so far, each at the first use of a kernel in a variant; the CPU needs none.
+    pub fn pipelines(&self) -> usize {
+        match self {
+            Self::Cpu(_) => 0,
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(gpu) => gpu.pipelines(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Device;
-use super::buffer::{Buffer, Raw};
+use super::buffer::{Buffer, Lease, Raw};
 use super::caps::Caps;
 use super::pool::{FreeList, Pool};
 use super::tape::Tape;
@@ -13,28 +13,58 @@ use crate::error::{Error, Result};
 /// A buffer as one step binds it.
 #[derive(Debug)]
 pub(super) struct Bound {
-    pub(super) raw: Raw,
+    memory: Memory,
     pub(super) offset: usize,
     pub(super) bytes: usize,
 }
 
-/// One dispatch.
+/// What keeps the memory of a binding.
 #[derive(Debug)]
-pub(super) struct Step {
+enum Memory {
+    /// Memory of the recording itself, which later steps may reuse.
+    Own(Raw),
+    /// A buffer from outside, kept from reuse until the steps are submitted.
+    Held(Arc<Lease>),
+}
+
+impl Bound {
+    pub(super) fn raw(&self) -> &Raw {
+        match &self.memory {
+            Memory::Own(raw) => raw,
+            Memory::Held(lease) => &lease.raw,
+        }
+    }
+}
+
+/// One dispatch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step<'a> {
     pub(super) spec: &'static KernelSpec,
-    pub(super) variant: Variant,
-    pub(super) params: Vec<u8>,
+    pub(super) variant: &'a Variant,
+    pub(super) params: &'a [u8],
     #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "the CPU loops over the parameters"))]
     pub(super) grid: [u32; 3],
-    pub(super) buffers: Vec<Bound>,
+    pub(super) buffers: &'a [Bound],
+}
+
+/// One dispatch as it is kept: where its parameters and buffers end in the lists of all steps.
+#[derive(Debug)]
+struct Kept {
+    spec: &'static KernelSpec,
+    variant: Variant,
+    grid: [u32; 3],
+    params_end: usize,
+    buffers_end: usize,
 }
 
 /// A finished list of steps for [`Device::submit`].
 #[derive(Debug)]
 pub struct Recording {
-    pub(super) steps: Vec<Step>,
-    /// Buffers from outside, kept from reuse until the steps are submitted.
-    held: Vec<Buffer>,
+    steps: Vec<Kept>,
+    /// Parameters of all steps, one after the other: a list for each would take as long as a small kernel.
+    params: Vec<u8>,
+    /// Buffers of all steps, one after the other.
+    buffers: Vec<Bound>,
     /// Memory of dropped intermediate results.
     spare: Arc<FreeList>,
     device: Device,
@@ -51,6 +81,22 @@ impl Recording {
         self.steps.is_empty()
     }
 
+    /// The steps in order.
+    pub(super) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let (mut params, mut buffers) = (0, 0);
+        self.steps.iter().map(move |kept| {
+            let step = Step {
+                spec: kept.spec,
+                variant: &kept.variant,
+                params: &self.params[params..kept.params_end],
+                grid: kept.grid,
+                buffers: &self.buffers[buffers..kept.buffers_end],
+            };
+            (params, buffers) = (kept.params_end, kept.buffers_end);
+            step
+        })
+    }
+
     /// An error unless it was recorded for the device of this pool.
     pub(super) fn check_device(&self, pool: &Pool, caps: &Caps) -> Result<()> {
         pool.check_own(self.device.pool().free(), &caps.name)
@@ -64,10 +110,16 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.held.clear();
+        self.buffers.clear();
         self.spare.move_to(self.device.pool().free());
     }
 }
+
+/// Steps that a token of a small model takes, and what each has about: room for them is there from the start, since a
+/// list that grows copies itself again and again.
+const STEPS: usize = 128;
+const PARAMS: usize = 32;
+const BUFFERS: usize = 4;
 
 /// Appends steps to a recording. Buffers it allocates are reused within the recording as soon as their last
 /// handle is dropped: steps run in order, so a later step may overwrite what an earlier one has read.
@@ -80,9 +132,16 @@ pub struct Recorder {
 impl Recorder {
     /// An empty recording for a device.
     pub fn new(device: &Device) -> Self {
-        let recording =
-            Recording { steps: Vec::new(), held: Vec::new(), spare: Arc::default(), device: device.clone() };
-        Self { recording, tape: Tape::default() }
+        Self {
+            recording: Recording {
+                steps: Vec::with_capacity(STEPS),
+                params: Vec::with_capacity(STEPS * PARAMS),
+                buffers: Vec::with_capacity(STEPS * BUFFERS),
+                spare: Arc::default(),
+                device: device.clone(),
+            },
+            tape: Tape::default(),
+        }
     }
 
     /// The device.
@@ -127,15 +186,16 @@ impl Recorder {
         buffers: &[&Buffer],
     ) -> Result<()> {
         self.check(spec, &variant, grid, buffers)?;
+        let recording = &mut self.recording;
         for buffer in buffers {
-            let ours = buffer.lease.nearest.upgrade().is_some_and(|list| Arc::ptr_eq(&list, &self.recording.spare));
-            if !ours {
-                self.recording.held.push((*buffer).clone());
-            }
+            // While the lease is there, no other list can be at this address.
+            let own = std::ptr::eq(buffer.lease.nearest.as_ptr(), Arc::as_ptr(&recording.spare));
+            let memory = if own { Memory::Own(buffer.raw().clone()) } else { Memory::Held(buffer.lease.clone()) };
+            recording.buffers.push(Bound { memory, offset: buffer.offset, bytes: buffer.bytes() });
         }
-        let buffers =
-            buffers.iter().map(|b| Bound { raw: b.raw().clone(), offset: b.offset, bytes: b.bytes() }).collect();
-        self.recording.steps.push(Step { spec, variant, params: params.to_vec(), grid, buffers });
+        recording.params.extend_from_slice(params);
+        let (params_end, buffers_end) = (recording.params.len(), recording.buffers.len());
+        recording.steps.push(Kept { spec, variant, grid, params_end, buffers_end });
         Ok(())
     }
 
@@ -187,13 +247,10 @@ impl Recorder {
         device.submit(self.recording)
     }
 
-    /// Submits the steps and reads a buffer, in one submission.
-    ///
-    /// # Errors
-    /// Those of [`Device::submit`] and [`Device::read`].
-    pub async fn read<T: bytemuck::Pod>(self, buffer: &Buffer) -> Result<Vec<T>> {
+    /// Submits the steps and reads a buffer once they are done: on a GPU both are one submission.
+    pub async fn submit_and_read<T: bytemuck::Pod>(self, buffer: &Buffer) -> Result<Vec<T>> {
         let device = self.device().clone();
-        let mut read = device.run(Some(self.recording), &[buffer]).await?;
+        let mut read = device.submit_and_read(self.recording, &[buffer]).await?;
         Ok(bytemuck::pod_collect_to_vec(&read.remove(0)))
     }
 }

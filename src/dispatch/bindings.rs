@@ -43,21 +43,38 @@ impl View<'_> {
     }
 }
 
+/// Storage bindings that a kernel may have on portable limits.
+pub const MAX_BINDINGS: usize = 8;
+
 /// All storage bindings of one dispatch, in the order of the contract.
 #[derive(Debug)]
-pub struct Bindings<'a>(Vec<View<'a>>);
+pub struct Bindings<'a>([Option<View<'a>>; MAX_BINDINGS]);
 
 impl<'a> Bindings<'a> {
     /// Bindings over these views.
-    pub fn new(views: Vec<View<'a>>) -> Self {
-        Self(views)
+    ///
+    /// # Panics
+    /// If there are more than [`MAX_BINDINGS`], which no kernel's contract binds.
+    #[inline]
+    pub fn new(views: impl IntoIterator<Item = View<'a>>) -> Self {
+        // In place: a list on the heap would take as long as a small kernel.
+        let mut bindings = [const { None }; MAX_BINDINGS];
+        for (i, view) in views.into_iter().enumerate() {
+            bindings[i] = Some(view);
+        }
+        Self(bindings)
     }
 
     /// The views, one by one.
     ///
     /// # Panics
     /// If the contract has another number of bindings.
+    #[inline]
     pub fn take<const N: usize>(self) -> [View<'a>; N] {
-        self.0.try_into().expect("a kernel takes as many views as its contract binds")
+        const AS_MANY: &str = "a kernel takes as many views as its contract binds";
+        let mut views = self.0.into_iter().flatten();
+        let taken = std::array::from_fn(|_| views.next().expect(AS_MANY));
+        assert!(views.next().is_none(), "{AS_MANY}");
+        taken
     }
 }

@@ -6,7 +6,7 @@ mod variant;
 
 use std::fmt::Debug;
 
-pub use bindings::{Bindings, View};
+pub use bindings::{Bindings, MAX_BINDINGS, View};
 pub use variant::{Needs, Part, Role, Variant};
 
 /// What a kernel does with a binding.

@@ -52,7 +52,7 @@ pub struct Part {
 }
 
 /// One way to run a kernel: the parts that complete its shader and its constants.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Variant {
     parts: Vec<&'static Part>,
     constants: Vec<(&'static str, u32)>,
@@ -61,7 +61,8 @@ pub struct Variant {
 impl Variant {
     /// The variant of a kernel that does not vary.
     pub fn new() -> Self {
-        Self::default()
+        // Room for what most variants have: they are made for each dispatch.
+        Self { parts: Vec::with_capacity(6), constants: Vec::with_capacity(4) }
     }
 
     /// Adds a part.
@@ -121,6 +122,12 @@ impl Variant {
             f16: all.f16 || p.needs.f16,
             subgroups: all.subgroups || p.needs.subgroups,
         })
+    }
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -65,7 +65,12 @@ impl Cache {
 
     /// Forgets all tokens.
     pub fn clear(&mut self) {
-        self.past = 0;
+        self.truncate(0);
+    }
+
+    /// Forgets all but the first `tokens` of each sequence; if it holds fewer, nothing.
+    pub fn truncate(&mut self, tokens: usize) {
+        self.past = self.past.min(tokens);
     }
 
     pub(super) fn layers(&self) -> &[KvCache] {

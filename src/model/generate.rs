@@ -36,7 +36,7 @@ impl Sampling {
     }
 
     /// The next token by these logits.
-    fn draw(&self, logits: &[f32], random: &mut Random) -> u32 {
+    pub(crate) fn draw(&self, logits: &[f32], random: &mut Random) -> u32 {
         let best = logits.iter().copied().fold(f32::MIN, f32::max);
         let first_best = logits.iter().position(|l| *l == best).unwrap_or_default();
         if self.temperature == 0.0 {
@@ -104,10 +104,8 @@ pub async fn generate(
     let mut next = prompt.to_vec();
     while done.tokens.len() < max_tokens {
         let mut rec = Recorder::new(model.device());
-        let hidden = model.hidden(&mut rec, &next, &mut cache)?;
-        let last = crate::op::last_row(&mut rec, &hidden)?;
-        let logits = model.logits(&mut rec, &last)?;
-        let logits: Vec<f32> = rec.read(&logits.buffer).await?;
+        let logits = model.next_token(&mut rec, &next, &mut cache)?;
+        let logits: Vec<f32> = rec.submit_and_read(&logits.buffer).await?;
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(model.no_number("the next token a probability"));
         }

@@ -117,6 +117,17 @@ impl Model {
     pub fn logits(&self, rec: &mut Recorder, hidden: &Activations) -> Result<Activations> {
         self.decoder.head(rec, hidden)
     }
+
+    /// Logits `[1, vocab_size]` of the token that follows `ids`, the next ones of a single sequence: what generating a
+    /// token takes.
+    ///
+    /// # Errors
+    /// Those of [`Self::hidden`].
+    pub fn next_token(&self, rec: &mut Recorder, ids: &[u32], cache: &mut Cache) -> Result<Activations> {
+        let hidden = self.hidden(rec, ids, cache)?;
+        let last = crate::op::last_row(rec, &hidden)?;
+        self.logits(rec, &last)
+    }
 }
 
 /// An error unless all ids are in the vocabulary.

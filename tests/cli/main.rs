@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 const MODEL: &str = "examples/tiny-llama";
 
+mod bench;
 mod commands;
 mod damage;
 mod edges;

@@ -16,6 +16,7 @@ fn help_has_units_defaults_and_an_example() {
         ("generate", &["--temperature <T>", "--top-p <P>", "--seed <SEED>"]),
         ("inspect", &["bits per weight"]),
         ("devices", &["--json"]),
+        ("bench", &["--filter <TEXT>", "--prompt-tokens <N>", "[default: 512,", "--kernels", "--quick"]),
     ] {
         let help = bitsmith([command, "--help"]).ok().stdout;
         for word in words.iter().chain(&["Example:\n  bitsmith "]) {

@@ -24,7 +24,7 @@ mod present {
     use bitsmith::{Buffer, Device, Error, Recorder, check};
     use libtest_mimic::{Failed, Trial};
 
-    use super::super::{expect_error, memory, wrong};
+    use super::super::{expect_error, memory, submissions, wrong};
 
     type Outcome = Result<(), Failed>;
 
@@ -39,6 +39,9 @@ mod present {
             Trial::test("gpu/a device lost after work was submitted gives errors", lost_when_busy),
             Trial::test("gpu/a buffer beyond the device's limit is an error", too_large),
             Trial::test("gpu/the cap holds and freed memory is reused", cap_and_reuse),
+            Trial::test("gpu/work and reading its result are one submission", one_submission),
+            Trial::test("gpu/a generated token is one submission", one_token),
+            Trial::test("gpu/a profile runs every step, timed where there are timestamps", profile),
             Trial::test("gpu/a wrong device is refused", || wrong::refused(&open(&wgpu::Limits::default())?.0)),
             Trial::test("gpu/what it leaves unwritten or writes too far", || {
                 wrong::edges(&open(&wgpu::Limits::default())?.0)
@@ -74,6 +77,20 @@ mod present {
             expect_error(pollster::block_on(gpu.read::<f32>(&theirs)), &["another device"])?;
         }
         Ok(())
+    }
+
+    fn one_submission() -> Outcome {
+        submissions::one(&open(&wgpu::Limits::default())?.0)
+    }
+
+    fn one_token() -> Outcome {
+        submissions::token(&open(&wgpu::Limits::default())?.0)
+    }
+
+    /// On a device without the feature, and on one with all that we make use of.
+    fn profile() -> Outcome {
+        submissions::profile(&open(&wgpu::Limits::default())?.0)?;
+        submissions::profile(&Device::Wgpu(pollster::block_on(WgpuDevice::open(0))?.into()))
     }
 
     fn busy(device: &Device) -> bitsmith::Result<()> {

@@ -5,13 +5,14 @@
 mod caller;
 mod gpu;
 mod memory;
+mod submissions;
 mod wrong;
 
 use libtest_mimic::{Arguments, Failed};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = [memory::trials(), wrong::trials(), gpu::trials()];
+    let trials = [memory::trials(), submissions::trials(), wrong::trials(), gpu::trials()];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
 

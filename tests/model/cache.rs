@@ -47,6 +47,7 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
         trials.push(Trial::test(label, move || side_by_side(family, &device)));
     }
     trials.push(trial("cleared", cleared));
+    trials.push(trial("cut short", cut_short));
     trials.push(trial("generation computes each token once", generation));
     trials.push(trial("overfull", overfull));
     trials
@@ -119,6 +120,22 @@ fn cleared(device: &Device) -> Outcome {
     let new = logits(&model, &second, &mut model.cache(1, 20)?)?;
     same("computed counts on", &cache.computed(), &33)?;
     same("bits", &bits(&again), &bits(&new))
+}
+
+/// After forgetting the last tokens, others may follow the first ones.
+fn cut_short(device: &Device) -> Outcome {
+    let model = Model::open(&root("tests/golden/families/qwen2-window"), device)?;
+    let (first, others) = (some_ids(9, 64), some_ids(4, 61));
+    let mut cache = model.cache(1, 20)?;
+    logits(&model, &first, &mut cache)?;
+    logits(&model, &some_ids(11, 64), &mut cache)?;
+    cache.truncate(9);
+    cache.truncate(15);
+    same("tokens held", &cache.past(), &9)?;
+    let again = logits(&model, &others, &mut cache)?;
+    let mut new = model.cache(1, 20)?;
+    logits(&model, &first, &mut new)?;
+    same("bits", &bits(&again), &bits(&logits(&model, &others, &mut new)?))
 }
 
 pub fn bits(values: &[f32]) -> Vec<u32> {

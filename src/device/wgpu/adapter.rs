@@ -20,7 +20,8 @@ pub(super) async fn adapters() -> Vec<wgpu::Adapter> {
 }
 
 /// The optional features we make use of.
-pub(super) const FEATURES: wgpu::Features = wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP);
+pub(super) const FEATURES: wgpu::Features =
+    wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
 
 /// What an adapter offers, or a device made from it with these features and limits.
 pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Caps {

@@ -4,6 +4,7 @@ mod adapter;
 mod faults;
 mod pipeline;
 mod prepared;
+mod profile;
 mod readback;
 mod source;
 
@@ -205,30 +206,40 @@ impl WgpuDevice {
     /// Submits the steps of a recording, if there is one, with copies of buffers behind them, and reads the copies.
     pub(super) async fn run(&self, recording: Option<Recording>, buffers: &[&Buffer]) -> Result<Vec<Vec<u8>>> {
         let dispatches = recording.as_ref().map(|recording| Dispatches::new(self, recording)).transpose()?;
-        let total = buffers.iter().map(|b| b.bytes() as u64).sum();
-        let staging = self.buffer(Some("read back"), total, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
-        let arrival = self.watch(|| {
-            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let bytes = self.staged(buffers.iter().map(|b| b.bytes() as u64).sum(), |encoder, staging| {
             if let Some(dispatches) = &dispatches {
-                dispatches.encode(&mut encoder);
+                dispatches.encode(encoder);
             }
             let mut end = 0;
             for buffer in buffers {
                 let (raw, offset, bytes) = (buffer.raw().wgpu()?, buffer.offset as u64, buffer.bytes() as u64);
-                encoder.copy_buffer_to_buffer(raw, offset, &staging, end, bytes);
+                encoder.copy_buffer_to_buffer(raw, offset, staging, end, bytes);
                 end += bytes;
             }
-            self.send(encoder);
-            let (sender, receiver) = readback::channel();
-            staging.map_async(wgpu::MapMode::Read, .., |result| sender.send(result));
-            Ok(receiver)
+            Ok(())
         })?;
         // Submitted: what the recording held may be used again.
         drop((dispatches, recording));
-        self.arrived(arrival).await?.map_err(|e| self.failure(format!("cannot read back: {e}")))?;
-        let bytes = self.watch(|| staging.get_mapped_range(..).map_err(|e| self.failure(e.to_string())))?;
+        let bytes = bytes.read(self).await?;
         let mut rest = &bytes[..];
         Ok(buffers.iter().map(|b| rest.split_off(..b.bytes()).unwrap_or_default().to_vec()).collect())
+    }
+
+    /// Submits what `encode` writes, the last of it into a buffer of `bytes` for the host.
+    fn staged(
+        &self,
+        bytes: u64,
+        encode: impl FnOnce(&mut wgpu::CommandEncoder, &wgpu::Buffer) -> Result<()>,
+    ) -> Result<Staged> {
+        let staging = self.buffer(Some("read back"), bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        self.watch(|| {
+            let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            encode(&mut encoder, &staging)?;
+            self.send(encoder);
+            let (sender, arrival) = readback::channel();
+            staging.map_async(wgpu::MapMode::Read, .., |result| sender.send(result));
+            Ok(Staged { staging: staging.clone(), arrival })
+        })
     }
 
     /// Natively, callbacks come only while the device is polled; in a browser the event loop brings them.
@@ -258,5 +269,19 @@ impl WgpuDevice {
             device: self.caps.name.clone(),
             detail: lost.map_or(detail, |why| format!("device lost: {why}")),
         }
+    }
+}
+
+/// Results on their way to the host.
+struct Staged {
+    staging: wgpu::Buffer,
+    arrival: readback::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+}
+
+impl Staged {
+    /// The bytes, once all submitted work is done.
+    async fn read(self, device: &WgpuDevice) -> Result<wgpu::BufferView> {
+        device.arrived(self.arrival).await?.map_err(|e| device.failure(format!("cannot read back: {e}")))?;
+        device.watch(|| self.staging.get_mapped_range(..).map_err(|e| device.failure(e.to_string())))
     }
 }

@@ -3,19 +3,21 @@
 
 use std::time::Instant;
 
-use bitsmith::check::{Case, Scale};
-use bitsmith::device::Recording;
-use bitsmith::{Device, Recorder, Result};
+use crate::check::{Case, Scale};
+use crate::device::{Device, Recorder, Recording};
+#[cfg(feature = "wgpu")]
+use crate::error::Error;
+use crate::error::Result;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub(super) struct Effort {
     /// Samples of a case, unless one takes longer than all of them should.
-    pub samples: usize,
+    pub(super) samples: usize,
     /// Seconds of a sample.
-    pub sample: f64,
+    pub(super) sample: f64,
     /// Dispatches take turns on as many copies of their buffers as it takes to fill this, so that no cache holds them.
-    pub working_set: usize,
+    pub(super) working_set: usize,
 }
 
 /// Samples that take longer than usual are fewer, so that a case takes about this many times what it should.
@@ -27,7 +29,7 @@ const MOST_DISPATCHES: f64 = 4096.0;
 
 impl Effort {
     /// What a scale deserves.
-    pub fn of(scale: Scale) -> Self {
+    pub(super) fn of(scale: Scale) -> Self {
         match scale {
             Scale::Full => Self { samples: 9, sample: 0.05, working_set: 512 << 20 },
             Scale::Quick => Self { samples: 3, sample: 0.005, working_set: 16 << 20 },
@@ -37,19 +39,19 @@ impl Effort {
 
 /// Seconds of one dispatch.
 #[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    pub median: f64,
-    pub fastest: f64,
-    pub slowest: f64,
-    pub samples: usize,
+pub(super) struct Timing {
+    pub(super) median: f64,
+    pub(super) fastest: f64,
+    pub(super) slowest: f64,
+    pub(super) samples: usize,
     /// Dispatches of a sample.
-    pub dispatches: usize,
+    pub(super) dispatches: usize,
     /// Copies of the buffers.
-    pub copies: usize,
+    pub(super) copies: usize,
 }
 
 /// Times a case on a device.
-pub fn time(device: &Device, case: &Case, effort: &Effort) -> Result<Timing> {
+pub(super) fn time(device: &Device, case: &Case, effort: &Effort) -> Result<Timing> {
     let copies = effort.working_set.div_ceil(case.bytes).clamp(1, MOST_COPIES);
     let sets = (0..copies).map(|_| case.upload(device)).collect::<Result<Vec<_>>>()?;
     let mut turns = (0..copies).cycle();
@@ -98,12 +100,17 @@ fn seconds(device: &Device, recording: Recording) -> Result<f64> {
             let mut encoder = gpu.device().create_command_encoder(&Default::default());
             gpu.encode(&recording, &mut encoder)?;
             let commands = encoder.finish();
-            let name = device.caps().name.clone();
-            let failed = |e: wgpu::PollError| bitsmith::Error::Device { device: name, detail: e.to_string() };
             let start = Instant::now();
             gpu.queue().submit([commands]);
-            gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(failed)?;
+            finished(gpu, device)?;
             Ok(start.elapsed().as_secs_f64())
         }
     }
+}
+
+/// Waits for everything that was submitted to a GPU.
+#[cfg(feature = "wgpu")]
+pub(super) fn finished(gpu: &crate::device::wgpu::WgpuDevice, device: &Device) -> Result<()> {
+    let failed = |e: wgpu::PollError| Error::Device { device: device.caps().name.clone(), detail: e.to_string() };
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).map(drop).map_err(failed)
 }
