@@ -1,7 +1,8 @@
-//! Results as text that people read.
+//! Results as text that people read, and as pages ([`html`]).
 
 mod devices;
 mod evaluation;
+pub mod html;
 mod inspection;
 mod number;
 mod quantization;

@@ -14,6 +14,7 @@ const MODEL: &str = "examples/tiny-llama";
 mod commands;
 mod damage;
 mod ends;
+mod report;
 mod usage;
 
 /// How a run ended and what it said.
