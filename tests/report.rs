@@ -202,6 +202,7 @@ fn hostile_names_are_only_text() {
         let rows = rows(document);
         assert_eq!(rows.len(), 27);
         assert_eq!(rows[0][0].0, HOSTILE[0]);
+        assert_eq!(rows[5][0].0, "\u{fffd}tfel-ot-thgir");
         assert_eq!(rows[6][0].0, "line␊break␉tab␀nul␛[31m\u{fffd}");
         let command = document.descendants().find(|n| n.has_tag_name("pre")).map(text).unwrap();
         assert_eq!(command, facts.command_line().unwrap());

@@ -29,7 +29,7 @@ pub(super) const NAME: &str = "quantize";
 #[derive(Debug, Args)]
 #[command(name = NAME, after_long_help = EXAMPLE)]
 pub(super) struct Quantize {
-    /// Folder of the model to quantize
+    /// Folder of the model to quantize, or a safetensors file
     model: ModelPath,
     /// Folder to make
     #[arg(long, value_name = "DIR")]
@@ -135,7 +135,7 @@ impl Quantize {
     fn print(&self, outcome: &Outcome, seconds: f64, device: &str, reported: bool) -> Result<()> {
         let Outcome { record, evaluation, notes } = outcome;
         for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
-            eprintln!("{note}");
+            eprintln!("{}", report::visible(note));
         }
         let report = self.report.as_deref().filter(|_| reported);
         if self.output.json {

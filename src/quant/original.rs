@@ -35,7 +35,7 @@ pub(super) fn check_quality(model: &Path, quality: Option<&EvalRequest>) -> Resu
             } else {
                 "; the config.json written tells only how the weights are quantized"
             };
-            Ok(Some(format!("warning: {} cannot be evaluated: {}{own}", model.display(), reason(&why))))
+            Ok(Some(format!("warning: {} cannot be evaluated: {}{own}", model.display(), why)))
         }
         (Some(quality), Ok(())) => eval::check(model, quality).map(|()| None),
         (Some(_), Err(Error::Unsupported { what, remedy })) => Err(Error::Unsupported {
@@ -59,13 +59,6 @@ fn can_run(model: &Path) -> Result<()> {
     match has(model, TOKENIZER_FILE) {
         true => Ok(()),
         false => lacks("a folder without tokenizer.json", "add the tokenizer.json of the model"),
-    }
-}
-
-fn reason(error: &Error) -> String {
-    match error {
-        Error::Unsupported { what, remedy } => format!("{what}; {remedy}"),
-        other => other.to_string(),
     }
 }
 

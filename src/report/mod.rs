@@ -7,8 +7,10 @@ mod inspection;
 mod number;
 mod quantization;
 mod table;
+mod visible;
 
 pub use devices::{DeviceReport, DeviceReports};
 pub use evaluation::{evaluation, speed};
 pub use inspection::{Entry, Inspection, Totals};
 pub use quantization::quantization;
+pub use visible::visible;

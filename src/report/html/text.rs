@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::report::number::value;
+use crate::report::visible::picture;
 
 /// Characters of a name on the page; longer ones lose their middle.
 const SHOWN: usize = 160;
@@ -31,22 +32,12 @@ pub(super) fn line(text: &str) -> String {
 fn clean(text: &str, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {
-        return text.chars().map(visible).collect();
+        return text.chars().map(picture).collect();
     }
     let (head, tail) = (most / 2, most - most / 2 - 1);
-    let start = text.chars().take(head).map(visible);
-    let end = text.chars().skip(count - tail).map(visible);
+    let start = text.chars().take(head).map(picture);
+    let end = text.chars().skip(count - tail).map(picture);
     start.chain(std::iter::once('…')).chain(end).collect()
-}
-
-/// The picture of a control character, `�` for one that has none or that HTML does not allow.
-fn visible(c: char) -> char {
-    match c {
-        '\u{0}'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or(char::REPLACEMENT_CHARACTER),
-        '\u{7f}' => '\u{2421}',
-        c if c.is_control() || u32::from(c) & 0xfffe == 0xfffe => char::REPLACEMENT_CHARACTER,
-        c => c,
-    }
 }
 
 /// A number as `shown`, with all its digits for programs and for those who hover; in words if it is none.
