@@ -35,7 +35,7 @@ pub(super) fn check_quality(model: &Path, quality: Option<&EvalRequest>) -> Resu
             } else {
                 "; the config.json written tells only how the weights are quantized"
             };
-            Ok(Some(format!("warning: {} cannot be evaluated: {}{own}", model.display(), why)))
+            Ok(Some(format!("warning: {} cannot be evaluated: {why}{own}", model.display())))
         }
         (Some(quality), Ok(())) => eval::check(model, quality).map(|()| None),
         (Some(_), Err(Error::Unsupported { what, remedy })) => Err(Error::Unsupported {
