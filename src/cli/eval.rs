@@ -42,7 +42,8 @@ pub(super) struct Eval {
 
 const EXAMPLE: &str = "\
 Example:
-  bitsmith eval examples/tiny-llama --text examples/tiny-llama/validation.txt --documents '<|endoftext|>' --window 256";
+  bitsmith eval examples/tiny-llama --text examples/tiny-llama/validation.txt \\
+    --documents '<|endoftext|>' --window 256";
 
 impl Eval {
     pub(super) async fn run(&self) -> Result<()> {

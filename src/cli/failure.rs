@@ -1,9 +1,12 @@
 //! How a run that failed ends: one line that says why, one that says what to do, an exit code.
 
+use std::error::Error as _;
 use std::io::ErrorKind;
+use std::num::{ParseFloatError, ParseIntError};
 use std::process::ExitCode;
 
-use bitsmith::Error;
+use bitsmith::{Error, report};
+use clap::error::{ContextKind, ContextValue};
 
 use super::{stderr, stdout};
 
@@ -73,8 +76,29 @@ impl Failure {
 }
 
 impl From<clap::Error> for Failure {
+    /// A value that its flag cannot take is told of as a setting that is found wrong later: clap would put the name of
+    /// the flag before a message that names it already, or pass on what the standard library says of a number.
     fn from(error: clap::Error) -> Self {
-        Self::Usage(Box::new(error))
+        let detail = error.source().and_then(|source| match source.downcast_ref() {
+            Some(Error::Config { detail, .. }) => Some(detail.clone()),
+            Some(_) => None,
+            None if source.is::<ParseIntError>() => Some("not a whole number from 0 up".to_owned()),
+            None if source.is::<ParseFloatError>() => Some("not a number".to_owned()),
+            None => None,
+        });
+        let text = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let (flag, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+        match (detail, flag.and_then(|flag| flag.split(' ').next()), value) {
+            (Some(detail), Some(flag), Some(value)) => {
+                let shown = if detail.contains(value) { String::new() } else { format!("`{value}` is ") };
+                let message = one_line(&format!("{flag}: {shown}{detail}"));
+                Self::Failed { code: USAGE, message, hint: "see `--help`".to_owned() }
+            }
+            _ => Self::Usage(Box::new(error)),
+        }
     }
 }
 
@@ -95,9 +119,9 @@ fn flag(command: &clap::Command, field: &str) -> Option<String> {
     Some(format!("--{long}"))
 }
 
-/// Regular expressions and parsers draw pictures over several lines.
+/// Regular expressions and parsers draw pictures over several lines; names in a file may hold control characters.
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(report::visible).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ pub(super) struct Generate {
 
 const EXAMPLE: &str = "\
 Example:
-  bitsmith generate examples/tiny-llama --prompt 'Once upon a time' --max-tokens 50 --temperature 0.8 --top-p 0.9";
+  bitsmith generate examples/tiny-llama --prompt 'Once upon a time' \\
+    --max-tokens 50 --temperature 0.8 --top-p 0.9";
 
 /// New tokens where no number is asked for.
 const DEFAULT_TOKENS: usize = 100;

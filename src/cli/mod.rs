@@ -70,6 +70,8 @@ impl Invocation {
         let methods = Methods::all();
         let method = methods.chosen(&args);
         let mut cli = Cli::command().mut_subcommand(quantize::NAME, |command| methods.augment(command, method));
+        // A negative number is a bad value of its flag, not a flag of its own.
+        cli = cli.mut_subcommands(|command| command.allow_negative_numbers(true));
         let matches = cli.try_get_matches_from_mut(&args).map_err(|error| methods.explain(error, method))?;
         let command = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut cli))?.command;
         // `Cli` has been made of it, so there is a subcommand.

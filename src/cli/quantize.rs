@@ -6,7 +6,8 @@ use std::time::Instant;
 use bitsmith::eval::Evaluation;
 use bitsmith::export::Record;
 use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, quantize_model};
-use bitsmith::{Result, report};
+use bitsmith::report::html::{self, ReportFile, RunFacts};
+use bitsmith::{Error, Result, report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ pub(super) const NAME: &str = "quantize";
 #[derive(Debug, Args)]
 #[command(name = NAME, after_long_help = EXAMPLE)]
 pub(super) struct Quantize {
-    /// Folder of the model to quantize
+    /// Folder of the model to quantize, or a safetensors file
     model: ModelPath,
     /// Folder to make
     #[arg(long, value_name = "DIR")]
@@ -50,9 +51,13 @@ pub(super) struct Quantize {
     device: DeviceArg,
     #[command(flatten)]
     output: Json,
-    /// No progress and no report: warnings and errors only
+    /// No progress and no summary: warnings and errors only
     #[arg(long)]
     quiet: bool,
+    /// Write a page about the run, to be opened in a browser: sizes, quality, error per layer as a picture; an earlier
+    /// page of that name is replaced
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Measure on this UTF-8 text what it cost: perplexity before and after, KL divergence
     #[arg(long, value_name = "FILE", help_heading = "Evaluation")]
     text: Option<PathBuf>,
@@ -81,6 +86,8 @@ struct Output<'a> {
     evaluation: Option<&'a Evaluation>,
     notes: &'a [String],
     out: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<&'a Path>,
     seconds: f64,
     device: &'a str,
 }
@@ -99,28 +106,49 @@ impl Quantize {
 
     pub(super) async fn run(&self, quantizer: &dyn Quantizer) -> Result<()> {
         let request = self.request()?;
+        let report = self.report_file()?;
         let device = self.device.open().await?;
         interrupt::listen();
         let start = Instant::now();
         let outcome = quantize_model(&device, quantizer, &request, &mut Bar::new(self.quiet)).await?;
-        let Outcome { record, evaluation, notes } = &outcome;
-        for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
-            stderr::line(note);
+        let seconds = start.elapsed().as_secs_f64();
+        // Before anything is printed, which may fail; and its own failure is told of last: the model is there.
+        let reported = report.map(|file| {
+            let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+            file.write(&html::quantization(&outcome, &RunFacts::new(&device, start).command(typed)))
+        });
+        self.print(&outcome, seconds, &device.caps().name, matches!(reported, Some(Ok(()))))?;
+        reported.unwrap_or(Ok(()))
+    }
+
+    /// The file of the report, outside the folder that the model will take as a whole.
+    fn report_file(&self) -> Result<Option<ReportFile>> {
+        let Some(path) = &self.report else { return Ok(None) };
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        if absolute(path).starts_with(absolute(&self.out)) {
+            let detail = format!("{} lies in the folder of --out; give a place beside it", path.display());
+            return Err(Error::config("report", detail));
         }
+        ReportFile::check(path).map(Some)
+    }
+
+    fn print(&self, outcome: &Outcome, seconds: f64, device: &str, reported: bool) -> Result<()> {
+        let Outcome { record, evaluation, notes } = outcome;
+        for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
+            stderr::line(&report::visible(note));
+        }
+        let report = self.report.as_deref().filter(|_| reported);
         if self.output.json {
-            let (seconds, device) = (start.elapsed().as_secs_f64(), &device.caps().name);
-            return stdout::json(&Output {
-                record,
-                evaluation: evaluation.as_ref(),
-                notes,
-                out: &self.out,
-                seconds,
-                device,
-            });
+            let evaluation = evaluation.as_ref();
+            return stdout::json(&Output { record, evaluation, notes, out: &self.out, report, seconds, device });
         }
         if self.quiet {
             return Ok(());
         }
-        stdout::text(&format!("{}written to {}\n", report::quantization(&outcome), self.out.display()))
+        let mut text = format!("{}written to {}\n", report::quantization(outcome), self.out.display());
+        if let Some(report) = report {
+            text += &format!("report in {}\n", report.display());
+        }
+        stdout::text(&text)
     }
 }

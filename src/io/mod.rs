@@ -18,8 +18,8 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, RawTensor};
 pub use config::{
-    Architecture, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling, WindowLayers,
-    is_conv1d, read_config,
+    Architecture, CONFIG_FILE, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling,
+    WindowLayers, is_conv1d, read_config,
 };
 pub(crate) use file::read_limited;
 pub use header::{Header, TensorInfo};
@@ -28,6 +28,6 @@ pub use shards::{CheckpointWriter, Shard, ShardPlan};
 pub use staging::Staging;
 pub use stored::StoredDtype;
 pub use text::{Text, TokenStream};
-pub use tokenizer::{DecodeStream, Tokenizer};
+pub use tokenizer::{DecodeStream, TOKENIZER_FILE, Tokenizer};
 pub use windows::{Window, Windows};
 pub use writer::{SafetensorsWriter, TensorSpec};

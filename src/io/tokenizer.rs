@@ -9,6 +9,8 @@ use super::file::read_limited;
 use super::json::read_object;
 use crate::error::{Error, Result};
 
+/// The file with the tokenizer of a model.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Larger files are refused unread: the largest of published models has about 35 MB.
 const MAX_TOKENIZER_BYTES: u64 = 100 << 20;
 /// Tokens of the prompt that a [`DecodeStream`] looks back on, enough for any character and its spacing.
@@ -32,7 +34,7 @@ impl Tokenizer {
     /// [`Error::Io`] if `tokenizer.json` cannot be read, [`Error::Limit`] if it is over 100 MB, [`Error::Format`] if a
     /// file is malformed or if an id lies outside the embedding.
     pub fn read(folder: &Path, vocab_size: usize) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
+        let path = folder.join(TOKENIZER_FILE);
         let bytes = read_limited(&path, MAX_TOKENIZER_BYTES)?;
         let mut tokenizer = Self::parse(&path, &bytes, vocab_size)?;
 

@@ -28,7 +28,7 @@ pub struct Skip {
 }
 
 /// Module names that hold an embedding or the output head, or lead from one or to the other, in the usual model families.
-const KEPT: [&str; 11] = [
+const KEPT: [&str; 12] = [
     "lm_head",
     "embed_tokens",
     "embed_positions",
@@ -40,7 +40,11 @@ const KEPT: [&str; 11] = [
     "embed_out",
     "project_in",
     "project_out",
+    "relative_attention_bias",
 ];
+
+/// The ends of paths that hold an output head under names too common to be kept everywhere.
+const KEPT_ENDS: [&str; 1] = ["predictions.decoder"];
 
 impl Skip {
     /// The default and these patterns.
@@ -50,7 +54,8 @@ impl Skip {
 
     fn keeps(&mut self, path: &str) -> bool {
         let named = self.user.matches(path);
-        named || path.split('.').any(|part| KEPT.contains(&part) || part.contains("norm"))
+        let head = KEPT_ENDS.iter().any(|end| path.ends_with(end));
+        named || head || path.split('.').any(|part| KEPT.contains(&part) || part.contains("norm"))
     }
 
     /// Patterns that matched no layer.

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Job, LayerJob, LinearLayer, QuantizedLayer, Quantizer, Skip, linear_layers};
+use super::{Job, LayerJob, LinearLayer, QuantizedLayer, Quantizer, Skip, linear_layers, original};
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::eval::{self, EvalRequest, Evaluation, evaluate_folders};
+use crate::eval::{EvalRequest, Evaluation, evaluate_folders};
 use crate::export::{self, Exporter, Fit, LayerRecord, LayerSpec, Method, Quality, Record, Sizes};
-use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorSpec, read_config};
+use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorSpec};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::Plan;
@@ -36,7 +36,7 @@ const HEAD: &str = "lm_head";
 /// ```
 #[derive(Clone, Debug)]
 pub struct QuantizeRequest {
-    /// Folder of the original model.
+    /// Folder of the original model, or a safetensors file.
     pub model: PathBuf,
     /// Folder to make.
     pub out: PathBuf,
@@ -117,15 +117,15 @@ pub async fn quantize_model(
     let layers = linear_layers(&checkpoint, &config, &mut skip);
     let plan = plan(&layers, quantizer, request)?;
     let exporter = export::exporter(&request.format)?;
-    if let Some(quality) = &request.quality {
-        eval::check(&request.model, quality)?;
-    }
+    let unmeasurable = original::check_quality(&request.model, request.quality.as_ref())?;
     let staging = Staging::create(&request.out, request.force)?;
 
     let mut run =
         Run { device, quantizer, checkpoint: &checkpoint, exporter: &*exporter, layers: &layers, plan: &plan };
     let mut notes: Vec<String> =
         skip.unmatched().iter().map(|p| format!("warning: --skip {p} matches no linear layer")).collect();
+    notes.extend(unmeasurable);
+    notes.extend(original::no_matrices(&checkpoint));
     notes.extend(run.fit()?);
     let written = run.write(staging.path(), request.shard_size, progress).await?;
 
@@ -297,9 +297,9 @@ impl Run<'_> {
     }
 }
 
-/// The model's config.json; a model that is quantized already is refused.
+/// The model's config.json, empty if there is none; a model that is quantized already is refused.
 fn original_config(folder: &Path) -> Result<Value> {
-    let config = read_config(folder)?;
+    let config = original::config(folder)?;
     if config.get("quantization_config").is_some_and(|q| !q.is_null()) {
         let detail = "quantization_config is there: the model is quantized already; give the original";
         return Err(Error::format(folder.join("config.json"), detail));
@@ -325,9 +325,12 @@ fn plan(layers: &[LinearLayer], quantizer: &dyn Quantizer, request: &QuantizeReq
     Ok(plan)
 }
 
-/// Copies tokenizer, generation settings, licence and the like; what describes other weight files stays behind.
+/// Copies tokenizer, generation settings, licence and the like; what describes other weight files stays behind, and so
+/// does all that lies beside weights given as a file.
 fn copy_companions(from: &Path, to: &Path) -> Result<()> {
-    let from = if from.is_dir() { from } else { from.parent().unwrap_or(Path::new(".")) };
+    if !from.is_dir() {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(from).map_err(|e| Error::io(from, e))? {
         let path = entry.map_err(|e| Error::io(from, e))?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };

@@ -82,7 +82,9 @@ impl fmt::Display for DeviceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: String| writeln!(f, "  {name:<11}{value}");
         line("name", self.name.clone())?;
-        line("interface", format!("{} ({})", self.backend, self.kind))?;
+        if self.backend != self.kind {
+            line("interface", format!("{} ({})", self.backend, self.kind))?;
+        }
         line("driver", self.driver.clone())?;
         if self.kind == "cpu" {
             line("simd", if self.simd.is_empty() { "none".to_owned() } else { self.simd.join(", ") })?;

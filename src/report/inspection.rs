@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::number::{bytes, count};
 use super::table::Table;
+use super::visible::visible;
 use crate::error::{Error, Result};
 use crate::export::{self, LayerSpec};
 use crate::io::{Checkpoint, TensorInfo, read_config};
@@ -177,11 +178,11 @@ fn bits(bytes: u64, weights: u64) -> f64 {
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new(["name", ">shape", "scheme", ">bytes", ">bits/weight"]);
+        let mut table = Table::new(["name", ">shape", "scheme", ">bytes", ">bits"]);
         for entry in &self.entries {
-            let shape = entry.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ");
+            let shape = entry.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
             let (bytes, bits) = (count(entry.bytes), format!("{:.3}", entry.bits_per_weight));
-            table.row([entry.name.clone(), shape, entry.scheme.clone(), bytes, bits]);
+            table.row([visible(&entry.name), shape, entry.scheme.clone(), bytes, bits]);
         }
         write!(f, "{table}")?;
         let Totals { weights, bytes: all, bits_per_weight, .. } = self.totals;

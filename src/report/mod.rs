@@ -1,16 +1,19 @@
-//! Results as text that people read.
+//! Results as text that people read, and as pages ([`html`]).
 
 mod bench;
 mod devices;
 mod evaluation;
+pub mod html;
 mod inspection;
 mod markdown;
 mod number;
 mod quantization;
 mod table;
+mod visible;
 
 pub use bench::{kernel_bench, model_bench};
 pub use devices::{DeviceReport, DeviceReports};
 pub use evaluation::{evaluation, speed};
 pub use inspection::{Entry, Inspection, Totals};
 pub use quantization::quantization;
+pub use visible::visible;

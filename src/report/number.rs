@@ -35,6 +35,11 @@ pub(super) fn value(value: f64) -> String {
     digits(value, 6)
 }
 
+/// A value with three significant digits.
+pub(super) fn short(value: f64) -> String {
+    digits(value, 3)
+}
+
 /// A mean and its standard error, which has two significant digits.
 pub(super) fn estimate(mean: f64, error: f64) -> String {
     format!("{} ± {}", value(mean), digits(error, 2))

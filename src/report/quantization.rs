@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::evaluation::agreement;
 use super::number::{bytes, estimate, value};
+use super::visible::visible;
 use crate::export::LayerRecord;
 use crate::quant::Outcome;
 
@@ -28,7 +29,7 @@ pub fn quantization(outcome: &Outcome) -> String {
     for (i, layer) in worst(layers).iter().enumerate() {
         let title = if i == 0 { "worst layers" } else { "" };
         let sqnr = layer.sqnr_db.map_or_else(|| "no signal".to_owned(), |sqnr| format!("SQNR {sqnr:.2} dB"));
-        line(title, format!("{} {} {sqnr}", layer.path, layer.scheme));
+        line(title, format!("{} {} {sqnr}", visible(&layer.path), layer.scheme));
     }
     if let Some(quality) = &record.quality {
         let (before, after) = (quality.perplexity_before, quality.perplexity_after);

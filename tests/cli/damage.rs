@@ -89,9 +89,34 @@ fn a_bad_config_fails_cleanly() {
             fs::write(model.join("config.json"), text).expect("writable");
         });
     }
-    damaged(&[QUANTIZE, EVAL, GENERATE], &["config.json"], |model| {
+    damaged(&[QUANTIZE_AND_MEASURE, EVAL, GENERATE], &["config.json"], |model| {
         fs::remove_file(model.join("config.json")).expect("removable");
     });
+}
+
+#[test]
+fn a_model_that_cannot_be_run_is_quantized_with_a_warning() {
+    let folder = folder();
+    set(&model_in(folder.path()).join("config.json"), "model_type", "bert".into());
+    let run = typed(&format!("{QUANTIZE} --quiet --device cpu --report {{}}/r.html"), folder.path()).ok();
+    let [warning] = run.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{run:?}") };
+    assert!(
+        warning.starts_with("warning: ") && warning.contains("cannot be evaluated: model_type `bert`"),
+        "{warning}"
+    );
+    let page = fs::read_to_string(folder.path().join("r.html")).expect("the report is there");
+    assert!(page.contains("cannot be evaluated: model_type `bert`") && page.contains("not measured"));
+    let json = typed(&format!("{QUANTIZE} --force --json --device cpu"), folder.path()).json();
+    assert_eq!(json["notes"][0], warning);
+    assert_eq!(json["layers"].as_array().map(Vec::len), Some(28));
+    let json = typed("inspect {}/out --json", folder.path()).json();
+    assert_eq!(json["format"], "compressed-tensors");
+
+    let line = QUANTIZE_AND_MEASURE.replace("/out", "/other");
+    let run =
+        typed(&format!("{line} --device cpu"), folder.path()).failed(1, &["evaluating", "`bert`", "not supported"]);
+    assert!(run.stderr.contains("hint: leave the text out"), "{run:?}");
+    assert_eq!(listing(folder.path()), ["model", "out", "r.html"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod commands;
 mod damage;
 mod edges;
 mod ends;
+mod report;
 mod usage;
 
 /// How a run ended and what it said.

@@ -33,9 +33,11 @@ fn bad_usage_exits_with_2_and_writes_nothing() {
     let quantize = "quantize examples/tiny-llama --out {}/x --device cpu";
     for (flags, words) in [
         ("--bits 5", &["--bits", "5", "2, 3, 4, 8"][..]),
-        ("--bits four", &["--bits", "four"]),
-        ("--group-size 7", &["--group-size", "7", "16 to 1024"]),
-        ("--scale-type f64", &["--scale-type", "f64"]),
+        ("--bits four", &["--bits: `four` is not a whole number"]),
+        ("--seed -1", &["--seed", "-1 is not in 0"]),
+        ("--group-size 7", &["--group-size: `7` is not a number from 16 to 1024"]),
+        ("--scale-type f64", &["--scale-type: `f64` is not one of f32"]),
+        ("--range wide", &["--range: `wide` is not one of full-range"]),
         ("--range restricted --asymmetric", &["--range", "restricted"]),
         ("--range raw", &["--range", "raw"]),
         ("--rounding up", &["--rounding", "half-even"]),
@@ -59,6 +61,8 @@ fn bad_usage_exits_with_2_and_writes_nothing() {
     let generate = "generate examples/tiny-llama --prompt Once --device cpu";
     typed(&format!("{generate} --max-tokens 1000"), Path::new("")).failed(2, &["--max-tokens", "256"]);
     typed(&format!("{generate} --temperature=-1"), Path::new("")).failed(2, &["--temperature", "-1"]);
+    typed(&format!("{generate} --temperature -1"), Path::new("")).failed(2, &["--temperature: -1"]);
+    typed(&format!("{generate} --temperature hot"), Path::new("")).failed(2, &["--temperature: `hot` is not a number"]);
     typed(&format!("{generate} --top-p 2"), Path::new("")).failed(2, &["--top-p", "2"]);
     typed("quantise", Path::new("")).failed(2, &["quantise"]);
     assert_eq!(listing(folder.path()), [""; 0]);
