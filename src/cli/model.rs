@@ -54,7 +54,12 @@ impl ModelArg {
             Some(name) if !is_path(name) => name,
             _ => return Err(Error::format(path, "there is no such folder or file")),
         };
-        let id: RepoId = name.parse()?;
+        let id: RepoId = name.parse().map_err(|error| match error {
+            Error::Config { field, detail } => {
+                Error::Config { field, detail: format!("{detail}; nor is it a folder here") }
+            }
+            other => other,
+        })?;
         // `examples/tiny-lama` beside `examples/tiny-llama` is a slip, no name on the hub.
         if !id.has_revision() && !id.owner().is_empty() && Path::new(id.owner()).is_dir() {
             let detail = format!(
@@ -68,7 +73,7 @@ impl ModelArg {
             // A name without an owner is more often that of a folder.
             Error::Hub { id: text, detail, remedy } if id.owner().is_empty() => Error::Hub {
                 id: text,
-                detail: format!("there is no such folder here, and on the hub {detail}"),
+                detail: format!("there is no such folder here; as a name on the hub: {detail}"),
                 remedy,
             },
             other => other,

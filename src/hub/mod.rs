@@ -24,6 +24,8 @@ mod failure;
 #[cfg(feature = "hub")]
 mod relay;
 #[cfg(feature = "hub")]
+mod store;
+#[cfg(feature = "hub")]
 mod transfer;
 
 use std::fmt;

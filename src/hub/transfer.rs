@@ -11,11 +11,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use hf_hub::RepoType;
 
-use super::cache::make_parent;
 use super::content::{git_name, is_sha256, is_web_page, pointer_name, sha256};
 use super::download::{Download, Entry};
 use super::failure::{PATIENCE, is_break, patiently};
 use super::relay::Event;
+use super::store::make_parent;
 use crate::error::{Error, Result};
 
 /// How often a file is taken up again after its connection broke, before it is left to the next run.
