@@ -69,6 +69,16 @@ pub enum Error {
         /// The offending value and the remedy.
         detail: String,
     },
+    /// The hub does not give what was asked for, or cannot be reached.
+    #[error("{id}: {detail}")]
+    Hub {
+        /// What was asked for, as `org/name`.
+        id: String,
+        /// What happened.
+        detail: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// Somebody asked for the work to stop.
     #[error("stopped on request")]
     Cancelled,

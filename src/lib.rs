@@ -30,8 +30,8 @@
 //!
 //! The rooms from the ground up, each using only those before it: [`scheme`] what integers mean; [`pack`] where bits lie;
 //! [`dispatch`] the contract between kernels and devices; [`kernel`]; [`device`]; [`check`] whether a device computes
-//! rightly; [`io`] files; [`op`] operations; [`export`] file formats of quantized layers; [`model`]; [`eval`]; [`quant`];
-//! [`mod@bench`] how fast it is.
+//! rightly; [`io`] files; [`hub`] models by name; [`op`] operations; [`export`] file formats of quantized layers;
+//! [`model`]; [`eval`]; [`quant`]; [`mod@bench`] how fast it is.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -44,6 +44,7 @@ mod dtype;
 mod error;
 pub mod eval;
 pub mod export;
+pub mod hub;
 pub mod io;
 pub mod kernel;
 pub mod model;

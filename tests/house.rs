@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the ground up: a module may use only what stands before it.
-const LAYERS: [&[&str]; 21] = [
+const LAYERS: [&[&str]; 22] = [
     &["error", "dtype", "activation", "progress"],
     &["scheme"],
     &["random"],
@@ -17,6 +17,7 @@ const LAYERS: [&[&str]; 21] = [
     &["device"],
     &["check"],
     &["io"],
+    &["hub"],
     &["op"],
     &["export"],
     &["model"],

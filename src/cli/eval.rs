@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::bar::Bar;
 use super::device::DeviceArg;
-use super::model::ModelPath;
+use super::model::{HubArgs, ModelArg};
 use super::text::Cut;
 use super::{Json, interrupt, stdout};
 
@@ -21,14 +21,14 @@ use super::{Json, interrupt, stdout};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Eval {
-    /// Folder of the model, quantized or not
-    model: ModelPath,
+    /// The model, quantized or not: a folder, or a name on the hub
+    model: ModelArg,
     /// UTF-8 text to predict
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
-    /// Folder of the model to compare with, usually the one that MODEL was made from
+    /// The model to compare with, usually the one that MODEL was made from: a folder, or a name on the hub
     #[arg(long, value_name = "MODEL")]
-    reference: Option<ModelPath>,
+    reference: Option<ModelArg>,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -36,6 +36,8 @@ pub(super) struct Eval {
     /// No progress
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    hub: HubArgs,
     #[command(flatten)]
     cut: Cut,
 }
@@ -47,12 +49,13 @@ Example:
 
 impl Eval {
     pub(super) async fn run(&self) -> Result<()> {
-        let model = self.model.existing()?;
-        let reference = self.reference.as_ref().map(ModelPath::existing).transpose()?;
         let request = self.cut.request(&self.text)?;
+        let model = self.model.find(&self.hub, self.quiet)?;
+        let reference = self.reference.as_ref().map(|model| model.find(&self.hub, self.quiet)).transpose()?;
+        let reference = reference.as_ref().map(|model| model.path.as_path());
         let device = self.device.open().await?;
         interrupt::listen();
-        let evaluation = evaluate_folders(&device, model, reference, &request, &mut Bar::new(self.quiet)).await?;
+        let evaluation = evaluate_folders(&device, &model.path, reference, &request, &mut Bar::new(self.quiet)).await?;
         if self.output.json {
             return stdout::json(&evaluation);
         }

@@ -47,6 +47,7 @@ impl Failure {
                 (USAGE, format!("{name}: {detail}"), format!("see `bitsmith {} --help`", command.get_name()))
             }
             Error::Unsupported { what, remedy } => (FAILED, format!("{what} is not supported"), remedy),
+            Error::Hub { id, detail, remedy } => (FAILED, format!("{id}: {detail}"), remedy),
             other => (FAILED, other.to_string(), String::new()),
         };
         Self::Failed { code, message: one_line(&message), hint: one_line(&hint) }

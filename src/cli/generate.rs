@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::device::DeviceArg;
-use super::model::ModelPath;
+use super::model::{HubArgs, ModelArg};
 use super::{Json, interrupt, stderr, stdout};
 
 /// Continue a text
@@ -18,8 +18,8 @@ use super::{Json, interrupt, stderr, stdout};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Generate {
-    /// Folder of the model, quantized or not
-    model: ModelPath,
+    /// The model, quantized or not: a folder, or a name on the hub
+    model: ModelArg,
     /// Text to continue
     #[arg(long, value_name = "TEXT")]
     prompt: String,
@@ -40,6 +40,8 @@ pub(super) struct Generate {
     device: DeviceArg,
     #[command(flatten)]
     output: Json,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -67,9 +69,9 @@ struct Output<'a> {
 
 impl Generate {
     pub(super) async fn run(&self) -> Result<()> {
-        let folder = self.model.existing()?;
         let sampling = Sampling { temperature: self.temperature, top_p: self.top_p, seed: self.seed };
         sampling.check()?;
+        let folder = &self.model.find(&self.hub, false)?.path;
         let device = self.device.open().await?;
         let model = Model::open(folder, &device)?;
         let tokenizer = Tokenizer::read(folder, model.config().vocab_size)?;

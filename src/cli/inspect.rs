@@ -4,7 +4,7 @@ use bitsmith::Result;
 use bitsmith::report::Inspection;
 use clap::Args;
 
-use super::model::ModelPath;
+use super::model::{HubArgs, ModelArg};
 use super::{Json, stdout};
 
 /// List the tensors of a model: shapes, schemes, bytes, bits per weight
@@ -13,10 +13,12 @@ use super::{Json, stdout};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Inspect {
-    /// Folder with safetensors files, quantized or not, or one such file
-    model: ModelPath,
+    /// A folder with safetensors files, quantized or not, or one such file, or the name of a model on the hub
+    model: ModelArg,
     #[command(flatten)]
     output: Json,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -25,7 +27,7 @@ Example:
 
 impl Inspect {
     pub(super) fn run(&self) -> Result<()> {
-        let inspection = Inspection::read(self.model.existing()?)?;
+        let inspection = Inspection::read(&self.model.find(&self.hub, false)?.path)?;
         if self.output.json { stdout::json(&inspection) } else { stdout::text(&inspection.to_string()) }
     }
 }

@@ -1,9 +1,11 @@
 //! Ctrl-C: the first asks the work to end and clean up, the second ends the program.
 
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::stderr;
 
+static LISTENING: Once = Once::new();
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// What shells report for a program ended by this signal.
@@ -11,6 +13,10 @@ const KILLED: i32 = 130;
 
 /// Listens from now on.
 pub(super) fn listen() {
+    LISTENING.call_once(set_handler);
+}
+
+fn set_handler() {
     let listening = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Relaxed) {
             std::process::exit(KILLED);

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::bar::Bar;
 use super::device::DeviceArg;
-use super::model::ModelPath;
+use super::model::{HubArgs, ModelArg};
 use super::size::Bytes;
 use super::text::Cut;
 use super::{Json, interrupt, stderr, stdout};
@@ -29,8 +29,8 @@ pub(super) const NAME: &str = "quantize";
 #[derive(Debug, Args)]
 #[command(name = NAME, after_long_help = EXAMPLE)]
 pub(super) struct Quantize {
-    /// Folder of the model to quantize, or a safetensors file
-    model: ModelPath,
+    /// The model to quantize: a folder, a safetensors file, or a name on the hub
+    model: ModelArg,
     /// Folder to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -51,6 +51,8 @@ pub(super) struct Quantize {
     device: DeviceArg,
     #[command(flatten)]
     output: Json,
+    #[command(flatten)]
+    hub: HubArgs,
     /// No progress and no summary: warnings and errors only
     #[arg(long)]
     quiet: bool,
@@ -95,12 +97,15 @@ struct Output<'a> {
 impl Quantize {
     fn request(&self) -> Result<QuantizeRequest> {
         let Calibration::None = self.calibration;
+        let quality = self.text.as_deref().map(|text| self.cut.request(text)).transpose()?;
+        let model = self.model.find(&self.hub, self.quiet)?;
         Ok(QuantizeRequest {
+            name: model.id.map(|id| id.to_string()),
             force: self.force,
             skip: self.skip.clone(),
             shard_size: self.shard_size.0,
-            quality: self.text.as_deref().map(|text| self.cut.request(text)).transpose()?,
-            ..QuantizeRequest::new(self.model.existing()?, &self.out)
+            quality,
+            ..QuantizeRequest::new(model.path, &self.out)
         })
     }
 

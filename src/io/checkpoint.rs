@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::file::read_limited;
-use super::header::{Header, MAX_HEADER_BYTES, TensorInfo};
+use super::header::{Header, TensorInfo};
 use super::index::{INDEX_FILE, Index};
 use super::map::Map;
 use super::stored::StoredDtype;
@@ -79,7 +78,7 @@ impl Checkpoint {
     }
 
     fn open_sharded(folder: &Path, index_path: &Path) -> Result<Self> {
-        let index = Index::parse(index_path, &read_limited(index_path, MAX_HEADER_BYTES)?)?;
+        let index = Index::read(index_path)?;
         let mut checkpoint = Self { files: Vec::new(), tensors: Vec::new(), by_name: HashMap::new() };
         for file in index.files() {
             let path = folder.join(file);

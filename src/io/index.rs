@@ -4,6 +4,8 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
+use super::file::read_limited;
+use super::header::MAX_HEADER_BYTES;
 use super::json::Members;
 use crate::error::{Error, Result};
 
@@ -23,6 +25,14 @@ struct Stored {
 }
 
 impl Index {
+    /// Reads and checks the index in a file.
+    ///
+    /// # Errors
+    /// Those of [`Self::parse`]; [`Error::Io`] if it cannot be read, [`Error::Limit`] if it is larger than any index.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::parse(path, &read_limited(path, MAX_HEADER_BYTES)?)
+    }
+
     /// Reads and checks the text of an index; `path` serves the messages only.
     ///
     /// # Errors

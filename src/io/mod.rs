@@ -16,6 +16,7 @@ mod tokenizer;
 mod windows;
 mod writer;
 
+pub(crate) use checkpoint::SINGLE_FILE;
 pub use checkpoint::{Checkpoint, RawTensor};
 pub use config::{
     Architecture, CONFIG_FILE, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling,
@@ -23,6 +24,7 @@ pub use config::{
 };
 pub(crate) use file::read_limited;
 pub use header::{Header, TensorInfo};
+pub(crate) use index::INDEX_FILE;
 pub use index::Index;
 pub use shards::{CheckpointWriter, Shard, ShardPlan};
 pub use staging::Staging;

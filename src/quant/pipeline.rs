@@ -38,6 +38,8 @@ const HEAD: &str = "lm_head";
 pub struct QuantizeRequest {
     /// Folder of the original model, or a safetensors file.
     pub model: PathBuf,
+    /// What the record calls the original; without a name it is called like its folder.
+    pub name: Option<String>,
     /// Folder to make.
     pub out: PathBuf,
     /// Replace an existing model folder.
@@ -59,6 +61,7 @@ impl QuantizeRequest {
     pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            name: None,
             out: out.into(),
             force: false,
             skip: Vec::new(),
@@ -279,12 +282,13 @@ impl Run<'_> {
             let (before, kl) = (e.reference_perplexity?, serde_json::to_value(e.kl).ok()?);
             Some(Quality { perplexity_before: before, perplexity_after: e.perplexity, kl })
         });
-        let name = request.model.canonicalize().ok();
-        let name = name.as_deref().unwrap_or(&request.model).file_name().unwrap_or_default();
+        let model = request.model.canonicalize().ok();
+        let model = model.as_deref().unwrap_or(&request.model).file_name().unwrap_or_default();
+        let name = request.name.clone().unwrap_or_else(|| model.to_string_lossy().into_owned());
         Ok(Record {
             bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
             method: Method { name: self.quantizer.name().to_owned(), settings: self.quantizer.settings() },
-            model: name.to_string_lossy().into_owned(),
+            model: name,
             layers: written.iter().map(|w| w.record.clone()).collect(),
             kept: self.checkpoint.names().filter(|n| !quantized.contains(*n)).map(str::to_owned).collect(),
             sizes: Sizes {

@@ -14,7 +14,7 @@ fn help_has_units_defaults_and_an_example() {
         ),
         ("eval", &["--reference <MODEL>", "nats", "--window <TOKENS>", "--documents <SEPARATOR>"]),
         ("generate", &["--temperature <T>", "--top-p <P>", "--seed <SEED>"]),
-        ("inspect", &["bits per weight"]),
+        ("inspect", &["bits per weight", "--cache-dir <DIR>", "--offline"]),
         ("devices", &["--json"]),
         ("bench", &["--filter <TEXT>", "--prompt-tokens <N>", "[default: 512,", "--kernels", "--quick"]),
     ] {
@@ -104,6 +104,37 @@ fn what_is_not_there_fails_with_its_name() {
     typed("inspect {}", folder.path()).failed(1, &["no weights here"]);
     typed("quantize examples/tiny-llama --out {}/a/b/c --device cpu", folder.path()).failed(2, &["--out", "a/b"]);
     assert_eq!(listing(folder.path()), [""; 0]);
+}
+
+/// None of these asks anybody for a model.
+#[test]
+fn what_is_meant_as_a_path_is_no_name_on_the_hub() {
+    for path in ["./tiny", "../tiny", "~/tiny", "a/b/c", "tiny/", "lab/tiny/", "a\\b", "c:tiny", "lab/tiny.safetensors"]
+    {
+        typed(&format!("inspect {path}"), Path::new("")).failed(1, &[path, "no such folder or file"]);
+    }
+    let slip = typed("inspect examples/tiny-lama", Path::new("")).failed(1, &["no such folder or file in examples"]);
+    assert!(slip.stderr.contains("type examples/tiny-lama@main"), "{slip:?}");
+    for name in ["tiny!", "-/tiny", "lab/tiny..w4", "lab/tiny--w4", "lab/tiny.git", "lab/tiny@", "lab/tiny@a..b"] {
+        let run = bitsmith(["inspect", "--", name]);
+        run.failed(2, &[name, "is no name of a model"]);
+    }
+}
+
+#[cfg(not(feature = "hub"))]
+#[test]
+fn a_build_without_downloads_says_so() {
+    let folder = folder();
+    let run = typed("inspect lab/tiny --cache-dir {}", folder.path()).failed(1, &["lab/tiny", "not in the cache"]);
+    assert!(run.stderr.contains("not part of this build"), "{run:?}");
+    // What another program has fetched is found.
+    let repository = folder.path().join("models--lab--tiny");
+    let snapshot = repository.join("snapshots").join("0".repeat(40));
+    fs::create_dir_all(&snapshot).expect("a new folder");
+    fs::create_dir(repository.join("refs")).expect("a new folder");
+    fs::write(repository.join("refs/main"), "0".repeat(40)).expect("a new file");
+    fs::copy("examples/tiny-llama/model.safetensors", snapshot.join("model.safetensors")).expect("a copy");
+    typed("inspect lab/tiny --cache-dir {}", folder.path()).ok();
 }
 
 #[test]

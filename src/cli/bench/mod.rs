@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use bitsmith::{Error, Result};
 use clap::Args;
 
-use super::model::ModelPath;
+use super::model::{HubArgs, ModelArg};
 use super::text::Cut;
 use super::{Json, interrupt};
 use alone::Alone;
@@ -32,7 +32,7 @@ use devices::Devices;
 pub(super) struct Bench {
     /// Models to measure instead of kernels, two at most
     #[arg(value_name = "MODEL", num_args = 0..=2)]
-    models: Vec<ModelPath>,
+    models: Vec<ModelArg>,
     /// Where to compute: cpu, wgpu, wgpu:N, auto, or for kernels all, which is the CPU and every GPU; software adapters
     /// count only when named or with --quick [default: all for kernels, auto for models]
     #[arg(long, value_name = "DEVICE")]
@@ -48,6 +48,8 @@ pub(super) struct Bench {
     out: Option<PathBuf>,
     #[command(flatten)]
     output: Json,
+    #[command(flatten)]
+    hub: HubArgs,
     /// No progress
     #[arg(long)]
     quiet: bool,

@@ -6,14 +6,15 @@ use bitsmith::{DeviceRequest, Error, Result, eval, report};
 
 use super::alone::Alone;
 use super::{Bench, Devices};
-use crate::cli::model::ModelPath;
+use crate::cli::model::ModelArg;
 use crate::cli::stdout;
 
 impl Bench {
     /// Measures the models one after the other, each in a process of its own.
-    pub(super) fn models(&self, models: &[ModelPath]) -> Result<()> {
+    pub(super) fn models(&self, models: &[ModelArg]) -> Result<()> {
         self.model_device()?;
-        let folders = models.iter().map(ModelPath::existing).collect::<Result<Vec<_>>>()?;
+        let find = |model: &ModelArg| Ok(model.find(&self.hub, self.quiet)?.path);
+        let folders = models.iter().map(find).collect::<Result<Vec<_>>>()?;
         let request = self.text.as_deref().map(|text| self.cut.request(text)).transpose()?;
         let mut contexts = Vec::with_capacity(folders.len());
         for folder in &folders {
@@ -23,7 +24,7 @@ impl Bench {
             }
         }
         let lengths = Lengths::fit(self.prompt_tokens, self.decode_tokens, &contexts)?;
-        let measure = |folder: &&std::path::Path| Alone { folder: folder.to_path_buf(), lengths }.start();
+        let measure = |folder: &std::path::PathBuf| Alone { folder: folder.clone(), lengths }.start();
         let results = Comparison::new(folders.iter().map(measure).collect::<Result<_>>()?);
         self.write(&results)?;
         if self.output.json {
