@@ -1,6 +1,6 @@
 //! How a run that failed ends: one line that says why, one that says what to do, an exit code.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use bitsmith::Error;
@@ -43,6 +43,16 @@ impl Failure {
                 let name = flag(command, &field).unwrap_or(field);
                 (USAGE, format!("{name}: {detail}"), format!("see `bitsmith {} --help`", command.get_name()))
             }
+            Error::Unfinished { cause, finished, total, folder } => {
+                let hint = format!(
+                    "{finished} of {total} tensors are saved in {}; the same command with --resume goes on with them",
+                    folder.display()
+                );
+                return match Self::of(*cause, command) {
+                    Self::Failed { code, message, .. } => Self::Failed { code, message, hint: one_line(&hint) },
+                    other => other,
+                };
+            }
             Error::Unsupported { what, remedy } => (FAILED, format!("{what} is not supported"), remedy),
             other => (FAILED, other.to_string(), String::new()),
         };
@@ -59,10 +69,9 @@ impl Failure {
             }
             Self::Unread => ExitCode::from(FAILED),
             Self::Failed { code, message, hint } => {
-                eprintln!("error: {message}");
-                if !hint.is_empty() {
-                    eprintln!("hint: {hint}");
-                }
+                let hint = if hint.is_empty() { hint } else { format!("hint: {hint}\n") };
+                // The terminal may be gone, and with it the reason for this failure.
+                let _ = write!(std::io::stderr(), "error: {message}\n{hint}");
                 ExitCode::from(code)
             }
         }

@@ -1,5 +1,7 @@
-//! Ctrl-C: the first asks the work to end and clean up, the second ends the program.
+//! Ctrl-C, and what asks a program to end (SIGTERM, a closed terminal): the first asks the work to end and clean up,
+//! the second ends the program.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -13,7 +15,8 @@ pub(super) fn listen() {
         if REQUESTED.swap(true, Relaxed) {
             std::process::exit(KILLED);
         }
-        eprintln!("\nstopping; press Ctrl-C again to end at once");
+        // The terminal may be gone.
+        let _ = writeln!(std::io::stderr(), "\nstopping; press Ctrl-C again to end at once");
     });
     if let Err(error) = listening {
         tracing::warn!(%error, "Ctrl-C ends the program without cleaning up");

@@ -51,7 +51,7 @@ pub enum Fit {
 }
 
 /// Writes quantized layers in one format.
-pub trait Exporter {
+pub trait Exporter: Send + Sync {
     /// Name on the command line.
     fn name(&self) -> &'static str;
 
@@ -133,7 +133,7 @@ pub trait TensorSource {
 }
 
 /// Reads the quantized layers of one model.
-pub trait Importer {
+pub trait Importer: Send + Sync {
     /// Name of the format.
     fn name(&self) -> &'static str;
 

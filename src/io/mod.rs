@@ -2,13 +2,16 @@
 //! before it is trusted; what is wrong with it is said with the file, the field and the remedy.
 
 mod checkpoint;
+mod checksum;
 mod config;
 mod file;
 mod header;
 mod index;
+mod journal;
 mod json;
 mod map;
 mod shards;
+mod source;
 mod staging;
 mod stored;
 mod text;
@@ -17,6 +20,7 @@ mod windows;
 mod writer;
 
 pub use checkpoint::{Checkpoint, RawTensor};
+pub use checksum::{Checksum, Digest, digest_of};
 pub use config::{
     Architecture, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling, WindowLayers,
     is_conv1d, read_config,
@@ -24,7 +28,9 @@ pub use config::{
 pub(crate) use file::read_limited;
 pub use header::{Header, TensorInfo};
 pub use index::Index;
+pub use journal::{Journal, Recovered};
 pub use shards::{CheckpointWriter, Shard, ShardPlan};
+pub use source::{Source, SourceFile};
 pub use staging::Staging;
 pub use stored::StoredDtype;
 pub use text::{Text, TokenStream};
