@@ -76,8 +76,16 @@ impl Staging {
 
     fn make(self) -> Result<Self> {
         fs::create_dir_all(&self.model).map_err(|e| Error::io(&self.model, e))?;
-        sync_folder(&self.partial)?;
+        self.sync()?;
         Ok(self)
+    }
+
+    /// Waits until the disk has the names of all files in it; their content is for whoever writes them.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<()> {
+        [self.model.as_path(), self.partial.as_path(), parent(&self.destination)].into_iter().try_for_each(sync_folder)
     }
 
     /// Takes the lock, then repairs what a process left that was killed while it renamed.
@@ -143,6 +151,7 @@ impl Staging {
     fn clear(&self) -> Result<()> {
         remove(&self.journal())?;
         sync_folder(&self.partial)?;
+        remove(&self.journal().with_extension("new"))?;
         remove(&self.partial.join(REPLACED))?;
         remove(&self.model)
     }

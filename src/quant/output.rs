@@ -16,7 +16,7 @@ use crate::pack::PackedTensor;
 
 /// Written bytes that the disk may not have yet. Waiting for the disk after each layer would halve the speed of a
 /// method that makes a gigabyte a second; a method that takes seconds a layer has each on disk when it is done.
-const SYNC_BYTES: u64 = 256 << 20;
+const SYNC_BYTES: u64 = 64 << 20;
 /// The longest that something written may wait for that.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// Jobs that may wait to be written. Their weights are quantized, so they take little memory.

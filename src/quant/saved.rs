@@ -120,6 +120,7 @@ impl Saved {
             clear(staging, |_| false)?;
             let writer = CheckpointWriter::create(staging.path(), plan)?;
             let journal = Journal::create::<Finished>(&path, fingerprint, &[])?;
+            staging.sync()?;
             return Ok(Self { journal, writer, finished: Vec::new(), notes });
         }
         let Recovered { head, entries, damaged } = Journal::read::<Value, Finished>(&path)?;
@@ -146,6 +147,7 @@ impl Saved {
             ));
         }
         let journal = Journal::create(&path, fingerprint, &finished)?;
+        staging.sync()?;
         Ok(Self { journal, writer, finished, notes })
     }
 }

@@ -70,7 +70,7 @@ fn kills_while_replacing() {
 fn put_aside() -> (crate::program::Place, crate::Earlier) {
     let place = place();
     let old = earlier(&place);
-    let running = place.start(&["--force"]);
+    let mut running = place.start(&["--force"]);
     running.at_work();
     running.signal("KILL");
     running.end();
@@ -106,7 +106,7 @@ fn before_tidying() {
 fn stopped() {
     for signal in ["INT", "TERM"] {
         let place = place();
-        let running = place.start(&[]);
+        let mut running = place.start(&[]);
         running.at_work();
         running.signal(signal);
         running.end().failed(1, &["error: stopped on request", "hint: ", "tensors are saved in", "--resume"]);
@@ -117,7 +117,7 @@ fn stopped() {
 
 fn two_processes() {
     let place = place();
-    let first = place.start(&[]);
+    let mut first = place.start(&[]);
     first.at_work();
     first.signal("STOP");
     for arguments in [&[][..], &["--resume"], &["--force"]] {

@@ -7,7 +7,7 @@ use bitsmith::io::{CheckpointWriter, ShardPlan, StoredDtype, TensorSpec};
 
 /// Blocks of the model. Together with the size of a layer this sets how long a run takes: long enough to be killed in
 /// the middle, short enough to be done forty times.
-const BLOCKS: usize = 24;
+const BLOCKS: usize = 48;
 const HIDDEN: usize = 256;
 const INTERMEDIATE: usize = 512;
 /// The output head is kept as it is; larger than [`SHARD`], it gets a file of its own at the end.

@@ -12,7 +12,7 @@ fn vanished() {
     let old = earlier(&place);
     let last = model::shards(&folder.path().join("model")).pop().unwrap();
     let away = folder.path().join("away");
-    let running = place.start(&["--force"]);
+    let mut running = place.start(&["--force"]);
     running.at_work();
     running.signal("STOP");
     fs::rename(&last, &away).unwrap();
@@ -33,7 +33,7 @@ fn cut_off() {
     let old = earlier(&place);
     let last = model::shards(&folder.path().join("model")).pop().unwrap();
     let (bytes, time) = (fs::read(&last).unwrap(), fs::metadata(&last).unwrap().modified().unwrap());
-    let running = place.start(&["--force"]);
+    let mut running = place.start(&["--force"]);
     running.at_work();
     running.signal("STOP");
     let file = fs::File::options().write(true).open(&last).unwrap();
