@@ -19,8 +19,8 @@ use crate::pack::PackedTensor;
 const SYNC_BYTES: u64 = 64 << 20;
 /// The longest that something written may wait for that.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
-/// Jobs that may wait to be written. Their weights are quantized, so they take little memory.
-const WAITING: usize = 2;
+/// Jobs that may wait while another is written.
+const WAITING: usize = 1;
 /// A tensor that is kept is copied in pieces of this size.
 const PIECE: usize = 8 << 20;
 
@@ -161,6 +161,7 @@ impl Sink {
             let detail = format!("the format {} does not give back what was written", self.exporter.name());
             return Err(Error::Unsupported { what: spec.path, remedy: detail });
         }
+        drop(weight);
         let mut bytes = 0;
         for (name, data) in encoded {
             self.writer.write(&name, &data)?;

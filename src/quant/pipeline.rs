@@ -22,7 +22,7 @@ use crate::scheme::Plan;
 const HEAD: &str = "lm_head";
 
 /// Quantizes the model of a folder. The new folder appears under its name only when it is complete; memory stays
-/// near one layer, whatever the model's size. What is finished is kept beside it as it comes, for
+/// near two layers, whatever the model's size. What is finished is kept beside it as it comes, for
 /// [`QuantizeRequest::resume`].
 ///
 /// # Errors
@@ -125,9 +125,12 @@ async fn complete(
     std::fs::write(&config_path, text).map_err(|e| Error::io(&config_path, e))?;
     copy_companions(&request.model, folder)?;
     verify(folder, &config["quantization_config"], finished)?;
-    source.check()?;
     let evaluation = match &request.quality {
-        Some(quality) => Some(evaluate_folders(run.device, folder, Some(&request.model), quality, progress).await?),
+        Some(quality) => {
+            // The original is opened again, and mapped this time.
+            source.check()?;
+            Some(evaluate_folders(run.device, folder, Some(&request.model), quality, progress).await?)
+        }
         None => None,
     };
     let record = record(run, request, finished, evaluation.as_ref(), folder)?;
