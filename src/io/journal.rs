@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::checksum::Checksum;
 use super::file::read_limited;
+use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
 
 /// A larger journal is refused unread: ten thousand finished layers make some 5 MB.
@@ -17,8 +18,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// A file of lines, each `CHECKSUM JSON`: the head says what the work is, each entry says what of it is done. A line
 /// that is cut off or damaged does not count.
 ///
-/// An entry may be written before what it tells of has reached the disk, so it must name a checksum of that;
-/// [`Self::sync`] comes after that data is synced.
+/// An entry may be written before what it tells of has reached the disk, so it must name a checksum of that.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -90,12 +90,12 @@ impl Journal {
         self.file.write_all(line.as_bytes()).map_err(|e| Error::io(&self.path, e))
     }
 
-    /// Waits until the disk has all lines.
+    /// The lines so far, to wait for the disk.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sync(&mut self) -> Result<()> {
-        self.file.sync_data().map_err(|e| Error::io(&self.path, e))
+    pub fn unsynced(&self) -> Result<Unsynced> {
+        Unsynced::new(&self.path, &self.file)
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
         let values = [1.0 / 3.0, 2.225_073_858_507_201e-308, 123_456.789_012_345_67];
         let mut journal = Journal::create(&path, &"a\nhead", &values[..1]).unwrap();
         values[1..].iter().for_each(|value| journal.append(value).unwrap());
-        journal.sync().unwrap();
+        journal.unsynced().unwrap().sync().unwrap();
         assert_eq!(read(), Recovered { head: Some("a\nhead".into()), entries: values.to_vec(), damaged: 0 });
 
         let bytes = std::fs::read(&path).unwrap();

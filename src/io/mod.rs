@@ -16,6 +16,7 @@ mod staging;
 mod stored;
 mod text;
 mod tokenizer;
+mod unsynced;
 mod windows;
 mod writer;
 
@@ -35,5 +36,6 @@ pub use staging::Staging;
 pub use stored::StoredDtype;
 pub use text::{Text, TokenStream};
 pub use tokenizer::{DecodeStream, Tokenizer};
+pub use unsynced::Unsynced;
 pub use windows::{Window, Windows};
 pub use writer::{SafetensorsWriter, TensorSpec};

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::SINGLE_FILE;
 use super::checksum::Digest;
 use super::index::INDEX_FILE;
+use super::unsynced::Unsynced;
 use super::writer::{SafetensorsWriter, TensorSpec};
 use crate::error::{Error, Result};
 
@@ -189,12 +190,12 @@ impl CheckpointWriter {
         self.by_name.get(name).map(|shard| self.plan.shards[*shard].file.as_str())
     }
 
-    /// Waits until the disk has what is written.
+    /// The file that the disk may not have yet, if there is one: a file that is left for another is waited for.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sync(&mut self) -> Result<()> {
-        self.writers[self.current].sync()
+    pub fn unsynced(&self) -> Result<Option<Unsynced>> {
+        self.writers.get(self.current).map_or(Ok(None), SafetensorsWriter::unsynced)
     }
 
     /// Closes the files and writes the index where one is needed.

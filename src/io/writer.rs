@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::checksum::{Digest, digest_of};
 use super::header::{LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY};
 use super::stored::StoredDtype;
+use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
 
 /// The data of a file begins at a multiple of this.
@@ -176,22 +177,21 @@ impl SafetensorsWriter {
         self.tensors.iter().all(|tensor| tensor.written == tensor.bytes)
     }
 
-    /// Waits until the disk has what is written.
+    /// The file, to wait for the disk; none while it is closed.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn sync(&mut self) -> Result<()> {
-        self.file.as_ref().map_or(Ok(()), File::sync_data).map_err(|e| Error::io(&self.path, e))
+    pub fn unsynced(&self) -> Result<Option<Unsynced>> {
+        self.file.as_ref().map(|file| Unsynced::new(&self.path, file)).transpose()
     }
 
-    /// As [`Self::sync`]; the file is closed until the next write.
+    /// Waits until the disk has what is written; the file is closed until the next write.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn close(&mut self) -> Result<()> {
-        self.sync()?;
-        (self.file, self.at) = (None, UNKNOWN);
-        Ok(())
+        self.at = UNKNOWN;
+        self.file.take().map_or(Ok(()), |file| file.sync_data()).map_err(|e| Error::io(&self.path, e))
     }
 
     /// Waits until the disk has the whole file.

@@ -11,14 +11,18 @@ use super::saved::{Finished, Saved};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::{Exporter, Importer, LayerRecord, LayerSpec, Stored, TensorSource};
-use crate::io::{CheckpointWriter, Checksum, Journal, Source, TensorSpec};
+use crate::io::{CheckpointWriter, Checksum, Journal, Source, TensorSpec, Unsynced};
 use crate::pack::PackedTensor;
 
-/// Written bytes that the disk may not have yet. Waiting for the disk after each layer would halve the speed of a
-/// method that makes a gigabyte a second; a method that takes seconds a layer has each on disk when it is done.
+/// After this many bytes the disk is made to take them. Doing so after each layer would halve the speed of a method
+/// that makes a gigabyte a second; a method that takes seconds a layer has each on disk when it is done.
 const SYNC_BYTES: u64 = 64 << 20;
 /// The longest that something written may wait for that.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+/// Beyond this many bytes that the disk may not have, a disk that is slower than the method is waited for.
+const MOST_UNSYNCED: u64 = 4 * SYNC_BYTES;
+/// Time between two looks at a disk that is late.
+const TICK: Duration = Duration::from_millis(20);
 /// Jobs that may wait while another is written.
 const WAITING: usize = 1;
 /// A tensor that is kept is copied in pieces of this size.
@@ -67,7 +71,17 @@ impl Output {
     ) -> Result<Self> {
         let (items, received) = sync_channel(WAITING);
         let Saved { journal, writer, finished, .. } = saved;
-        let sink = Sink { source, exporter, importer, journal, writer, finished, unsynced: 0, synced: Instant::now() };
+        let sink = Sink {
+            source,
+            exporter,
+            importer,
+            journal,
+            writer,
+            finished,
+            unsynced: 0,
+            synced: Instant::now(),
+            syncing: None,
+        };
         let thread = Builder::new().name("output".into()).spawn(move || sink.run(&received));
         Ok(Self { items: Some(items), thread: Some(thread.map_err(|e| Error::io("a thread", e))?) })
     }
@@ -101,28 +115,33 @@ struct Sink {
     journal: Journal,
     writer: CheckpointWriter,
     finished: Vec<Finished>,
-    /// Bytes written since the disk had everything.
+    /// Bytes written since the disk was last made to take them.
     unsynced: u64,
+    /// When that was.
     synced: Instant,
+    /// Waits for the disk.
+    syncing: Option<JoinHandle<Result<()>>>,
 }
 
 impl Sink {
     fn run(mut self, items: &Receiver<Item>) -> Ended {
         let taken = self.take_all(items);
         // What is finished is to last, whatever ended it.
-        let result = taken.and(self.sync());
+        let synced = self.sync().and_then(|()| self.wait());
+        let result = taken.and(synced);
         Ended { finished: self.finished, writer: self.writer, result }
     }
 
     fn take_all(&mut self, items: &Receiver<Item>) -> Result<()> {
         loop {
-            let due = SYNC_INTERVAL.saturating_sub(self.synced.elapsed());
-            match items.recv_timeout(if self.unsynced > 0 { due } else { SYNC_INTERVAL }) {
+            match items.recv_timeout(SYNC_INTERVAL.saturating_sub(self.synced.elapsed()).max(TICK)) {
                 Ok(item) => self.take(item)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            if self.unsynced >= SYNC_BYTES || self.synced.elapsed() >= SYNC_INTERVAL {
+            let due = self.unsynced >= SYNC_BYTES || self.synced.elapsed() >= SYNC_INTERVAL;
+            let free = self.syncing.as_ref().is_none_or(JoinHandle::is_finished);
+            if due && free || self.unsynced >= MOST_UNSYNCED {
                 self.sync()?;
             }
         }
@@ -183,14 +202,23 @@ impl Sink {
         Ok(())
     }
 
+    /// Makes the disk take what is written, data before journal, on yet another thread.
     fn sync(&mut self) -> Result<()> {
+        self.wait()?;
         if self.unsynced > 0 {
-            self.writer.sync()?;
-            self.journal.sync()?;
+            let files = [self.writer.unsynced()?, Some(self.journal.unsynced()?)];
+            let sync = move || files.iter().flatten().try_for_each(Unsynced::sync);
+            self.syncing = Some(Builder::new().name("sync".into()).spawn(sync).map_err(|e| Error::io("a thread", e))?);
             self.unsynced = 0;
         }
         self.synced = Instant::now();
         Ok(())
+    }
+
+    /// Waits until the disk has what it was made to take.
+    fn wait(&mut self) -> Result<()> {
+        let done = self.syncing.take().map(JoinHandle::join);
+        done.map_or(Ok(()), |done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     }
 }
 

@@ -25,8 +25,7 @@ fn random_kills() {
         loop {
             let running = place.start(&["--resume"]);
             std::thread::sleep(UNBROKEN.time.mul_f32(random.uniform()));
-            running.signal("KILL");
-            let run = running.end();
+            let run = running.kill();
             resumed += usize::from(run.resumed() > 0);
             if place.out().exists() {
                 break;
@@ -51,8 +50,7 @@ fn kills_while_replacing() {
         loop {
             let running = place.start(&["--resume", "--force"]);
             std::thread::sleep(UNBROKEN.time.mul_f32(random.uniform()));
-            running.signal("KILL");
-            running.end();
+            running.kill();
             let now = content(&place.out()).or_else(|| content(&place.partial().join("replaced")));
             if now.as_ref() != Some(&old.0) {
                 break;
@@ -72,8 +70,7 @@ fn put_aside() -> (crate::program::Place, crate::Earlier) {
     let old = earlier(&place);
     let mut running = place.start(&["--force"]);
     running.at_work();
-    running.signal("KILL");
-    running.end();
+    running.kill();
     std::fs::rename(place.out(), place.partial().join("replaced")).unwrap();
     (place, old)
 }

@@ -70,8 +70,7 @@ impl Place {
     pub fn killed_in_the_middle(&self) {
         let mut running = self.start(&[]);
         running.at_work();
-        running.signal("KILL");
-        running.end();
+        running.kill();
         assert!(!self.out().exists());
     }
 }
@@ -94,6 +93,12 @@ impl Running<'_> {
             );
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// At once, where [`Self::signal`] starts a program for it.
+    pub fn kill(mut self) -> Run {
+        self.child.kill().unwrap();
+        self.end()
     }
 
     pub fn signal(&self, name: &str) {

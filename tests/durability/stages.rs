@@ -23,8 +23,7 @@ fn while_measuring() {
     while !place.partial().join("model/tokenizer.json").exists() {
         std::thread::sleep(Duration::from_millis(1));
     }
-    running.signal("KILL");
-    running.end();
+    running.kill();
     old.is_at(&place.out());
     let all = place.finished();
     let run = place.run(&[&SHORT[..], &["--force", "--resume"]].concat()).ok();
