@@ -82,6 +82,18 @@ pub enum Error {
     /// Somebody asked for the work to stop.
     #[error("stopped on request")]
     Cancelled,
+    /// Long work ended early, and what it had finished is saved: asked to resume, it goes on from there.
+    #[error("{cause}; {finished} of {total} tensors are saved in {}, and --resume goes on with them", folder.display())]
+    Unfinished {
+        /// What ended it.
+        cause: Box<Error>,
+        /// Tensors of the model that are done.
+        finished: usize,
+        /// Tensors that it has.
+        total: usize,
+        /// Where they are.
+        folder: PathBuf,
+    },
     /// A tensor holds a NaN or an infinity.
     #[error("{tensor}: element [{row}, {col}] is {value}; finite values are needed")]
     NotFinite {

@@ -51,7 +51,7 @@ fn outcome(layers: Vec<LayerRecord>) -> Outcome {
         quality: None,
         layers,
     };
-    Outcome { record, evaluation: None, notes: Vec::new() }
+    Outcome { record, evaluation: None, resumed: 0, notes: Vec::new() }
 }
 
 fn facts() -> RunFacts {

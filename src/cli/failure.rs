@@ -46,6 +46,16 @@ impl Failure {
                 let name = flag(command, &field).unwrap_or(field);
                 (USAGE, format!("{name}: {detail}"), format!("see `bitsmith {} --help`", command.get_name()))
             }
+            Error::Unfinished { cause, finished, total, folder } => {
+                let hint = format!(
+                    "{finished} of {total} tensors are saved in {}; the same command with --resume goes on with them",
+                    folder.display()
+                );
+                return match Self::of(*cause, command) {
+                    Self::Failed { code, message, .. } => Self::Failed { code, message, hint: one_line(&hint) },
+                    other => other,
+                };
+            }
             Error::Unsupported { what, remedy } => (FAILED, format!("{what} is not supported"), remedy),
             Error::Hub { id, detail, remedy } => (FAILED, format!("{id}: {detail}"), remedy),
             other => (FAILED, other.to_string(), String::new()),

@@ -1,12 +1,12 @@
-//! Ctrl-C: the first asks the work to end and clean up, the second ends the program.
+//! Ctrl-C and SIGTERM: the first asks the work to end and clean up, a second Ctrl-C ends the program.
 
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Once};
 
 use super::stderr;
 
 static LISTENING: Once = Once::new();
-static REQUESTED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// What shells report for a program ended by this signal.
 const KILLED: i32 = 130;
@@ -25,6 +25,10 @@ fn set_handler() {
     });
     if let Err(error) = listening {
         tracing::warn!(%error, "Ctrl-C ends the program without cleaning up");
+    }
+    #[cfg(unix)]
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGTERM, REQUESTED.clone()) {
+        tracing::warn!(%error, "SIGTERM ends the program without cleaning up");
     }
 }
 

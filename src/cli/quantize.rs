@@ -25,7 +25,7 @@ pub(super) const NAME: &str = "quantize";
 ///
 /// Output head, embeddings and norms are kept as they are. The new folder is in the compressed-tensors format, with
 /// tokenizer and configuration, and with a report of the error of each layer in bitsmith.json. It appears under its
-/// name only when it is complete.
+/// name only when it is complete; what is finished until then outlives a kill, for --resume.
 #[derive(Debug, Args)]
 #[command(name = NAME, after_long_help = EXAMPLE)]
 pub(super) struct Quantize {
@@ -37,6 +37,10 @@ pub(super) struct Quantize {
     /// Replace the folder if it is there
     #[arg(long)]
     force: bool,
+    /// Go on with what a run left unfinished that was killed, stopped or failed; model and settings must be those of
+    /// that run
+    #[arg(long)]
+    resume: bool,
     /// Keep this layer as it is: its name, the end of its name, or re: and a regular expression that matches from the
     /// start of the name; may be given several times
     #[arg(long, value_name = "PATTERN")]
@@ -102,6 +106,7 @@ impl Quantize {
         Ok(QuantizeRequest {
             name: model.id.map(|id| id.to_string()),
             force: self.force,
+            resume: self.resume,
             skip: self.skip.clone(),
             shard_size: self.shard_size.0,
             quality,
@@ -138,7 +143,10 @@ impl Quantize {
     }
 
     fn print(&self, outcome: &Outcome, seconds: f64, device: &str, reported: bool) -> Result<()> {
-        let Outcome { record, evaluation, notes } = outcome;
+        let Outcome { record, evaluation, resumed, notes } = outcome;
+        if *resumed > 0 && !self.quiet {
+            stderr::line(&format!("note: {resumed} tensors were finished before"));
+        }
         for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
             stderr::line(&report::visible(note));
         }

@@ -52,7 +52,7 @@ pub enum Fit {
 }
 
 /// Writes quantized layers in one format.
-pub trait Exporter {
+pub trait Exporter: Send + Sync {
     /// Name on the command line.
     fn name(&self) -> &'static str;
 
@@ -146,7 +146,7 @@ pub(crate) fn file_of<'a>(source: &'a dyn TensorSource, layer: &str) -> Option<&
 }
 
 /// Reads the quantized layers of one model.
-pub trait Importer: Debug {
+pub trait Importer: Debug + Send + Sync {
     /// Name of the format.
     fn name(&self) -> &'static str;
 

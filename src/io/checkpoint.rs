@@ -154,6 +154,21 @@ impl Checkpoint {
         self.files.iter().map(Map::path)
     }
 
+    /// Each file and its bytes before the data.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        let starts =
+            |file: usize| self.tensors.iter().filter(move |(f, _)| *f == file).map(|(_, info)| info.range.start);
+        self.files.iter().enumerate().map(move |(file, map)| {
+            let end = starts(file).min().unwrap_or(map.bytes().len());
+            (map.path(), &map.bytes()[..end])
+        })
+    }
+
+    /// The number of its file and the description of each tensor.
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, &TensorInfo)> {
+        self.tensors.iter().map(|(file, info)| (*file, info))
+    }
+
     /// Bytes of all tensors.
     pub fn total_bytes(&self) -> u64 {
         self.tensors.iter().map(|(_, info)| info.bytes() as u64).sum()

@@ -2,22 +2,27 @@
 //! before it is trusted; what is wrong with it is said with the file, the field and the remedy.
 
 mod checkpoint;
+mod checksum;
 mod config;
 mod file;
 mod header;
 mod index;
+mod journal;
 mod json;
 mod map;
 mod shards;
+mod source;
 mod staging;
 mod stored;
 mod text;
 mod tokenizer;
+mod unsynced;
 mod windows;
 mod writer;
 
 pub(crate) use checkpoint::SINGLE_FILE;
 pub use checkpoint::{Checkpoint, RawTensor};
+pub use checksum::{Checksum, Digest, digest_of};
 pub use config::{
     Architecture, CONFIG_FILE, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling,
     WindowLayers, is_conv1d, read_config,
@@ -26,10 +31,13 @@ pub(crate) use file::read_limited;
 pub use header::{Header, TensorInfo};
 pub(crate) use index::INDEX_FILE;
 pub use index::Index;
+pub use journal::{Journal, Recovered};
 pub use shards::{CheckpointWriter, Shard, ShardPlan};
+pub use source::{Source, SourceFile};
 pub use staging::Staging;
 pub use stored::StoredDtype;
 pub use text::{Text, TokenStream};
 pub use tokenizer::{DecodeStream, TOKENIZER_FILE, Tokenizer};
+pub use unsynced::Unsynced;
 pub use windows::{Window, Windows};
 pub use writer::{SafetensorsWriter, TensorSpec};

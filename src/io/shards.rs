@@ -1,11 +1,14 @@
 //! Splitting a checkpoint over files of bounded size.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::SINGLE_FILE;
+use super::checksum::Digest;
 use super::index::INDEX_FILE;
+use super::unsynced::Unsynced;
 use super::writer::{SafetensorsWriter, TensorSpec};
 use crate::error::{Error, Result};
 
@@ -91,13 +94,16 @@ impl ShardPlan {
     }
 }
 
-/// Writes the files of a [`ShardPlan`] one after the other; tensors are given in the order of the plan.
+/// Writes the files of a [`ShardPlan`]; tensors may come in any order.
 #[derive(Debug)]
 pub struct CheckpointWriter {
     folder: PathBuf,
     plan: ShardPlan,
-    /// The file being written and its position in the plan.
-    open: Option<(usize, SafetensorsWriter)>,
+    /// The writer of each file. Only one holds its file open.
+    writers: Vec<SafetensorsWriter>,
+    /// Number of the file of each tensor.
+    by_name: HashMap<String, usize>,
+    current: usize,
 }
 
 impl CheckpointWriter {
@@ -106,52 +112,99 @@ impl CheckpointWriter {
     /// # Errors
     /// Those of [`SafetensorsWriter::create`]; [`Error::Config`] if a name is in two shards.
     pub fn create(folder: &Path, plan: ShardPlan) -> Result<Self> {
-        let mut seen = std::collections::HashSet::new();
-        for tensor in plan.shards.iter().flat_map(|s| &s.tensors) {
-            if !seen.insert(&tensor.name) {
-                return Err(Error::config("tensor name", format!("`{}` is given twice", tensor.name)));
-            }
-        }
-        let mut writer = Self { folder: folder.to_path_buf(), plan, open: None };
-        writer.open_shard(0)?;
-        Ok(writer)
+        Self::start(folder, plan, SafetensorsWriter::create)
     }
 
-    fn open_shard(&mut self, number: usize) -> Result<()> {
-        if let Some(shard) = self.plan.shards.get(number) {
-            let writer = SafetensorsWriter::create(&self.folder.join(&shard.file), &shard.tensors)?;
-            self.open = Some((number, writer));
+    /// Goes on with what an earlier writer of the same plan left in `folder`. No tensor counts as written until
+    /// [`Self::count`] says so.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn resume(folder: &Path, plan: ShardPlan) -> Result<Self> {
+        Self::start(folder, plan, SafetensorsWriter::resume)
+    }
+
+    fn start(
+        folder: &Path,
+        plan: ShardPlan,
+        open: impl Fn(&Path, &[TensorSpec]) -> Result<SafetensorsWriter>,
+    ) -> Result<Self> {
+        let mut by_name = HashMap::new();
+        for (number, shard) in plan.shards.iter().enumerate() {
+            for tensor in &shard.tensors {
+                if by_name.insert(tensor.name.clone(), number).is_some() {
+                    return Err(Error::config("tensor name", format!("`{}` is given twice", tensor.name)));
+                }
+            }
         }
-        Ok(())
+        let mut writers = Vec::with_capacity(plan.shards.len());
+        for shard in &plan.shards {
+            let mut writer = open(&folder.join(&shard.file), &shard.tensors)?;
+            // A thousand small files must not need a thousand handles.
+            if plan.shards.len() > 1 {
+                writer.close()?;
+            }
+            writers.push(writer);
+        }
+        Ok(Self { folder: folder.to_path_buf(), plan, writers, by_name, current: 0 })
+    }
+
+    fn shard_of(&self, name: &str) -> Result<usize> {
+        self.by_name.get(name).copied().ok_or_else(|| Error::Shape {
+            op: "write",
+            expected: "a tensor of the plan".into(),
+            found: format!("`{name}`"),
+        })
     }
 
     /// Adds the next bytes of tensor `name`.
     ///
     /// # Errors
-    /// Those of [`SafetensorsWriter::write`].
+    /// Those of [`SafetensorsWriter::write`] and [`SafetensorsWriter::close`].
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        if let Some((number, writer)) = self.open.take_if(|(_, writer)| writer.is_complete() && !bytes.is_empty()) {
-            writer.finish()?;
-            self.open_shard(number + 1)?;
+        let shard = self.shard_of(name)?;
+        if shard != self.current {
+            self.writers[self.current].close()?;
+            self.current = shard;
         }
-        match &mut self.open {
-            Some((_, writer)) => writer.write(name, bytes),
-            None => Err(Error::Shape {
-                op: "write",
-                expected: "no more tensors".into(),
-                found: format!("{} bytes of `{name}`", bytes.len()),
-            }),
+        self.writers[shard].write(name, bytes)
+    }
+
+    /// As [`SafetensorsWriter::holds`].
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Shape`] if there is no such tensor.
+    pub fn holds(&self, name: &str, checksum: Digest) -> Result<bool> {
+        self.writers[self.shard_of(name)?].holds(name, checksum)
+    }
+
+    /// As [`SafetensorsWriter::count`].
+    pub fn count(&mut self, name: &str) {
+        if let Some(shard) = self.by_name.get(name) {
+            self.writers[*shard].count(name);
         }
     }
 
-    /// Closes the last file and writes the index where one is needed.
+    /// The file of a tensor.
+    pub fn file_of(&self, name: &str) -> Option<&str> {
+        self.by_name.get(name).map(|shard| self.plan.shards[*shard].file.as_str())
+    }
+
+    /// The file that the disk may not have yet, if there is one: a file that is left for another is waited for.
     ///
     /// # Errors
-    /// Those of [`SafetensorsWriter::finish`], also if whole shards are left.
-    pub fn finish(mut self) -> Result<()> {
-        while let Some((number, writer)) = self.open.take() {
+    /// [`Error::Io`].
+    pub fn unsynced(&self) -> Result<Option<Unsynced>> {
+        self.writers.get(self.current).map_or(Ok(None), SafetensorsWriter::unsynced)
+    }
+
+    /// Closes the files and writes the index where one is needed.
+    ///
+    /// # Errors
+    /// Those of [`SafetensorsWriter::finish`].
+    pub fn finish(self) -> Result<()> {
+        for writer in self.writers {
             writer.finish()?;
-            self.open_shard(number + 1)?;
         }
         if let Some(index) = self.plan.index() {
             let path = self.folder.join(INDEX_FILE);

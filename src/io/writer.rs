@@ -1,14 +1,16 @@
-//! Writing a safetensors file in one pass.
+//! Writing a safetensors file whose size is known before its content.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::checksum::{Digest, digest_of};
 use super::header::{LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY};
 use super::stored::StoredDtype;
+use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
 
 /// The data of a file begins at a multiple of this.
@@ -44,7 +46,7 @@ impl TensorSpec {
     }
 }
 
-/// A file whose tensors are known beforehand and whose data is given in their order, in pieces of any size.
+/// A file whose tensors are known beforehand and written in any order, each in pieces of any size.
 ///
 /// ```
 /// use bitsmith::io::{SafetensorsWriter, StoredDtype, TensorSpec};
@@ -59,11 +61,23 @@ impl TensorSpec {
 #[derive(Debug)]
 pub struct SafetensorsWriter {
     path: PathBuf,
-    file: BufWriter<File>,
-    /// Name and bytes of each tensor.
-    tensors: Vec<(String, u64)>,
-    current: usize,
-    /// Bytes of the current tensor that are written.
+    /// None while it is closed.
+    file: Option<File>,
+    /// Where the next write goes unless it seeks another place.
+    at: u64,
+    tensors: Vec<Place>,
+    by_name: HashMap<String, usize>,
+}
+
+/// A place that no tensor has.
+const UNKNOWN: u64 = u64::MAX;
+
+/// A tensor and how much of it is written.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    start: u64,
+    bytes: u64,
     written: u64,
 }
 
@@ -73,67 +87,126 @@ impl SafetensorsWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::Shape`] or [`Error::Config`] for a list of tensors that no file can hold.
     pub fn create(path: &Path, tensors: &[TensorSpec]) -> Result<Self> {
+        Self::start(path, tensors, OpenOptions::new().write(true).create_new(true))
+    }
+
+    /// Goes on with a file that an earlier writer of the same tensors left, or creates it. No tensor of it counts as
+    /// written until [`Self::count`] says so.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn resume(path: &Path, tensors: &[TensorSpec]) -> Result<Self> {
+        let mut writer = Self::start(path, tensors, OpenOptions::new().write(true).create(true).truncate(false))?;
+        let end = writer.tensors.last().map_or(writer.at, |last| last.start + last.bytes);
+        let file = writer.file()?;
+        // A file that is too long was not made by such a writer.
+        let cut = file.metadata().and_then(|now| if now.len() > end { file.set_len(end) } else { Ok(()) });
+        cut.map_err(|e| Error::io(path, e))?;
+        Ok(writer)
+    }
+
+    fn start(path: &Path, tensors: &[TensorSpec], options: &OpenOptions) -> Result<Self> {
         let header = header(tensors)?;
-        let sizes = tensors.iter().map(|t| Ok((t.name.clone(), t.bytes()?))).collect::<Result<_>>()?;
-        let file = File::create_new(path).map_err(|e| Error::io(path, e))?;
-        let mut file = BufWriter::with_capacity(1 << 20, file);
+        let mut at = header.len() as u64;
+        let mut places = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            let bytes = tensor.bytes()?;
+            places.push(Place { name: tensor.name.clone(), start: at, bytes, written: 0 });
+            at += bytes;
+        }
+        let by_name = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
+        let mut file = options.open(path).map_err(|e| Error::io(path, e))?;
         file.write_all(&header).map_err(|e| Error::io(path, e))?;
-        Ok(Self { path: path.to_path_buf(), file, tensors: sizes, current: 0, written: 0 })
+        Ok(Self { path: path.to_path_buf(), file: Some(file), at: header.len() as u64, tensors: places, by_name })
+    }
+
+    fn file(&mut self) -> Result<&mut File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().write(true).open(&self.path).map_err(|e| Error::io(&self.path, e))?,
+        };
+        Ok(self.file.insert(file))
     }
 
     /// Adds the next bytes of tensor `name`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Shape`] if another tensor is due or if this one has fewer bytes left.
+    /// [`Error::Io`]; [`Error::Shape`] if there is no such tensor or if it has fewer bytes left.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.skip_full();
         let wrong = |expected: String| {
             Err(Error::Shape { op: "write", expected, found: format!("{} bytes of `{name}`", bytes.len()) })
         };
-        let Some((due, size)) = self.tensors.get(self.current) else {
-            return wrong("no more tensors".into());
+        let Some(index) = self.by_name.get(name).copied() else {
+            return wrong(format!("a tensor of {}", self.path.display()));
         };
-        // An empty tensor takes no bytes, so it may be given or left out.
-        if bytes.is_empty() {
-            return Ok(());
+        let Place { start, bytes: size, written, .. } = self.tensors[index];
+        if bytes.len() as u64 > size - written {
+            return wrong(format!("at most {} bytes of `{name}`", size - written));
         }
-        let left = size - self.written;
-        if due != name || bytes.len() as u64 > left {
-            return wrong(format!("at most {left} bytes of `{due}`"));
+        let (from, at) = (start + written, self.at);
+        let file = self.file()?;
+        let sought = if from == at { Ok(from) } else { file.seek(SeekFrom::Start(from)) };
+        let done = sought.and_then(|_| file.write_all(bytes));
+        if let Err(error) = done {
+            self.at = UNKNOWN;
+            return Err(Error::io(&self.path, error));
         }
-        self.file.write_all(bytes).map_err(|e| Error::io(&self.path, e))?;
-        self.written += bytes.len() as u64;
+        self.at = from + bytes.len() as u64;
+        self.tensors[index].written += bytes.len() as u64;
         Ok(())
     }
 
-    /// Moves on from tensors that are complete.
-    fn skip_full(&mut self) {
-        while self.tensors.get(self.current).is_some_and(|(_, size)| *size == self.written) {
-            self.current += 1;
-            self.written = 0;
+    /// Whether the file holds bytes of this checksum in the place of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn holds(&self, name: &str, checksum: Digest) -> Result<bool> {
+        let Some(place) = self.by_name.get(name).map(|index| &self.tensors[*index]) else { return Ok(false) };
+        Ok(digest_of(&self.path, place.start..place.start + place.bytes)? == Some(checksum))
+    }
+
+    /// Counts a tensor as written, since the file [`holds`](Self::holds) it.
+    pub fn count(&mut self, name: &str) {
+        if let Some(index) = self.by_name.get(name) {
+            self.tensors[*index].written = self.tensors[*index].bytes;
         }
     }
 
     /// Whether every byte of every tensor is written.
     pub fn is_complete(&self) -> bool {
-        self.tensors.iter().skip(self.current).map(|(_, size)| size).sum::<u64>() == self.written
+        self.tensors.iter().all(|tensor| tensor.written == tensor.bytes)
     }
 
-    /// Writes what is buffered and waits until the disk has it.
+    /// The file, to wait for the disk; none while it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn unsynced(&self) -> Result<Option<Unsynced>> {
+        self.file.as_ref().map(|file| Unsynced::new(&self.path, file)).transpose()
+    }
+
+    /// Waits until the disk has what is written; the file is closed until the next write.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn close(&mut self) -> Result<()> {
+        self.at = UNKNOWN;
+        self.file.take().map_or(Ok(()), |file| file.sync_data()).map_err(|e| Error::io(&self.path, e))
+    }
+
+    /// Waits until the disk has the whole file.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Shape`] if a tensor is not complete.
     pub fn finish(mut self) -> Result<()> {
-        self.skip_full();
-        if let Some((due, size)) = self.tensors.get(self.current) {
+        if let Some(due) = self.tensors.iter().find(|tensor| tensor.written < tensor.bytes) {
             return Err(Error::Shape {
                 op: "finish",
-                expected: format!("{size} bytes of `{due}`"),
-                found: format!("{} bytes", self.written),
+                expected: format!("{} bytes of `{}`", due.bytes, due.name),
+                found: format!("{} bytes", due.written),
             });
         }
-        self.file.flush().map_err(|e| Error::io(&self.path, e))?;
-        self.file.get_ref().sync_all().map_err(|e| Error::io(&self.path, e))
+        self.close()
     }
 }
 

@@ -61,7 +61,7 @@ impl WeightError {
 }
 
 /// Input bytes handled at once: bounds memory on the host and the device whatever the weight's size.
-const CHUNK_BYTES: usize = 64 << 20;
+const CHUNK_BYTES: usize = 16 << 20;
 
 /// Quantizes a `[rows, cols]` weight. `name` is for errors.
 ///

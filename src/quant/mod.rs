@@ -2,15 +2,21 @@
 
 mod layers;
 mod original;
+mod output;
 mod pipeline;
+mod read_ahead;
+mod request;
 mod rtn;
+mod run;
+mod saved;
 mod tensors;
 
 use std::future::Future;
 use std::pin::Pin;
 
 pub use layers::{LinearLayer, Skip, linear_layers};
-pub use pipeline::{Outcome, QuantizeRequest, quantize_model};
+pub use pipeline::quantize_model;
+pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{GroupSize, Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch};
 

@@ -1,6 +1,7 @@
 //! Runs that end before their work is done.
 
 use std::ffi::OsStr;
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use crate::{MODEL, command, folder, listing, typed};
@@ -13,10 +14,10 @@ fn a_quantized_model_is_not_quantized_again() {
     assert_eq!(listing(folder.path()), ["w4"]);
 }
 
-/// Ctrl-C while it measures: the half-made folder goes away.
+/// Ctrl-C while it measures: the layers are kept.
 #[cfg(unix)]
 #[test]
-fn an_interrupt_leaves_nothing() {
+fn an_interrupt_keeps_what_is_finished() {
     let folder = folder();
     let out = folder.path().join("out");
     let mut args: Vec<&OsStr> =
@@ -25,8 +26,9 @@ fn an_interrupt_leaves_nothing() {
             .into();
     args.extend([OsStr::new("--out"), out.as_os_str()]);
     let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // It listens before it makes the folder under its temporary name.
-    while listing(folder.path()).is_empty() && child.try_wait().expect("a child").is_none() {
+    // Copied after the last layer.
+    let last = folder.path().join(".out.partial/model/tokenizer.json");
+    while !last.exists() && child.try_wait().expect("a child").is_none() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
@@ -35,7 +37,28 @@ fn an_interrupt_leaves_nothing() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("error: stopped on request"), "{stderr}");
-    assert_eq!(listing(folder.path()), [""; 0]);
+    assert!(stderr.contains("hint: 38 of 38 tensors are saved"), "{stderr}");
+    assert_eq!(listing(folder.path()), [".out.partial"]);
+}
+
+/// What a stopped generation printed stays, as a line.
+#[cfg(unix)]
+#[test]
+fn a_stopped_generation_ends_its_line() {
+    for signal in ["-INT", "-TERM"] {
+        let args = ["generate", MODEL, "--device", "cpu", "--prompt", "Once upon a time", "--max-tokens", "200"];
+        let mut child =
+            command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut start = [0; 4];
+        child.stdout.as_mut().expect("piped").read_exact(&mut start).expect("the prompt is printed");
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill is there");
+        assert!(killed.success());
+        let output = child.wait_with_output().expect("it ends");
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("error: stopped on request"), "{stderr}");
+        assert!(start == *b"Once" && stdout.starts_with(" upon a time") && stdout.ends_with('\n'), "{stdout}");
+    }
 }
 
 /// Whoever reads may stop reading.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bitsmith::Dtype;
-use bitsmith::io::{Checkpoint, CheckpointWriter, SafetensorsWriter, ShardPlan, StoredDtype, TensorSpec};
+use bitsmith::io::{Checkpoint, CheckpointWriter, Checksum, SafetensorsWriter, ShardPlan, StoredDtype, TensorSpec};
 use proptest::prelude::*;
 
 use crate::{refused, write};
@@ -124,20 +124,29 @@ fn the_writer_takes_what_was_announced_and_nothing_else() {
     let path = folder.path().join("x.safetensors");
     let two = [TensorSpec::new("a", StoredDtype::U8, [3]), TensorSpec::new("b", StoredDtype::U8, [2])];
     let mut writer = SafetensorsWriter::create(&path, &two).unwrap();
-    refused("out of order", writer.write("b", &[1]), &["at most 3 bytes of `a`", "1 bytes of `b`"]);
     refused("too many", writer.write("a", &[1; 4]), &["at most 3 bytes of `a`", "4 bytes"]);
-    writer.write("a", &[1; 3]).unwrap();
-    refused("more of a full one", writer.write("a", &[1]), &["at most 2 bytes of `b`"]);
+    refused("unknown", writer.write("c", &[1]), &["x.safetensors", "`c`"]);
+    // In any order, and from one to the other.
+    writer.write("b", &[4]).unwrap();
+    writer.write("a", &[1, 2, 3]).unwrap();
+    refused("more of a full one", writer.write("a", &[1]), &["at most 0 bytes of `a`"]);
+    writer.close().unwrap();
     assert!(!writer.is_complete());
-    writer.write("b", &[1]).unwrap();
     refused("unfinished", writer.finish(), &["2 bytes of `b`", "1 bytes"]);
     refused("exists", SafetensorsWriter::create(&path, &two), &["x.safetensors", "exists"]);
 
-    let other = folder.path().join("y.safetensors");
-    let mut writer = SafetensorsWriter::create(&other, &two[..1]).unwrap();
-    writer.write("a", &[1; 3]).unwrap();
+    // What is there is found, the rest is written.
+    let mut writer = SafetensorsWriter::resume(&path, &two).unwrap();
+    assert!(writer.holds("a", Checksum::of(&[1, 2, 3])).unwrap());
+    assert!(!writer.holds("a", Checksum::of(&[1, 2, 4])).unwrap());
+    assert!(!writer.holds("b", Checksum::of(&[4, 5])).unwrap(), "the file ends before it");
+    writer.count("a");
+    writer.write("b", &[4, 5]).unwrap();
     assert!(writer.is_complete());
-    refused("one more", writer.write("b", &[1]), &["no more tensors"]);
+    writer.finish().unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    assert_eq!(checkpoint.raw("a").unwrap().bytes, [1, 2, 3]);
+    assert_eq!(checkpoint.raw("b").unwrap().bytes, [4, 5]);
 
     let none = folder.path().join("z.safetensors");
     let create = |specs: &[TensorSpec]| SafetensorsWriter::create(&none, specs);

@@ -26,7 +26,7 @@ fn a_complete_folder_appears_under_its_name() {
     let parent = tempfile::tempdir().unwrap();
     let out = parent.path().join("out");
     let staging = Staging::create(&out, false).unwrap();
-    assert_eq!(staging.path().parent(), Some(parent.path()), "on the same filesystem");
+    assert!(staging.path().starts_with(parent.path().join(".out.partial")), "on the same filesystem");
     model(&staging.path().join("nested"), "{}");
     model(staging.path(), "{}");
     assert!(!out.exists());
@@ -51,6 +51,29 @@ fn a_dropped_folder_leaves_nothing() {
     assert_eq!(listing(parent.path()).len(), 1);
     drop(staging);
     assert!(listing(parent.path()).is_empty());
+}
+
+#[test]
+fn a_kept_folder_is_gone_on_with() {
+    let parent = tempfile::tempdir().unwrap();
+    let out = parent.path().join("out");
+    let mut staging = Staging::create(&out, false).unwrap();
+    model(staging.path(), "half");
+    write(&staging.journal(), "x");
+    refused("in use", Staging::resume(&out, false), &["out", "another process"]);
+    refused("in use", Staging::create(&out, true), &["another process"]);
+    staging.keep(true);
+    drop(staging);
+    let staging = Staging::resume(&out, false).unwrap();
+    assert_eq!(fs::read_to_string(staging.path().join("config.json")).unwrap(), "half");
+    // Kept again without being told: it is somebody's work.
+    drop(staging);
+    let staging = Staging::create(&out, false).unwrap();
+    assert!(listing(staging.path()).is_empty());
+    assert!(staging.notes()[0].contains("thrown away"), "{:?}", staging.notes());
+    model(staging.path(), "whole");
+    staging.commit().unwrap();
+    assert_eq!(listing(parent.path()), ["out"]);
 }
 
 #[test]

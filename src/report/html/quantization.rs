@@ -41,7 +41,7 @@ const NOTES: usize = 50;
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 pub fn quantization(outcome: &Outcome, facts: &RunFacts) -> String {
-    let Outcome { record, evaluation, notes } = outcome;
+    let Outcome { record, evaluation, notes, .. } = outcome;
     let evaluation = evaluation.as_ref();
     let lead = html! {
         (of(record.layers.len(), "layer")) " quantized by " (line(&record.method.name)) " to " (schemes(&record.layers))

@@ -1,0 +1,130 @@
+//! What to quantize, and what came of it.
+
+use std::path::PathBuf;
+
+use crate::eval::{EvalRequest, Evaluation};
+use crate::export::{self, Record};
+use crate::scheme::Plan;
+
+/// What to quantize and where to put it.
+///
+/// ```
+/// use bitsmith::quant::{QuantizeRequest, Rtn, RtnConfig, quantize_model};
+/// use bitsmith::{Device, progress::Silent};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let out = folder.path().join("tiny-llama-w4");
+/// let request = QuantizeRequest::new("examples/tiny-llama", &out).skip("down_proj");
+/// let rtn = Rtn::new(RtnConfig { group_size: "64".parse()?, ..Default::default() })?;
+/// let done = pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Silent))?;
+/// assert_eq!(done.record.layers.len(), 4 * 6);
+/// assert!(out.join("model.safetensors").exists());
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct QuantizeRequest {
+    /// Folder of the original model, or a safetensors file.
+    pub model: PathBuf,
+    /// What the record calls the original; without a name it is called like its folder.
+    pub name: Option<String>,
+    /// Folder to make.
+    pub out: PathBuf,
+    /// Replace an existing model folder.
+    pub force: bool,
+    /// Go on with what a run left unfinished in the same place; it must have had the same model and settings.
+    pub resume: bool,
+    /// Layers to keep, as [`crate::scheme::Pattern`]s, beside embeddings and output head.
+    pub skip: Vec<String>,
+    /// Schemes by layer; without a plan every layer gets the method's own scheme.
+    pub plan: Option<Plan>,
+    /// File format, one of [`export::FORMATS`].
+    pub format: String,
+    /// Largest weight file in bytes.
+    pub shard_size: u64,
+    /// Text to measure the quality before and after on.
+    pub quality: Option<EvalRequest>,
+}
+
+impl QuantizeRequest {
+    /// A request with default format and shard size that measures nothing.
+    pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            name: None,
+            out: out.into(),
+            force: false,
+            resume: false,
+            skip: Vec::new(),
+            plan: None,
+            format: export::FORMATS[0].to_owned(),
+            shard_size: 5_000_000_000,
+            quality: None,
+        }
+    }
+
+    /// Replaces an existing model folder.
+    #[must_use]
+    pub fn force(self) -> Self {
+        Self { force: true, ..self }
+    }
+
+    /// Goes on with what a run left unfinished that was killed, stopped or failed; with nothing there, it just starts.
+    /// The result is what an unbroken run gives, byte for byte.
+    ///
+    /// ```
+    /// use bitsmith::quant::{QuantizeRequest, Rtn, RtnConfig, quantize_model};
+    /// use bitsmith::{Device, Error, progress::Progress};
+    ///
+    /// /// Asks to stop after three tensors.
+    /// struct Impatient(usize);
+    /// impl Progress for Impatient {
+    ///     fn begin(&mut self, _: &str, _: u64) {}
+    ///     fn advance(&mut self, _: u64, _: &str) {
+    ///         self.0 += 1;
+    ///     }
+    ///     fn end(&mut self) {}
+    ///     fn cancelled(&self) -> bool {
+    ///         self.0 == 3
+    ///     }
+    /// }
+    ///
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let out = folder.path().join("tiny-llama-w4");
+    /// let request = QuantizeRequest::new("examples/tiny-llama", &out).resume();
+    /// let rtn = Rtn::new(RtnConfig::default())?;
+    /// let stopped = pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Impatient(0)));
+    /// assert!(matches!(stopped, Err(Error::Unfinished { finished: 3, .. })));
+    /// let done = pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Impatient(4)))?;
+    /// assert_eq!(done.resumed, 3);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn resume(self) -> Self {
+        Self { resume: true, ..self }
+    }
+
+    /// Keeps the layers that a pattern names.
+    #[must_use]
+    pub fn skip(mut self, pattern: impl Into<String>) -> Self {
+        self.skip.push(pattern.into());
+        self
+    }
+
+    /// Measures perplexity before and after, and the distance, on a text.
+    #[must_use]
+    pub fn quality(self, text: EvalRequest) -> Self {
+        Self { quality: Some(text), ..self }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was done, as `bitsmith.json` holds it.
+    pub record: Record,
+    /// The evaluation of the quantized model against the original, where one was asked for.
+    pub evaluation: Option<Evaluation>,
+    /// Tensors of the model that an earlier run had finished already.
+    pub resumed: usize,
+    /// Things a user should know, one a line.
+    pub notes: Vec<String>,
+}

@@ -1,0 +1,156 @@
+//! The first half of a run: which tensor becomes what, and the loop that computes.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::output::{Ended, Item, Made, Output};
+use super::read_ahead::ReadAhead;
+use super::saved::{Finished, Saved};
+use super::{Job, LayerJob, LinearLayer, Quantizer};
+use crate::device::Device;
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::export::{self, Exporter, Fit, LayerSpec};
+use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Source, Staging, TensorInfo, TensorSpec};
+use crate::progress::Progress;
+use crate::scheme::Plan;
+use crate::tensor::Tensor;
+
+pub(super) struct Run<'a> {
+    pub(super) device: &'a Device,
+    pub(super) quantizer: &'a dyn Quantizer,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) exporter: &'a dyn Exporter,
+    pub(super) layers: &'a [LinearLayer],
+    pub(super) plan: &'a Plan,
+}
+
+impl Run<'_> {
+    fn spec(&self, name: &str) -> Option<LayerSpec> {
+        let path = name.strip_suffix(".weight")?;
+        let scheme = self.plan.get(path)?;
+        let layer = self.layers.iter().find(|l| l.path == path)?;
+        Some(LayerSpec { path: path.to_owned(), scheme, rows: layer.rows, cols: layer.cols })
+    }
+
+    fn is_conv1d(&self, path: &str) -> bool {
+        self.layers.iter().any(|l| l.path == path && l.conv1d)
+    }
+
+    /// Refuses what the format cannot hold; says in one line why other readers may not take the result.
+    pub(super) fn fit(&self) -> Result<Option<String>> {
+        let (mut layers, mut reasons) = (0, Vec::<String>::new());
+        for info in self.checkpoint.infos() {
+            let Some(layer) = self.spec(&info.name) else { continue };
+            let conv1d = self.is_conv1d(&layer.path);
+            match if conv1d { self.exporter.fit_conv1d(&layer) } else { self.exporter.fit(&layer) } {
+                Fit::Exact => {}
+                Fit::Refused(why) => {
+                    let what = format!("{} as {} in {}", layer.path, layer.scheme, self.exporter.name());
+                    return Err(Error::Unsupported { what, remedy: why });
+                }
+                Fit::OwnReader(why) => {
+                    layers += 1;
+                    // A reason may be several; each is named once.
+                    let new: Vec<_> = why.split("; ").filter(|w| !reasons.iter().any(|r| r == w)).collect();
+                    reasons.extend(new.into_iter().map(str::to_owned));
+                }
+            }
+        }
+        let (format, why) = (self.exporter.name(), reasons.join("; "));
+        Ok((layers > 0)
+            .then(|| format!("note: {layers} layer(s) load in bitsmith, not in every {format} reader: {why}")))
+    }
+
+    /// The files to write: kept tensors as they are, linear layers as the format stores them.
+    pub(super) fn shards(&self, shard_size: u64) -> Result<ShardPlan> {
+        let mut tensors = Vec::new();
+        for info in self.checkpoint.infos() {
+            match self.spec(&info.name) {
+                None => tensors.push(TensorSpec::new(info.name.clone(), info.dtype, info.shape.clone())),
+                Some(layer) => tensors.extend(self.exporter.tensors(&layer, self.dtype_of(info)?)?),
+            }
+        }
+        ShardPlan::new(tensors, shard_size)
+    }
+
+    fn dtype_of(&self, info: &TensorInfo) -> Result<Dtype> {
+        info.dtype.dtype().ok_or_else(|| Error::Shape {
+            op: "quantize",
+            expected: format!("{} as F32, F16 or BF16", info.name),
+            found: info.dtype.to_string(),
+        })
+    }
+
+    /// Takes all tensors that are not finished through the method and into the files. `config` is the
+    /// quantization_config of the result. What is finished is returned with the error that ended it, if one did.
+    pub(super) async fn write(
+        &self,
+        saved: Saved,
+        source: &Source,
+        staging: &Staging,
+        config: &Value,
+        progress: &mut dyn Progress,
+    ) -> (Vec<Finished>, Result<()>) {
+        let finished: HashSet<String> = saved.finished.iter().flat_map(|f| f.sources.clone()).collect();
+        let before = saved.finished.clone();
+        let started = export::exporter(self.exporter.name())
+            .and_then(|exporter| Ok((exporter, export::importer(config, staging.path())?)))
+            .and_then(|(exporter, importer)| Output::start(saved, source.another(), exporter, importer));
+        let output = match started {
+            Ok(output) => output,
+            Err(error) => return (before, Err(error)),
+        };
+        let computed = self.compute(&output, source, &finished, progress).await;
+        let Ended { finished, writer, result } = output.end();
+        // Where both failed, the first follows from the second.
+        let ended = result.and(computed).and_then(|()| CheckpointWriter::finish(writer));
+        (finished, ended)
+    }
+
+    async fn compute(
+        &self,
+        output: &Output,
+        source: &Source,
+        finished: &HashSet<String>,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let due: Vec<&TensorInfo> = self.checkpoint.infos().filter(|info| !finished.contains(&info.name)).collect();
+        let weights = due.iter().filter(|info| self.spec(&info.name).is_some()).map(|info| info.name.clone());
+        let mut weights = ReadAhead::start(source.another(), weights.collect())?;
+        progress.begin("quantizing", self.checkpoint.total_bytes());
+        for info in self.checkpoint.infos().filter(|info| finished.contains(&info.name)) {
+            progress.advance(info.bytes() as u64, &info.name);
+        }
+        for info in due {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let item = match self.spec(&info.name) {
+                None => Item::Kept(info.name.clone()),
+                Some(spec) => {
+                    let bytes = weights.next()?;
+                    let made = self.layer(spec, info, &bytes).await?;
+                    weights.reuse(bytes);
+                    Item::Job(vec![made])
+                }
+            };
+            if !output.send(item) {
+                break;
+            }
+            progress.advance(info.bytes() as u64, &info.name);
+        }
+        progress.end();
+        Ok(())
+    }
+
+    async fn layer(&self, spec: LayerSpec, info: &TensorInfo, bytes: &[u8]) -> Result<Made> {
+        let dtype = self.dtype_of(info)?;
+        let stored = Tensor::new(dtype, info.shape.clone(), bytes)?;
+        let weight = if self.is_conv1d(&spec.path) { stored.transposed() } else { stored };
+        let job = Job { device: self.device, layers: vec![LayerJob { path: &spec.path, weight, scheme: spec.scheme }] };
+        let layer = self.quantizer.quantize(&job).await?.remove(0);
+        Ok(Made { source: info.name.clone(), spec, dtype, layer })
+    }
+}
