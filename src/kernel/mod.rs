@@ -1,6 +1,7 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
 pub mod activate;
+pub mod activation_quantize;
 pub mod add;
 pub mod add_bias;
 pub mod argmax;
@@ -18,10 +19,13 @@ pub mod kl_rows;
 pub mod layer_norm;
 pub mod matmul;
 pub mod matmul_group;
+pub mod matmul_group_int8;
 pub mod matvec;
 pub mod matvec_group;
+pub mod matvec_group_int8;
 pub mod part;
 pub mod product;
+pub mod product_int8;
 pub mod rms_norm;
 pub mod rope;
 pub mod softmax_loss;
@@ -39,6 +43,9 @@ pub static ALL: &[&KernelSpec] = &[
     matmul::Matmul::SPEC,
     matvec_group::MatvecGroup::SPEC,
     matmul_group::MatmulGroup::SPEC,
+    activation_quantize::ActivationQuantize::SPEC,
+    matvec_group_int8::MatvecGroupInt8::SPEC,
+    matmul_group_int8::MatmulGroupInt8::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
     rms_norm::RmsNorm::SPEC,

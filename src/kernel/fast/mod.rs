@@ -33,6 +33,7 @@ mod simd;
 mod stored;
 mod stream;
 
+pub mod activation_quantize;
 pub mod attention;
 pub mod elementwise;
 pub mod group_dequantize;
@@ -45,6 +46,7 @@ pub mod matmul_group;
 pub mod matvec;
 pub mod matvec_group;
 pub mod norm;
+pub mod product_int8;
 pub mod rope;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
