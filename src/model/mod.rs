@@ -21,7 +21,7 @@ pub use linear::Linear;
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::ModelConfig;
-use crate::op::Activations;
+use crate::op::{ActivationPrecision, Activations};
 use decoder::{Network, Past};
 use loader::Loader;
 
@@ -45,6 +45,7 @@ pub struct Model {
     config: ModelConfig,
     folder: PathBuf,
     device: Device,
+    activations: ActivationPrecision,
     network: Network,
 }
 
@@ -55,10 +56,18 @@ impl Model {
     /// Those of reading, each naming file and tensor; [`Error::Unsupported`] for another architecture;
     /// [`Error::Limit`] if the device has too little memory.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        Self::open_with(folder, device, ActivationPrecision::Exact)
+    }
+
+    /// [`Self::open`] with this precision of the activations that enter quantized layers. All others stay exact.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`Error::Config`] for int8 activations if no layer is quantized.
+    pub fn open_with(folder: &Path, device: &Device, activations: ActivationPrecision) -> Result<Self> {
         let (config, value) = ModelConfig::read(folder)?;
-        let loader = Loader::open(folder, device, &value)?;
+        let loader = Loader::open(folder, device, activations, &value)?;
         let network = Network::load(&loader, &config)?;
-        Ok(Self { config, folder: folder.to_path_buf(), device: device.clone(), network })
+        Ok(Self { config, folder: folder.to_path_buf(), device: device.clone(), activations, network })
     }
 
     /// What config.json says.
@@ -74,6 +83,11 @@ impl Model {
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What the activations become that enter quantized layers.
+    pub fn activations(&self) -> ActivationPrecision {
+        self.activations
     }
 
     /// The longest sequence the model was made for, in tokens.

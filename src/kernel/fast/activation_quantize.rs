@@ -50,6 +50,7 @@ vectorized! {
             return (scale.map_or(NOT_FINITE, f32::to_bits), 0);
         };
         let (inverse, mut sum) = (1.0 / scale, 0i32);
+        codes[values.len()..].fill(0);
         let (code_chunks, code_rest) = codes.as_chunks_mut::<LANES>();
         for (values, codes) in chunks.iter().zip(&mut *code_chunks) {
             sum += sixteen(values, scale, inverse, codes);
@@ -58,11 +59,8 @@ vectorized! {
             let (mut values, mut codes) = ([0.0; LANES], [0; LANES]);
             values[..rest.len()].copy_from_slice(rest);
             sum += sixteen(&values, scale, inverse, &mut codes);
-            // The block's last word may be longer than what is left, and end with the sixteenth.
-            match code_chunks.get_mut(chunks.len()) {
-                Some(last) => *last = codes,
-                None => code_rest.copy_from_slice(&codes[..code_rest.len()]),
-            }
+            let to = code_chunks.get_mut(chunks.len()).map_or(code_rest, |chunk| &mut chunk[..]);
+            to[..rest.len()].copy_from_slice(&codes[..rest.len()]);
         }
         (scale.to_bits(), sum as u32)
     }

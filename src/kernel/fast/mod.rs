@@ -27,11 +27,13 @@ macro_rules! vectorized {
 mod columns;
 mod exp;
 mod gemm;
+mod quads;
 mod reduce;
 mod rows;
 mod simd;
 mod stored;
 mod stream;
+mod tile_int8;
 
 pub mod activation_quantize;
 pub mod attention;

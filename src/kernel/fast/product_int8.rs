@@ -2,45 +2,43 @@
 //! [`MatmulGroupInt8`](crate::kernel::matmul_group_int8), from packed codes.
 //!
 //! * Lanes are rows of the weight: the packed words of some rows are turned, so that a vector holds one word of each, and
-//!   each group's scales lie side by side. That is done once for all rows of x, for as many columns as the first cache
-//!   holds.
+//!   each group's scales lie side by side. That is done once for all rows of x, for as many columns as the second
+//!   cache holds.
 //! * Codes stay packed: shifts and masks bring one code to each byte, a quad of four codes a lane, in whatever order costs
 //!   least. The activations are put into that order once a call, and four of them meet a quad in one instruction.
 //! * Over a block sums are integers; at its end they are scaled and added in f32.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use super::quads::{arrange, unit_quads, unit_words};
 use super::simd::Words;
 use super::simd::int8::{self, Bytes, Group, Run};
 use super::stored::{Stored, by_dtype, decode, elements};
 use super::stream::{by_bits, padded, unpack};
+use super::tile_int8::Tile;
 use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::part::ZERO_MIDDLE;
 use crate::kernel::product_int8::Int8Params;
 
 /// Vectors of weights that a tile keeps sums for.
-const R: usize = 2;
+pub(super) const R: usize = 4;
 /// Rows of the weight taken together.
 const WIDTH: usize = R * LANES;
-/// Most rows of x that a tile keeps sums for: with [`R`] half the registers of AVX-512.
-const PASS: usize = 8;
-/// Packed words of a row that are turned at once, about: for [`WIDTH`] rows some 16 KB.
-const CHUNK: usize = 128;
+/// Most rows of x that a tile keeps sums for: with [`R`] half the registers of AVX-512; the others hold four words, their
+/// codes and the activations of two quads.
+const PASS: usize = 4;
+/// Packed words of a row that are turned at once, about: for [`WIDTH`] rows 64 KB of the second cache.
+const CHUNK: usize = 256;
 
-/// Words in which whole codes begin and end.
-const fn unit_words(bits: u32) -> usize {
-    if bits == 3 { 3 } else { 1 }
-}
-
-/// Quads in [`unit_words`].
-const fn unit_quads(bits: u32) -> usize {
-    8 * unit_words(bits) / bits as usize
-}
+/// Words of a row between those that are read and those that are fetched.
+const AHEAD: usize = 64;
 
 /// A weight and where its results go.
-struct Job<'a> {
-    p: &'a Int8Params,
+pub(super) struct Job<'a> {
+    pub p: &'a Int8Params,
     bits: u32,
     codes: &'a [u32],
     scales: &'a [u32],
@@ -49,8 +47,8 @@ struct Job<'a> {
     /// The scales of a row from one of all on.
     decode: fn(&[u32], usize, &mut [f32]),
     x: &'a [u32],
-    x_scales: &'a [f32],
-    x_sums: &'a [u32],
+    pub x_scales: &'a [f32],
+    pub x_sums: &'a [u32],
     /// Whether codes are unpacked to one a byte first: where blocks share words, or units of words.
     unpacked: bool,
 }
@@ -92,7 +90,7 @@ fn products<const B: u32>(job: &Job<'_>, out: &mut [f32]) {
     let (batch, rows, stride) = (job.p.batch as usize, job.p.rows as usize, job.p.out_stride as usize);
     let sizes = Sizes::new::<B>(job);
     let x = arranged::<B>(job, &sizes);
-    let panel = rows::per_task(job.p.cols as usize * batch).next_multiple_of(WIDTH);
+    let panel = rows::per_task(job.p.cols as usize * batch).next_multiple_of(2 * WIDTH);
     let visit = |first, results: &mut [f32]| int8::run(Panels::<B> { job, sizes: &sizes, x: &x, first, results });
     if batch == 1 {
         return rows::each(&mut out[..rows], 1, panel, visit);
@@ -114,12 +112,12 @@ fn products<const B: u32>(job: &Job<'_>, out: &mut [f32]) {
 }
 
 /// How blocks lie in rows of whole units.
-struct Sizes {
-    blocks: usize,
+pub(super) struct Sizes {
+    pub blocks: usize,
     /// Words of the weight in a block.
-    words: usize,
+    pub words: usize,
     /// Quads of a block.
-    quads: usize,
+    pub quads: usize,
     /// Blocks that are taken at once.
     chunk: usize,
 }
@@ -133,40 +131,43 @@ impl Sizes {
     }
 }
 
-/// The activations' codes by quads in the order in which the weight's are met.
+/// Rows of x by passes of equal size, within one.
+fn passes(batch: usize) -> impl Iterator<Item = Range<usize>> {
+    let passes = batch.div_ceil(PASS);
+    (0..passes).map(move |pass| batch * pass / passes..batch * (pass + 1) / passes)
+}
+
+/// The activations' codes by quads in the order in which the weight's are met: of each pass `[quads, rows of x]`, so that a
+/// tile reads them from one end to the other.
 fn arranged<const B: u32>(job: &Job<'_>, sizes: &Sizes) -> Vec<u32> {
     let (quads, from_words) = (unit_quads(B), job.p.activations().block_words());
-    let mut all = vec![0; job.p.batch as usize * sizes.blocks * sizes.quads];
-    rows::each(&mut all, sizes.quads, rows::per_task(4 * sizes.quads), |first, all| {
-        for (i, to) in all.chunks_exact_mut(sizes.quads).enumerate() {
-            let from: &[u8] = bytemuck::must_cast_slice(&job.x[(first + i) * from_words..][..from_words]);
-            arrange(from, quads, bytemuck::must_cast_slice_mut(to));
+    let row = sizes.blocks * sizes.quads;
+    let mut all = vec![0; job.p.batch as usize * row];
+    let mut rest = &mut all[..];
+    let mut parts = Vec::new();
+    for part in passes(job.p.batch as usize) {
+        let (to, after) = rest.split_at_mut(part.len() * row);
+        parts.push((part, to));
+        rest = after;
+    }
+    let arrange = |(part, to): (Range<usize>, &mut [u32])| {
+        let count = part.len();
+        let mut block = vec![0; sizes.quads];
+        for (i, b) in part.enumerate() {
+            for (k, to) in to.chunks_exact_mut(sizes.quads * count).enumerate() {
+                let from: &[u8] =
+                    bytemuck::must_cast_slice(&job.x[(b * sizes.blocks + k) * from_words..][..from_words]);
+                arrange(from, quads, bytemuck::must_cast_slice_mut(&mut block));
+                to[i..].iter_mut().step_by(count).zip(&block).for_each(|(to, quad)| *to = *quad);
+            }
         }
-    });
+    };
+    if row * PASS < rows::TASK / 4 {
+        parts.into_iter().for_each(arrange);
+    } else {
+        parts.into_par_iter().for_each(arrange);
+    }
     all
-}
-
-vectorized! {
-    /// Byte `j + i * quads` of each unit becomes byte `i` of its quad `j`.
-    fn arrange(from: &[u8], quads: usize, to: &mut [u8]) {
-        match quads {
-            1 => to[..from.len()].copy_from_slice(from),
-            2 => turned::<2>(from, to),
-            4 => turned::<4>(from, to),
-            _ => turned::<8>(from, to),
-        }
-    }
-}
-
-#[inline(always)]
-fn turned<const Q: usize>(from: &[u8], to: &mut [u8]) {
-    for (from, to) in from.chunks(4 * Q).zip(to.chunks_exact_mut(4 * Q)) {
-        let mut whole = [[0; Q]; 4];
-        whole.as_flattened_mut()[..from.len()].copy_from_slice(from);
-        for (j, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            *to = std::array::from_fn(|i| whole[i][j]);
-        }
-    }
 }
 
 /// Rows of the weight from `first`, as many as `results`, `[batch, rows]`, has room for.
@@ -188,29 +189,24 @@ impl<const B: u32> Run for Panels<'_, B> {
         let mut sums = vec![[[0; LANES]; R]; batch];
         for start in (0..rows).step_by(WIDTH) {
             let width = WIDTH.min(rows - start);
-            sums.fill([[0; LANES]; R]);
-            scratch.read_groups(simd, job, first + start, width);
             // At the end the last row stands in for those that are missing.
             let row = |i: usize| first + start + i.min(width - 1);
             let mut bytes = Vec::new();
             let words = words(job, sizes, row, &mut bytes);
+            scratch.read_groups(simd, job, row);
+            sums.fill([[0; LANES]; R]);
             for block in (0..sizes.blocks).step_by(sizes.chunk) {
                 let blocks = block..sizes.blocks.min(block + sizes.chunk);
                 scratch.turn(simd, &words, blocks.start * sizes.words..blocks.end * sizes.words);
-                let passes = batch.div_ceil(PASS);
-                for pass in 0..passes {
-                    let part = batch * pass / passes..batch * (pass + 1) / passes;
+                for part in passes(batch) {
                     let sums = &mut sums[part.clone()];
+                    let x = &x[part.start * sizes.blocks * sizes.quads..];
                     let tile = Tile { job, sizes, x, scratch: &scratch, blocks: blocks.clone(), first: part.start };
                     match part.len() {
                         1 => tile.add::<S, B, 1>(simd, sums),
                         2 => tile.add::<S, B, 2>(simd, sums),
                         3 => tile.add::<S, B, 3>(simd, sums),
-                        4 => tile.add::<S, B, 4>(simd, sums),
-                        5 => tile.add::<S, B, 5>(simd, sums),
-                        6 => tile.add::<S, B, 6>(simd, sums),
-                        7 => tile.add::<S, B, 7>(simd, sums),
-                        _ => tile.add::<S, B, 8>(simd, sums),
+                        _ => tile.add::<S, B, 4>(simd, sums),
                     }
                 }
             }
@@ -253,13 +249,13 @@ vectorized! {
 }
 
 /// What is made of the weight for all rows of x.
-struct Scratch {
+pub(super) struct Scratch {
     /// Of each group.
-    groups: Vec<[Group; R]>,
+    pub groups: Vec<[Group; R]>,
     /// Scales of the groups by rows, and zero points likewise.
     by_rows: Vec<f32>,
     /// Turned words: one of each row.
-    words: Vec<[Words; R]>,
+    pub words: Vec<[Words; R]>,
 }
 
 impl Scratch {
@@ -276,167 +272,73 @@ impl Scratch {
 
     /// The groups of rows.
     #[inline(always)]
-    fn read_groups<S: Bytes>(&mut self, simd: S, job: &Job<'_>, first: usize, width: usize) {
+    fn read_groups<S: Bytes>(&mut self, simd: S, job: &Job<'_>, row: impl Fn(usize) -> usize) {
         let (count, stride) = (job.p.groups_per_row.max(1) as usize, self.groups.len());
         for r in 0..R {
-            let group = |i: usize| (first + (r * LANES + i).min(width - 1)) * job.p.groups_per_row as usize;
+            let first = |i: usize| row(r * LANES + i) * job.p.groups_per_row as usize;
             for (i, to) in self.by_rows.chunks_exact_mut(stride).enumerate() {
-                (job.decode)(job.scales, group(i), &mut to[..count]);
+                (job.decode)(job.scales, first(i), &mut to[..count]);
             }
             let by_rows: &mut [u32] = bytemuck::must_cast_slice_mut(&mut self.by_rows);
-            turn(simd, |i| &by_rows[i * stride..][..stride], 0..stride, |g, scales| self.groups[g][r].scales = scales);
-            if let Some(zeros) = job.zeros {
-                for (i, to) in by_rows.chunks_exact_mut(stride).enumerate() {
-                    let zeros = &zeros[group(i)..][..count];
-                    to.iter_mut().zip(zeros).for_each(|(to, zero)| *to = u32::from(*zero));
+            for at in (0..stride).step_by(LANES) {
+                let vectors = turned(simd, &rows_of(by_rows, stride), at);
+                for g in 0..LANES {
+                    simd.store(vectors[g], &mut self.groups[at + g][r].scales);
                 }
-                turn(simd, |i| &by_rows[i * stride..][..stride], 0..stride, |g, zeros| self.groups[g][r].zeros = zeros);
+            }
+            let Some(zeros) = job.zeros else { continue };
+            for (i, to) in by_rows.chunks_exact_mut(stride).enumerate() {
+                let zeros = &zeros[first(i)..][..count];
+                to.iter_mut().zip(zeros).for_each(|(to, zero)| *to = u32::from(*zero));
+            }
+            for at in (0..stride).step_by(LANES) {
+                let vectors = turned(simd, &rows_of(by_rows, stride), at);
+                for g in 0..LANES {
+                    simd.store(vectors[g], &mut self.groups[at + g][r].zeros);
+                }
             }
         }
     }
 
-    /// These words of every row.
+    /// These words of every row, and some more up to whole vectors.
     #[inline(always)]
-    fn turn<S: Bytes>(&mut self, simd: S, rows: &[&[u32]; WIDTH], range: std::ops::Range<usize>) {
-        for r in 0..R {
-            let start = range.start;
-            turn(simd, |i| rows[r * LANES + i], range.clone(), |i, words| self.words[i - start][r] = words);
+    fn turn<S: Bytes>(&mut self, simd: S, rows: &[&[u32]; WIDTH], range: Range<usize>) {
+        for (r, rows) in rows.as_chunks().0.iter().enumerate() {
+            for (at, to) in range.clone().step_by(LANES).zip(self.words.as_chunks_mut::<LANES>().0) {
+                let vectors = turned(simd, rows, at);
+                for i in 0..LANES {
+                    simd.store(vectors[i], &mut to[i][r]);
+                }
+            }
         }
     }
 }
 
-/// Gives `take` for each index of the range the words there of sixteen rows, and for some more up to whole vectors.
-/// Words beyond the end of a row are 0.
+/// Sixteen rows of a matrix.
+fn rows_of(words: &[u32], stride: usize) -> [&[u32]; LANES] {
+    std::array::from_fn(|i| &words[i * stride..][..stride])
+}
+
+/// Words `at` to `at + 15` of sixteen rows of equal length, a word of each row a vector. Words beyond the end are 0.
+///
+/// Loops and slices throughout: what closures and `from_fn` call may be left a call, compiled for the base set.
 #[inline(always)]
-fn turn<'a, S: Bytes>(
-    simd: S,
-    row: impl Fn(usize) -> &'a [u32],
-    range: std::ops::Range<usize>,
-    mut take: impl FnMut(usize, Words),
-) {
-    for at in range.step_by(LANES) {
-        let mut vectors = [simd.splat(0); LANES];
-        for (i, vector) in vectors.iter_mut().enumerate() {
-            let rest = row(i).get(at..).unwrap_or_default();
-            *vector = match rest.first_chunk() {
-                Some(words) => simd.words(words),
-                None => {
-                    let mut words = [0; LANES];
-                    words[..rest.len()].copy_from_slice(rest);
-                    simd.words(&words)
-                }
-            };
+fn turned<S: Bytes>(simd: S, rows: &[&[u32]; LANES], at: usize) -> [S::W; LANES] {
+    let mut vectors = [simd.splat(0); LANES];
+    if at + LANES <= rows[0].len() {
+        for i in 0..LANES {
+            let row = &rows[i][at..];
+            simd.prefetch(row, AHEAD);
+            vectors[i] = simd.words(row.first_chunk().unwrap_or(&[0; LANES]));
         }
-        simd.transpose(&mut vectors);
-        for (i, vector) in vectors.into_iter().enumerate() {
+    } else {
+        for i in 0..LANES {
+            let rest = rows[i].get(at..).unwrap_or_default();
             let mut words = [0; LANES];
-            simd.store(vector, &mut words);
-            take(at + i, words);
+            words[..rest.len()].copy_from_slice(rest);
+            vectors[i] = simd.words(&words);
         }
     }
-}
-
-/// Some blocks of the weight against some rows of x from `first`.
-struct Tile<'a> {
-    job: &'a Job<'a>,
-    sizes: &'a Sizes,
-    x: &'a [u32],
-    scratch: &'a Scratch,
-    blocks: std::ops::Range<usize>,
-    first: usize,
-}
-
-impl Tile<'_> {
-    #[inline(always)]
-    fn add<S: Bytes, const B: u32, const NB: usize>(&self, simd: S, to: &mut [[Words; R]]) {
-        let Sizes { blocks, words, quads, .. } = *self.sizes;
-        let Some(to) = to.first_chunk_mut::<NB>() else { return };
-        for (i, block) in self.blocks.clone().enumerate() {
-            let group = if self.job.p.groups_per_row <= 1 {
-                0
-            } else {
-                block * self.job.p.block as usize / self.job.p.group as usize
-            };
-            let at: [usize; NB] = std::array::from_fn(|b| (self.first + b) * blocks + block);
-            let mut x = at.map(|at| self.x[at * quads..][..quads].chunks_exact(unit_quads(B)));
-            let mut sums = [[simd.splat(0); R]; NB];
-            for unit in self.scratch.words[i * words..][..words].chunks_exact(unit_words(B)) {
-                let mut parts = [[simd.splat(0); 3]; R];
-                for r in 0..R {
-                    parts[r] = spread::<S, B>(simd, unit, r);
-                }
-                let mut xs: [&[u32]; NB] = [&[]; NB];
-                xs.iter_mut().zip(&mut x).for_each(|(xs, x)| *xs = x.next().unwrap_or_default());
-                for j in 0..const { unit_quads(B) } {
-                    let mut quad = [simd.splat(0); R];
-                    for r in 0..R {
-                        quad[r] = quad_of::<S, B>(simd, parts[r], j);
-                    }
-                    for b in 0..NB {
-                        let x = simd.splat(xs[b][j]);
-                        for r in 0..R {
-                            sums[b][r] = if B == 8 {
-                                simd.dot::<true>(sums[b][r], quad[r], x)
-                            } else {
-                                simd.dot::<false>(sums[b][r], quad[r], x)
-                            };
-                        }
-                    }
-                }
-            }
-            let groups = &self.scratch.groups[group];
-            for b in 0..NB {
-                let (x_sum, x_scale) = (self.job.x_sums[at[b]] as i32, self.job.x_scales[at[b]]);
-                for r in 0..R {
-                    simd.add_scaled(&mut to[b][r], sums[b][r], &groups[r], x_sum, x_scale);
-                }
-            }
-        }
-    }
-}
-
-/// The words of a unit such that each byte of one holds the same bits of a quad as its other bytes. Of 3 bits those are the
-/// bytes 0, 3, 6 and 9 of twelve, in which eight codes begin each, then the bytes after these.
-#[inline(always)]
-fn spread<S: Bytes, const B: u32>(simd: S, unit: &[[Words; R]], r: usize) -> [S::W; 3] {
-    let word = |i: usize| simd.words(&unit[i][r]);
-    if B != 3 {
-        return [word(0), word(0), word(0)];
-    }
-    let w = [word(0), word(1), word(2)];
-    // Byte `from` of all twelve to place `to`.
-    let byte = |from: usize, to: usize| {
-        let (word, by, mask) = (w[from / 4], 8 * (from % 4) as i32 - 8 * to as i32, 0xff << (8 * to));
-        let moved = if by > 0 { simd.shift_right(word, by as u32) } else { simd.shift_left(word, (-by) as u32) };
-        simd.and(if by == 0 { word } else { moved }, mask)
-    };
-    let gather = |i: usize| simd.or(simd.or(byte(i, 0), byte(3 + i, 1)), simd.or(byte(6 + i, 2), byte(9 + i, 3)));
-    [gather(0), gather(1), gather(2)]
-}
-
-/// Quad `j` of a unit: its codes `j`, `j + unit_quads`, and so on.
-#[inline(always)]
-fn quad_of<S: Bytes, const B: u32>(simd: S, parts: [S::W; 3], j: usize) -> S::W {
-    let bits = |part: usize, at: u32, count: u32| {
-        let moved = if at > 0 { simd.shift_right(parts[part], at) } else { parts[part] };
-        simd.and(moved, ((1 << count) - 1) * 0x0101_0101)
-    };
-    // A code that begins in one byte and ends in the next.
-    let across = |part: usize, count: u32| {
-        let high = simd.shift_left(parts[part + 1], count);
-        let high = simd.and(high, (7 & (7 << count)) * 0x0101_0101);
-        simd.or(bits(part, 8 - count, count), high)
-    };
-    match (B, j) {
-        (8, _) => parts[0],
-        (3, 0) => bits(0, 0, 3),
-        (3, 1) => bits(0, 3, 3),
-        (3, 2) => across(0, 2),
-        (3, 3) => bits(1, 1, 3),
-        (3, 4) => bits(1, 4, 3),
-        (3, 5) => across(1, 1),
-        (3, 6) => bits(2, 2, 3),
-        (3, _) => bits(2, 5, 3),
-        _ => bits(0, B * j as u32, B),
-    }
+    simd.transpose(&mut vectors);
+    vectors
 }

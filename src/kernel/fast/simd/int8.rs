@@ -6,10 +6,14 @@ use super::{LANES, Words};
 pub trait Bytes: Copy + Send + Sync {
     /// Sixteen words: four bytes each, or an i32.
     type W: Copy;
+    /// Whether there are registers for sixteen sums of sixteen lanes and what is added to them.
+    const MANY: bool;
 
     fn words(self, from: &Words) -> Self::W;
     fn splat(self, word: u32) -> Self::W;
     fn store(self, value: Self::W, to: &mut Words);
+    /// A hint that the line of the word this far on is wanted soon. It may lie outside.
+    fn prefetch(self, from: &[u32], ahead: usize);
     fn or(self, a: Self::W, b: Self::W) -> Self::W;
     fn and(self, a: Self::W, mask: u32) -> Self::W;
     fn shift_right(self, a: Self::W, by: u32) -> Self::W;
@@ -59,6 +63,7 @@ struct Portable;
 
 impl Bytes for Portable {
     type W = Words;
+    const MANY: bool = false;
 
     #[inline(always)]
     fn words(self, from: &Words) -> Words {
@@ -72,6 +77,8 @@ impl Bytes for Portable {
     fn store(self, value: Words, to: &mut Words) {
         *to = value;
     }
+    #[inline(always)]
+    fn prefetch(self, _: &[u32], _: usize) {}
     #[inline(always)]
     fn or(self, a: Words, b: Words) -> Words {
         std::array::from_fn(|lane| a[lane] | b[lane])

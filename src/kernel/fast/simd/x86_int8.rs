@@ -58,6 +58,7 @@ impl Avx2 {
 // go through references to 16 words and need no alignment.
 impl Bytes for Avx512Vnni {
     type W = __m512i;
+    const MANY: bool = true;
 
     #[inline(always)]
     fn words(self, from: &Words) -> __m512i {
@@ -70,6 +71,10 @@ impl Bytes for Avx512Vnni {
     #[inline(always)]
     fn store(self, value: __m512i, to: &mut Words) {
         unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), value) }
+    }
+    #[inline(always)]
+    fn prefetch(self, from: &[u32], ahead: usize) {
+        prefetch(from, ahead);
     }
     #[inline(always)]
     fn or(self, a: __m512i, b: __m512i) -> __m512i {
@@ -127,6 +132,7 @@ impl Bytes for Avx512Vnni {
 
 impl Bytes for Avx2 {
     type W = [__m256i; 2];
+    const MANY: bool = false;
 
     #[inline(always)]
     fn words(self, from: &Words) -> [__m256i; 2] {
@@ -142,6 +148,10 @@ impl Bytes for Avx2 {
             _mm256_storeu_si256(to.as_mut_ptr().cast(), value[0]);
             _mm256_storeu_si256(to[8..].as_mut_ptr().cast(), value[1]);
         }
+    }
+    #[inline(always)]
+    fn prefetch(self, from: &[u32], ahead: usize) {
+        prefetch(from, ahead);
     }
     #[inline(always)]
     fn or(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
@@ -210,6 +220,12 @@ impl Bytes for Avx2 {
             self.store([half(0), half(1)], to);
         }
     }
+}
+
+#[inline(always)]
+fn prefetch(from: &[u32], ahead: usize) {
+    // SAFETY: a prefetch of any address is allowed; it reads nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(ahead).cast()) }
 }
 
 #[inline(always)]
