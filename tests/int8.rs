@@ -152,6 +152,8 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     };
     refused(op::int8(&mut recorder, &x, 0).map(|_| ()), "blocks of 1 to");
     refused(op::int8(&mut recorder, &x, 1 << 20).map(|_| ()), "blocks of 1 to");
+    let hollow = Int8Activations { block: 0, ..op::int8(&mut recorder, &x, 32)? };
+    refused(op::group_int8(&mut recorder, &hollow, &w).map(|_| ()), "buffers hold them");
     let (odd, narrow) = (op::int8(&mut recorder, &x, 48)?, op::int8(&mut recorder, &narrow, 32)?);
     refused(op::group_int8(&mut recorder, &odd, &w).map(|_| ()), "blocks that divide groups of 32");
     refused(op::group_int8(&mut recorder, &narrow, &w).map(|_| ()), "activations of 64 features");

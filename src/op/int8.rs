@@ -97,6 +97,20 @@ pub struct Int8Activations {
     pub block: usize,
 }
 
+impl Int8Activations {
+    /// An error unless the buffers hold what the sizes say.
+    fn check(&self, op: &'static str) -> Result<()> {
+        let blocks = if self.block == 0 { 0 } else { self.rows.saturating_mul(self.cols.div_ceil(self.block)) };
+        let words = blocks.saturating_mul(self.block.div_ceil(4));
+        let held = |buffer: &Buffer, words: usize| buffer.bytes() / 4 >= words;
+        if blocks > 0 && held(&self.codes, words) && held(&self.scales, blocks) && held(&self.sums, blocks) {
+            return Ok(());
+        }
+        let found = format!("{} x {} in blocks of {}", self.rows, self.cols, self.block);
+        Err(shape(op, "int8 activations whose buffers hold them", found))
+    }
+}
+
 /// Rounds activations to int8: `absmax / 127` of a block of `block` features is its scale. A block with a NaN or an infinity
 /// makes every product with it NaN.
 ///
@@ -156,8 +170,8 @@ pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight)
         return Err(shape(OP, format!("activations of {} features", w.cols()), x.cols));
     }
     let [group, groups_per_row, words_per_row] = w.layout(OP)?;
-    let blocks = if groups_per_row > 1 { group as usize % x.block == 0 } else { true };
-    if !blocks {
+    x.check(OP)?;
+    if groups_per_row > 1 && !(group as usize).is_multiple_of(x.block) {
         return Err(shape(OP, format!("blocks that divide groups of {group} features"), x.block));
     }
     // Also keeps the offsets that kernels compute within 32 bits.

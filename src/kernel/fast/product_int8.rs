@@ -282,8 +282,8 @@ impl Scratch {
             let by_rows: &mut [u32] = bytemuck::must_cast_slice_mut(&mut self.by_rows);
             for at in (0..stride).step_by(LANES) {
                 let vectors = turned(simd, &rows_of(by_rows, stride), at);
-                for g in 0..LANES {
-                    simd.store(vectors[g], &mut self.groups[at + g][r].scales);
+                for (vector, groups) in vectors.into_iter().zip(&mut self.groups[at..]) {
+                    simd.store(vector, &mut groups[r].scales);
                 }
             }
             let Some(zeros) = job.zeros else { continue };
@@ -293,8 +293,8 @@ impl Scratch {
             }
             for at in (0..stride).step_by(LANES) {
                 let vectors = turned(simd, &rows_of(by_rows, stride), at);
-                for g in 0..LANES {
-                    simd.store(vectors[g], &mut self.groups[at + g][r].zeros);
+                for (vector, groups) in vectors.into_iter().zip(&mut self.groups[at..]) {
+                    simd.store(vector, &mut groups[r].zeros);
                 }
             }
         }
