@@ -36,6 +36,7 @@ pub struct LargeCase {
     /// The matrix product it computes, if any: cases with the same one have the same result, but for quantization.
     pub product: Option<Product>,
     make: Box<dyn Fn() -> Case>,
+    error: Option<Box<dyn Fn() -> f64>>,
 }
 
 /// `[batch, cols]` by `[rows, cols]`.
@@ -49,11 +50,23 @@ pub struct Product {
 
 impl LargeCase {
     pub(super) fn new<K: Kernel>(variant: Variant, size: String, make: impl Fn() -> Case + 'static) -> Self {
-        Self { kernel: K::NAME, variant, size, product: None, make: Box::new(make) }
+        Self { kernel: K::NAME, variant, size, product: None, make: Box::new(make), error: None }
     }
 
     pub(super) fn product(self, shape: [usize; 3], dense_f32: bool) -> Self {
         Self { product: Some(Product { shape, dense_f32 }), ..self }
+    }
+
+    /// With a measure of what rounding its input costs.
+    pub(super) fn measuring(self, error: impl Fn() -> f64 + 'static) -> Self {
+        Self { error: Some(Box::new(error)), ..self }
+    }
+
+    /// The relative error of a product of int8 activations against exact ones, of normally distributed activations and a
+    /// sample of the rows: the root of the summed squares of the differences over those of the exact products. None for
+    /// kernels that round no input.
+    pub fn relative_error(&self) -> Option<f64> {
+        self.error.as_ref().map(|error| error())
     }
 
     /// `kernel/variant/size`.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use bitsmith::eval::evaluate_folders;
+use bitsmith::eval::{EvalRequest, evaluate_folders};
+use bitsmith::op::ActivationPrecision;
 use bitsmith::{Result, report};
 use clap::Args;
 
@@ -18,6 +19,8 @@ use super::{Json, interrupt, stdout};
 /// window is context only and an incomplete last window is dropped. With --reference, the divergence
 /// KL(reference || model) of each token's prediction is measured, in nats. Only results for the same text, window,
 /// stride and number of tokens can be compared.
+///
+/// With --activations int8 and no --reference, the model is compared with itself with exact activations: what int8 costs.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Eval {
@@ -29,6 +32,9 @@ pub(super) struct Eval {
     /// The model to compare with, usually the one that MODEL was made from: a folder, or a name on the hub
     #[arg(long, value_name = "MODEL")]
     reference: Option<ModelArg>,
+    /// Activations that enter quantized layers: exact (f32), or int8 (rounded, with a scale for each group of features)
+    #[arg(long, value_name = "PRECISION", default_value_t = ActivationPrecision::default())]
+    activations: ActivationPrecision,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -49,7 +55,7 @@ Example:
 
 impl Eval {
     pub(super) async fn run(&self) -> Result<()> {
-        let request = self.cut.request(&self.text)?;
+        let request = EvalRequest { activations: self.activations, ..self.cut.request(&self.text)? };
         let model = self.model.find(&self.hub, self.quiet)?;
         let reference = self.reference.as_ref().map(|model| model.find(&self.hub, self.quiet)).transpose()?;
         let reference = reference.as_ref().map(|model| model.path.as_path());

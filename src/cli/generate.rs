@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bitsmith::io::Tokenizer;
 use bitsmith::model::{self, Model, Sampling};
+use bitsmith::op::ActivationPrecision;
 use bitsmith::{Error, Result, report};
 use clap::Args;
 use serde::Serialize;
@@ -36,6 +37,10 @@ pub(super) struct Generate {
     /// Seed of the draw
     #[arg(long, default_value_t = Sampling::default().seed)]
     seed: u32,
+    /// Activations that enter quantized layers: exact (f32), or int8 (rounded, with a scale for each group of features;
+    /// `bitsmith eval` tells what it costs)
+    #[arg(long, value_name = "PRECISION", default_value_t = ActivationPrecision::default())]
+    activations: ActivationPrecision,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -73,7 +78,7 @@ impl Generate {
         sampling.check()?;
         let folder = &self.model.find(&self.hub, false)?.path;
         let device = self.device.open().await?;
-        let model = Model::open(folder, &device)?;
+        let model = Model::open_with(folder, &device, self.activations)?;
         let tokenizer = Tokenizer::read(folder, model.config().vocab_size)?;
         let prompt = tokenizer.encode(&self.prompt, true)?;
         let room = model.context().saturating_sub(prompt.len()).max(1);

@@ -39,6 +39,7 @@ impl Cut {
             max_tokens: self.max_tokens,
             documents: self.documents.clone(),
             max_documents: self.max_documents,
+            ..Default::default()
         })
     }
 }

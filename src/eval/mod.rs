@@ -13,6 +13,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::{ModelConfig, Text, TokenStream, Tokenizer, Windows};
 use crate::model::Model;
+use crate::op::ActivationPrecision;
 use crate::progress::Progress;
 
 /// Which text, and how it is cut.
@@ -30,10 +31,22 @@ pub struct EvalRequest {
     pub documents: Option<String>,
     /// Use only this many documents.
     pub max_documents: Option<usize>,
+    /// How [`evaluate_folders`] opens the model: the precision of activations that enter quantized layers.
+    pub activations: ActivationPrecision,
 }
 
 /// The window where none is asked for.
 const DEFAULT_WINDOW: usize = 512;
+
+/// What a model was compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reference {
+    /// Another model.
+    Model,
+    /// The same model with exact activations.
+    ExactActivations,
+}
 
 /// What came of an evaluation. Perplexity is `exp(total negative log-likelihood / tokens scored)`; numbers are comparable
 /// only with equal text, window, stride and tokens scored.
@@ -51,6 +64,11 @@ pub struct Evaluation {
     pub stride: usize,
     /// Of the text file.
     pub text_sha256: String,
+    /// Precision of the model's activations that enter quantized layers.
+    pub activations: ActivationPrecision,
+    /// What the model was compared with, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
     /// Perplexity of the reference, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_perplexity: Option<f64>,
@@ -63,7 +81,8 @@ pub struct Evaluation {
     pub device: String,
 }
 
-/// Evaluates the model of a folder, against the one of another folder if given.
+/// Evaluates the model of a folder, against the one of another folder if given. A model with int8 activations and no
+/// reference is measured against itself with exact ones, which tells what int8 costs.
 ///
 /// # Errors
 /// Those of reading models and text, [`Error::Config`] for windows that fit neither text nor model or for models of
@@ -75,8 +94,9 @@ pub async fn evaluate_folders(
     request: &EvalRequest,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    let model = Model::open(model, device)?;
-    let reference = reference.map(|folder| Model::open(folder, device)).transpose()?;
+    let own = (request.activations != ActivationPrecision::Exact).then_some(model);
+    let model = Model::open_with(model, device, request.activations)?;
+    let reference = reference.or(own).map(|folder| Model::open(folder, device)).transpose()?;
     evaluate(&model, reference.as_ref(), request, progress).await
 }
 
@@ -96,6 +116,8 @@ pub async fn evaluate(
         return Err(Error::config("reference", detail));
     }
     let Prepared { text_sha256, ids, windows, window, stride } = prepare(model.folder(), model.config(), request)?;
+    let same = |r: &Model| r.folder() == model.folder() && r.activations() != model.activations();
+    let kind = |r| if same(r) { Reference::ExactActivations } else { Reference::Model };
     let start = std::time::Instant::now();
     let scores = score::score(model, reference, &ids, windows, progress).await?;
     let nll = Estimate::of(&scores.nll);
@@ -107,6 +129,8 @@ pub async fn evaluate(
         window,
         stride,
         text_sha256,
+        activations: model.activations(),
+        reference: reference.map(kind),
         reference_perplexity: reference.map(|_| Estimate::of(&scores.reference_nll).mean.exp()),
         kl: reference.map(|_| KlSummary::of(&scores.kl, &scores.same_top1)),
         seconds: start.elapsed().as_secs_f64(),

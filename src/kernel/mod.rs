@@ -2,6 +2,7 @@
 
 pub mod activate;
 pub mod activate_backward;
+pub mod activation_quantize;
 pub mod add;
 pub mod add_bias;
 pub mod argmax;
@@ -24,12 +25,15 @@ pub mod layer_norm;
 pub mod layer_norm_backward;
 pub mod matmul;
 pub mod matmul_group;
+pub mod matmul_group_int8;
 pub mod matmul_strided;
 pub mod matvec;
 pub mod matvec_group;
+pub mod matvec_group_int8;
 pub mod norm_weight_backward;
 pub mod part;
 pub mod product;
+pub mod product_int8;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope;
@@ -49,6 +53,9 @@ pub static ALL: &[&KernelSpec] = &[
     matvec_group::MatvecGroup::SPEC,
     matmul_group::MatmulGroup::SPEC,
     matmul_strided::MatmulStrided::SPEC,
+    activation_quantize::ActivationQuantize::SPEC,
+    matvec_group_int8::MatvecGroupInt8::SPEC,
+    matmul_group_int8::MatmulGroupInt8::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
     rms_norm::RmsNorm::SPEC,

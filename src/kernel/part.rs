@@ -50,6 +50,8 @@ part!(/// Codes of 2, 4 or 8 bits.
     CODES_DENSE, "codes_dense", Codes);
 part!(/// Codes of 3 bits.
     CODES_DENSE3, "codes_dense3", Codes);
+part!(/// Codes of any width, four a word.
+    QUADS, "quads", Codes);
 part!(/// The middle code as zero point.
     ZERO_MIDDLE, "zero_middle", Zero);
 part!(/// Zero points, one a byte.

@@ -6,15 +6,15 @@ use std::rc::Rc;
 
 use crate::device::{Buffer, Recorder};
 use crate::error::{Error, Result};
-use crate::op::{self, Activations, DenseWeight, GroupWeight};
+use crate::op::{self, ActivationPrecision, Activations, DenseWeight, GroupWeight};
 
 /// The weight of a linear layer on a device.
 #[derive(Debug)]
 pub(crate) enum Weight {
     /// Floating point.
     Dense(DenseWeight),
-    /// Packed integers with a scale per group.
-    Group(GroupWeight),
+    /// Packed integers with a scale per group, and what the activations become that meet them.
+    Group(GroupWeight, ActivationPrecision),
 }
 
 impl Weight {
@@ -22,7 +22,7 @@ impl Weight {
     fn shape(&self) -> [usize; 2] {
         match self {
             Self::Dense(weight) => [weight.rows(), weight.cols()],
-            Self::Group(weight) => [weight.rows(), weight.cols()],
+            Self::Group(weight, _) => [weight.rows(), weight.cols()],
         }
     }
 }
@@ -74,12 +74,12 @@ impl Linear {
         self.set(Weight::Dense(weight))
     }
 
-    /// Computes with a quantized weight from now on.
+    /// Computes with a quantized weight and exact activations from now on.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] if it has another shape.
     pub fn set_group(&mut self, weight: GroupWeight) -> Result<()> {
-        self.set(Weight::Group(weight))
+        self.set(Weight::Group(weight, ActivationPrecision::Exact))
     }
 
     fn set(&mut self, weight: Weight) -> Result<()> {
@@ -107,7 +107,11 @@ impl Linear {
         }
         let y = match &self.weight {
             Weight::Dense(weight) => op::dense(rec, x, weight)?,
-            Weight::Group(weight) => op::group(rec, x, weight)?,
+            Weight::Group(weight, ActivationPrecision::Exact) => op::group(rec, x, weight)?,
+            Weight::Group(weight, ActivationPrecision::Int8) => {
+                let x = op::int8(rec, x, op::int8_block(weight.scheme().span(), weight.cols()))?;
+                op::group_int8(rec, &x, weight)?
+            }
         };
         if let Some(bias) = &self.bias {
             op::add_bias(rec, &y, bias)?;
@@ -119,7 +123,7 @@ impl Linear {
     pub fn bytes(&self) -> u64 {
         match &self.weight {
             Weight::Dense(weight) => weight.bytes() as u64,
-            Weight::Group(weight) => weight.bytes() as u64,
+            Weight::Group(weight, _) => weight.bytes() as u64,
         }
     }
 }

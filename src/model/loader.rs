@@ -10,7 +10,7 @@ use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
 use crate::export::{self, Importer, LayerSpec};
 use crate::io::Checkpoint;
-use crate::op::{DenseWeight, GroupWeight};
+use crate::op::{ActivationPrecision, DenseWeight, GroupWeight};
 use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
 
@@ -19,25 +19,42 @@ pub(super) struct Loader {
     folder: PathBuf,
     checkpoint: Checkpoint,
     device: Device,
+    activations: ActivationPrecision,
     importer: Option<Box<dyn Importer>>,
     quantized: HashMap<String, LayerSpec>,
 }
 
 impl Loader {
-    pub(super) fn open(folder: &Path, device: &Device, config: &Value) -> Result<Self> {
+    /// # Errors
+    /// [`Error::Config`] for int8 activations if no layer is quantized: dense layers take exact ones.
+    pub(super) fn open(
+        folder: &Path,
+        device: &Device,
+        activations: ActivationPrecision,
+        config: &Value,
+    ) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let importer = match config.get("quantization_config").filter(|q| !q.is_null()) {
             Some(quantization) => Some(export::importer(quantization, folder)?),
             None => None,
         };
         let layers = importer.as_ref().map(|i| i.layers(&checkpoint)).transpose()?.unwrap_or_default();
-        let quantized = layers.into_iter().map(|l| (l.path.clone(), l)).collect();
-        Ok(Self { folder: folder.to_path_buf(), checkpoint, device: device.clone(), importer, quantized })
+        let quantized: HashMap<_, _> = layers.into_iter().map(|l| (l.path.clone(), l)).collect();
+        if activations == ActivationPrecision::Int8 && quantized.is_empty() {
+            let detail = format!("int8 is for quantized layers, and {} has none; quantize it first", folder.display());
+            return Err(Error::config("activations", detail));
+        }
+        let (folder, device) = (folder.to_path_buf(), device.clone());
+        Ok(Self { folder, checkpoint, device, activations, importer, quantized })
     }
 
     /// Whether there is a tensor of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.checkpoint.contains(name)
+    }
+
+    pub(super) fn activations(&self) -> ActivationPrecision {
+        self.activations
     }
 
     pub(super) fn device(&self) -> &Device {
@@ -47,7 +64,7 @@ impl Loader {
     /// A layer of this shape; with `bias`, `{path}.bias` must be there, without it must not, unless it is zero.
     pub(super) fn linear(&self, path: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
         let weight = match self.packed(path, rows, cols)? {
-            Some(packed) => Weight::Group(GroupWeight::upload(&self.device, &packed)?),
+            Some(packed) => self.group(&packed)?,
             None => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
         };
         let name = format!("{path}.bias");
@@ -66,7 +83,7 @@ impl Loader {
         let ranges: [_; N] = std::array::from_fn(|part| part * rows..(part + 1) * rows);
         let weights = match self.packed(path, N * rows, cols)? {
             Some(packed) => {
-                let upload = |range| GroupWeight::upload(&self.device, &packed.rows_in(range)?).map(Weight::Group);
+                let upload = |range| self.group(&packed.rows_in(range)?);
                 ranges.clone().map(upload)
             }
             None => {
@@ -92,6 +109,10 @@ impl Loader {
         let file = export::file_of(&self.checkpoint, path).unwrap_or(&self.folder);
         expect(file, &format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
         importer.decode(path, &self.checkpoint).map(Some)
+    }
+
+    fn group(&self, packed: &PackedTensor) -> Result<Weight> {
+        Ok(Weight::Group(GroupWeight::upload(&self.device, packed)?, self.activations))
     }
 
     fn expect_no_bias(&self, name: &str) -> Result<()> {

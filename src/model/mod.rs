@@ -24,7 +24,7 @@ pub use streamed::{LoadedBlock, StreamedModel};
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::ModelConfig;
-use crate::op::Activations;
+use crate::op::{ActivationPrecision, Activations};
 use decoder::{Block, Decoder, Past};
 
 /// A model of the Llama family (Llama, Mistral, Qwen2, Qwen3), an OPT or a GPT-2, its weights on a device: quantized
@@ -47,6 +47,7 @@ pub struct Model {
     config: ModelConfig,
     folder: PathBuf,
     device: Device,
+    activations: ActivationPrecision,
     decoder: Box<dyn Decoder>,
     blocks: Vec<Box<dyn Block>>,
 }
@@ -58,7 +59,15 @@ impl Model {
     /// Those of reading, each naming file and tensor; [`Error::Unsupported`] for another architecture;
     /// [`Error::Limit`] if the device has too little memory.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        StreamedModel::open(folder, device)?.load()
+        Self::open_with(folder, device, ActivationPrecision::Exact)
+    }
+
+    /// [`Self::open`] with this precision of the activations that enter quantized layers. All others stay exact.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`Error::Config`] for int8 activations if no layer is quantized.
+    pub fn open_with(folder: &Path, device: &Device, activations: ActivationPrecision) -> Result<Self> {
+        StreamedModel::open_with(folder, device, activations)?.load()
     }
 
     /// What config.json says.
@@ -74,6 +83,11 @@ impl Model {
     /// Where the weights are.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What the activations become that enter quantized layers.
+    pub fn activations(&self) -> ActivationPrecision {
+        self.activations
     }
 
     /// The longest sequence the model was made for, in tokens.

@@ -9,7 +9,7 @@ use super::{Cache, Model, check_ids};
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::ModelConfig;
-use crate::op::Activations;
+use crate::op::{ActivationPrecision, Activations};
 
 /// The ends of a model on a device, and its blocks on demand: what it takes to walk through a model of any size.
 ///
@@ -40,8 +40,12 @@ impl StreamedModel {
     /// # Errors
     /// As [`Model::open`].
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        Self::open_with(folder, device, ActivationPrecision::Exact)
+    }
+
+    pub(super) fn open_with(folder: &Path, device: &Device, activations: ActivationPrecision) -> Result<Self> {
         let (config, value) = ModelConfig::read(folder)?;
-        let loader = Loader::open(folder, device, &value)?;
+        let loader = Loader::open(folder, device, activations, &value)?;
         let decoder = decoder::load(&loader, &config)?;
         Ok(Self { config, folder: folder.to_path_buf(), loader, decoder })
     }
@@ -51,7 +55,8 @@ impl StreamedModel {
         let block = |index| self.decoder.block(&self.loader, &self.config, index);
         let blocks = (0..self.blocks()).map(block).collect::<Result<_>>()?;
         let Self { config, folder, loader, decoder } = self;
-        Ok(Model { config, folder, device: loader.device().clone(), decoder, blocks })
+        let (device, activations) = (loader.device().clone(), loader.activations());
+        Ok(Model { config, folder, device, activations, decoder, blocks })
     }
 
     /// What config.json says.

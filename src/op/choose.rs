@@ -5,7 +5,7 @@ use crate::device::Caps;
 use crate::dispatch::Variant;
 use crate::dtype::Dtype;
 use crate::kernel::part::{InputType, Reduce};
-use crate::kernel::{matmul, matmul_group, matvec, matvec_group};
+use crate::kernel::{matmul, matmul_group, matmul_group_int8, matvec, matvec_group, matvec_group_int8};
 use crate::scheme::Scheme;
 
 /// How a workgroup reduces on this device.
@@ -47,6 +47,17 @@ pub fn matvec_group(caps: &Caps, scheme: Scheme, x: Dtype, batch: usize) -> Vari
     matvec_group::variant(scheme.bits(), scheme.is_symmetric(), scheme.scale_type(), x, reduce, batch)
 }
 
+/// Matvec of up to 8 rows of int8 activations with a packed weight.
+pub fn matvec_group_int8(caps: &Caps, scheme: Scheme, batch: usize) -> Variant {
+    let reduce = if scheme.scale_type() == Dtype::F16 { reduce(caps) } else { Reduce::Shared };
+    matvec_group_int8::variant(scheme.bits(), scheme.is_symmetric(), scheme.scale_type(), reduce, batch)
+}
+
+/// Matmul of int8 activations with a packed weight.
+pub fn matmul_group_int8(scheme: Scheme) -> Variant {
+    matmul_group_int8::variant(scheme.bits(), scheme.is_symmetric(), scheme.scale_type())
+}
+
 /// Dense matmul.
 pub fn matmul(weight: Dtype, x: Dtype) -> Variant {
     matmul::variant(weight, if x == Dtype::F16 { InputType::F16 } else { InputType::F32 })
@@ -62,6 +73,8 @@ pub fn matmul_group(scheme: Scheme, x: Dtype) -> Variant {
 mod tests {
     use super::*;
     use crate::dispatch::Kernel;
+    use crate::kernel::matmul_group_int8::MatmulGroupInt8;
+    use crate::kernel::matvec_group_int8::MatvecGroupInt8;
     use crate::kernel::{matmul::Matmul, matmul_group::MatmulGroup, matvec::Matvec, matvec_group::MatvecGroup};
     use crate::scheme::{Bits, Span, Zero};
 
@@ -107,6 +120,10 @@ mod tests {
                     (1..=8).for_each(|n| assert_member::<MatvecGroup>(&matvec_group(&caps, scheme, x, n), &caps));
                     assert_member::<MatmulGroup>(&matmul_group(scheme, x), &caps);
                 }
+            }
+            for scheme in schemes() {
+                (1..=8).for_each(|n| assert_member::<MatvecGroupInt8>(&matvec_group_int8(&caps, scheme, n), &caps));
+                assert_member::<MatmulGroupInt8>(&matmul_group_int8(scheme), &caps);
             }
         }
     }

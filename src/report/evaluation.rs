@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::number::{estimate, value};
-use crate::eval::{Evaluation, KlSummary};
+use crate::eval::{Evaluation, KlSummary, Reference};
+use crate::op::ActivationPrecision;
 
 /// A small table of an evaluation, means with their standard errors.
 pub fn evaluation(e: &Evaluation) -> String {
@@ -13,11 +14,18 @@ pub fn evaluation(e: &Evaluation) -> String {
         let _ = writeln!(text, "{name:<22}{value}");
     };
     line("perplexity", estimate(e.perplexity, e.perplexity_error));
+    if e.activations != ActivationPrecision::Exact {
+        line("  activations", format!("{} where they enter quantized layers", e.activations));
+    }
+    let exact = e.reference == Some(Reference::ExactActivations);
     if let Some(reference) = e.reference_perplexity {
-        line("  of the reference", value(reference));
+        let cost = 100.0 * (e.perplexity / reference - 1.0);
+        let cost = if exact { format!(" ({cost:+.3} % by {})", e.activations) } else { String::new() };
+        line(if exact { "  with exact ones" } else { "  of the reference" }, value(reference) + &cost);
     }
     if let Some(kl) = &e.kl {
-        line("KL to the reference", format!("{} nats per token", estimate(kl.kl_mean, kl.kl_mean_error)));
+        let name = if exact { "KL to exact ones" } else { "KL to the reference" };
+        line(name, format!("{} nats per token", estimate(kl.kl_mean, kl.kl_mean_error)));
         line("  median", value(kl.kl_median));
         line("  90 / 95 / 99 %", [kl.kl_p90, kl.kl_p95, kl.kl_p99].map(value).join(" / "));
         line("  largest", value(kl.kl_max));

@@ -113,6 +113,31 @@ fn eval_prints_a_table_or_one_json_object() {
 }
 
 #[test]
+fn int8_activations_tell_their_cost() {
+    let folder = folder();
+    typed("quantize examples/tiny-llama --out {}/w4 --group-size 32 --quiet --device cpu", folder.path()).ok();
+    let line = "eval {}/w4 --text examples/tiny-llama/validation.txt --window 16 --max-tokens 100 --device cpu";
+    let text = typed(&format!("{line} --activations int8"), folder.path()).ok().stdout;
+    for words in ["int8 where they enter quantized layers", "with exact ones", " % by int8)", "KL to exact ones"] {
+        assert!(text.contains(words), "`{words}` is not in {text}");
+    }
+    let json = typed(&format!("{line} --activations int8 --json"), folder.path()).json();
+    let exact = typed(&format!("{line} --json"), folder.path()).json();
+    assert_eq!((&json["activations"], &json["reference"]), (&"int8".into(), &"exact-activations".into()));
+    assert_eq!((&exact["activations"], exact.get("reference")), (&"exact".into(), None));
+    // Two models in one batch or one alone: the same numbers.
+    assert_eq!(json["reference_perplexity"], exact["perplexity"]);
+    assert!(float(&json, "kl_mean") > 0.0, "{json}");
+    // Another model as reference is what was asked for.
+    let other =
+        typed(&format!("{line} --activations int8 --reference examples/tiny-llama --json"), folder.path()).json();
+    assert_eq!(other["reference"], "model");
+    assert_eq!(other["perplexity"], json["perplexity"]);
+    let generate = "generate {}/w4 --prompt Once --max-tokens 5 --device cpu --activations int8";
+    assert!(typed(generate, folder.path()).ok().stdout.starts_with("Once"));
+}
+
+#[test]
 fn generate_streams_text_and_repeats_itself() {
     let prompt = ["generate", MODEL, "--prompt", "Once upon a time", "--max-tokens", "12", "--device", "cpu"];
     let run = bitsmith(prompt).ok();

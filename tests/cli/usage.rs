@@ -57,9 +57,12 @@ fn bad_usage_exits_with_2_and_writes_nothing() {
     let eval = "eval examples/tiny-llama --device cpu --text examples/tiny-llama/validation.txt";
     typed(&format!("{eval} --window 1000 --max-tokens 100"), Path::new("")).failed(2, &["--window", "1000"]);
     typed(&format!("{eval} --window 16 --stride 17"), Path::new("")).failed(2, &["--stride", "17"]);
+    typed(&format!("{eval} --activations int4"), Path::new("")).failed(2, &["--activations", "exact or int8"]);
+    typed(&format!("{eval} --activations int8"), Path::new("")).failed(2, &["--activations", "quantize it first"]);
     typed(&format!("{eval} --documents="), Path::new("")).failed(2, &["--documents", "empty"]);
     let generate = "generate examples/tiny-llama --prompt Once --device cpu";
     typed(&format!("{generate} --max-tokens 1000"), Path::new("")).failed(2, &["--max-tokens", "256"]);
+    typed(&format!("{generate} --activations int8"), Path::new("")).failed(2, &["--activations", "quantize it first"]);
     typed(&format!("{generate} --temperature=-1"), Path::new("")).failed(2, &["--temperature", "-1"]);
     typed(&format!("{generate} --temperature -1"), Path::new("")).failed(2, &["--temperature: -1"]);
     typed(&format!("{generate} --temperature hot"), Path::new("")).failed(2, &["--temperature: `hot` is not a number"]);

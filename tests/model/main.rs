@@ -3,6 +3,7 @@
 //! missing device a failure.
 
 mod cache;
+mod int8;
 mod logits;
 mod refusals;
 mod saved;
@@ -75,6 +76,7 @@ fn main() {
                 trials.extend(logits::trials(&name, &device));
                 trials.extend(cache::trials(&name, &device));
                 trials.extend(saved::trials(&name, &device));
+                trials.extend(int8::trials(&name, &device));
             }
             Err(why) => {
                 let required =

@@ -4,6 +4,7 @@ mod attention;
 mod backward;
 mod block;
 mod group;
+mod int8;
 mod loss;
 mod matmul;
 mod storage;
@@ -22,14 +23,22 @@ pub fn all() -> Vec<Case> {
 
 /// The cases of the wanted variants: their data is made, so that fewer variants take less time.
 pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
-    let areas =
-        [group::cases, matmul::cases, storage::cases, block::cases, attention::cases, loss::cases, backward::cases];
+    let areas = [
+        group::cases,
+        matmul::cases,
+        int8::cases,
+        storage::cases,
+        block::cases,
+        attention::cases,
+        loss::cases,
+        backward::cases,
+    ];
     areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }
 
 /// Cases of realistic shape, to be timed.
 pub fn large(scale: Scale) -> Vec<LargeCase> {
-    [matmul::large, group::large, storage::large, attention::large, loss::large, block::large]
+    [matmul::large, int8::large, group::large, storage::large, attention::large, loss::large, block::large]
         .iter()
         .flat_map(|area| area(scale))
         .collect()

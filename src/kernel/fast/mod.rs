@@ -27,12 +27,15 @@ macro_rules! vectorized {
 mod columns;
 mod exp;
 mod gemm;
+mod quads;
 mod reduce;
 mod rows;
 mod simd;
 mod stored;
 mod stream;
+mod tile_int8;
 
+pub mod activation_quantize;
 pub mod attention;
 pub mod attention_backward;
 pub mod elementwise;
@@ -49,6 +52,7 @@ pub mod matvec;
 pub mod matvec_group;
 pub mod norm;
 pub mod norm_backward;
+pub mod product_int8;
 pub mod rope;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.

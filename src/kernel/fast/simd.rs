@@ -3,8 +3,11 @@
 //!
 //! An instruction set is a value that exists only where the processor has it, so its methods are safe to call.
 
+pub mod int8;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_int8;
 
 use bytemuck::{Pod, Zeroable};
 
