@@ -110,8 +110,8 @@ fn assert_near(found: &[f32], expected: &[f64]) {
 
 #[test]
 fn twin_and_fast_follow_the_formula() {
-    for heads in [(4, 2, 1), (3, 3, 8), (4, 1, 33), (2, 2, 71), (4, 2, 128), (1, 1, 256)] {
-        for (tokens, past) in [(1, 0), (1, 70), (3, 1), (65, 0), (33, 64)] {
+    for heads in [(4, 2, 1), (3, 3, 8), (4, 1, 33), (2, 2, 71), (4, 2, 128), (1, 1, 256), (6, 1, 12)] {
+        for (tokens, past) in [(1, 0), (1, 70), (2, 5), (3, 1), (65, 0), (33, 64)] {
             for window in [None, Some(1), Some(5), Some(64)] {
                 let mut data = Data::new(tokens, past, heads);
                 data.shape.window = window;
@@ -135,7 +135,7 @@ fn large_scores() {
     }
 }
 
-/// Tokens one at a time through the cache, of which the rest is NaN, against all at once: on the CPU the same bits.
+/// Tokens one at a time through the cache, of which the rest is NaN, against all at once.
 #[test]
 fn one_token_at_a_time_equals_all_at_once() {
     for window in [None, Some(7), Some(100)] {
@@ -152,8 +152,8 @@ fn one_token_at_a_time_equals_all_at_once() {
             }
             let row = |s: usize| (s * all.tokens + token) * cols..(s * all.tokens + token + 1) * cols;
             one.q = (0..all.shape.sequences).flat_map(|s| &all.q[row(s)]).copied().collect();
-            let wanted: Vec<f32> = (0..all.shape.sequences).flat_map(|s| &expected[row(s)]).copied().collect();
-            assert_eq!(one.fast(), wanted, "token {token}");
+            let wanted = (0..all.shape.sequences).flat_map(|s| &expected[row(s)]).map(|x| f64::from(*x));
+            assert_near(&one.fast(), &wanted.collect::<Vec<_>>());
         }
     }
 }
@@ -161,9 +161,10 @@ fn one_token_at_a_time_equals_all_at_once() {
 #[test]
 fn threads_do_not_change_the_result() {
     let data = Data::new(100, 3, (4, 2, 40));
+    let one = Data::new(1, 600, (4, 2, 64));
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| data.fast())
+        pool.install(|| (data.fast(), one.fast()))
     };
     assert_eq!(with(1), with(3));
 }

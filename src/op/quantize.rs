@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{choose, param};
-use crate::device::{Buffer, Device, Recorder};
+use crate::device::{Buffer, Caps, Device, DeviceKind, Recorder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::group_error::{self, GroupError};
@@ -60,8 +60,12 @@ impl WeightError {
     }
 }
 
-/// Input bytes handled at once: bounds memory on the host and the device whatever the weight's size.
-const CHUNK_BYTES: usize = 16 << 20;
+/// Input bytes handled at once: bounds memory on the host and the device whatever the weight's size. On a processor all
+/// steps of a part find it in the cache, and it is still enough for all threads.
+fn part_bytes(caps: &Caps) -> usize {
+    let most = if caps.kind == DeviceKind::Cpu { 4 << 20 } else { 64 << 20 };
+    usize::try_from(caps.max_binding_bytes).unwrap_or(most).min(most)
+}
 
 /// Quantizes a `[rows, cols]` weight. `name` is for errors.
 ///
@@ -94,8 +98,7 @@ pub async fn quantize(
         scales: Vec::with_capacity(scheme.groups(rows, cols).count()),
         zeros: (!scheme.is_symmetric()).then(Vec::new),
     };
-    let limit = CHUNK_BYTES.min(usize::try_from(device.caps().max_binding_bytes).unwrap_or(CHUNK_BYTES));
-    let step = (limit / (cols * tensor.dtype().bytes())).clamp(1, rows);
+    let step = (part_bytes(device.caps()) / (cols * tensor.dtype().bytes())).clamp(1, rows);
     for first in (0..rows).step_by(step) {
         job.part(first, step.min(rows - first), &mut packed).await?;
     }
@@ -231,6 +234,8 @@ fn tensor_scale(tensor: &Tensor<'_>, quantization: &Quantization, name: &str) ->
 
 /// The error that names the first element that is not finite.
 fn first_not_finite(tensor: &Tensor<'_>, name: &str) -> Error {
-    let (row, col, value) = tensor.first_not_finite().unwrap_or((0, 0, f32::NAN));
-    Error::NotFinite { tensor: name.to_owned(), row, col, value }
+    let values = tensor.to_f32();
+    let index = values.iter().position(|v| !v.is_finite()).unwrap_or_default();
+    let (row, col) = (index / tensor.cols(), index % tensor.cols());
+    Error::NotFinite { tensor: name.to_owned(), row, col, value: values[index] }
 }

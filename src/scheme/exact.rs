@@ -13,7 +13,7 @@ use super::Rounding;
 /// use bitsmith::scheme::divide_exact;
 /// assert_eq!(divide_exact(1.0, 15), 1.0 / 15.0);
 /// ```
-#[inline]
+#[inline(always)]
 pub fn divide_exact(value: f32, divisor: u32) -> f32 {
     let bits = value.to_bits();
     let exponent = bits >> 23;
@@ -43,7 +43,7 @@ const FARTHEST: f32 = 1024.0;
 
 /// `value / scale` as an integer: the exact quotient under `rounding`. `scale` may be negative, and is normal;
 /// `chance` in (0, 1) is used by [`Rounding::Stochastic`] only. Quotients beyond ±1024 are clamped.
-#[inline]
+#[inline(always)]
 pub fn nearest_integer(value: f32, scale: f32, rounding: Rounding, chance: f32) -> i32 {
     let (value, scale) = if scale < 0.0 { (-value, -scale) } else { (value, scale) };
     let mut low = (value / scale).clamp(-FARTHEST, FARTHEST).floor();
@@ -59,8 +59,8 @@ pub fn nearest_integer(value: f32, scale: f32, rounding: Rounding, chance: f32) 
         Rounding::HalfEven | Rounding::HalfAway => {
             let middle = scale * (low + 0.5);
             let side = if value == middle { side_of_middle(value, scale, 2 * low as i32 + 1) } else { 0 };
-            let tie_up = if rounding == Rounding::HalfEven { low.rem_euclid(2.0) == 1.0 } else { value >= 0.0 };
-            value > middle || (value == middle && (side > 0 || (side == 0 && tie_up)))
+            let tie_up = || if rounding == Rounding::HalfEven { low as i32 & 1 == 1 } else { value >= 0.0 };
+            value > middle || (value == middle && (side > 0 || (side == 0 && tie_up())))
         }
     };
     (low as i32 + i32::from(up)).clamp(-1024, 1024)
@@ -68,7 +68,7 @@ pub fn nearest_integer(value: f32, scale: f32, rounding: Rounding, chance: f32) 
 
 /// The sign of `value - scale * twice / 2` where the rounded product equals `value`: the difference of the
 /// significands, brought to one exponent, is then so small that it can be had modulo 2^32.
-#[inline]
+#[inline(always)]
 fn side_of_middle(value: f32, scale: f32, twice: i32) -> i32 {
     let significand = |x: f32| (x.to_bits() & 0x007F_FFFF) | 0x0080_0000;
     let exponent = |x: f32| (x.to_bits() >> 23) & 0xFF;

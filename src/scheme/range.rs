@@ -104,6 +104,7 @@ impl RangeRule {
     /// assert_eq!(RangeRule::FullRange.scale_and_zero(-1.9, 2.0, scheme), (-0.25, 8));
     /// # Ok::<(), bitsmith::Error>(())
     /// ```
+    #[inline(always)]
     pub fn scale_and_zero(self, min: f32, max: f32, scheme: Scheme) -> (f32, u8) {
         let bits = scheme.bits();
         if !min.is_finite() || !max.is_finite() {

@@ -15,7 +15,7 @@ const FUNCTION: usize = 4;
 pub fn activate(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
     let [x, mut out] = bindings.take();
     let activation = part::activation(variant);
-    rows::each(&mut out.f32_mut()[..p.count as usize], 1, FUNCTION, |first, out| {
+    rows::each(&mut out.f32_mut()[..p.count as usize], 1, rows::per_task(FUNCTION), |first, out| {
         activate_all(activation, &x.f32()[first..], out);
     });
 }
@@ -24,7 +24,7 @@ pub fn activate(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
 pub fn gate(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
     let [gate, up, mut out] = bindings.take();
     let activation = part::activation(variant);
-    rows::each(&mut out.f32_mut()[..p.count as usize], 1, FUNCTION, |first, out| {
+    rows::each(&mut out.f32_mut()[..p.count as usize], 1, rows::per_task(FUNCTION), |first, out| {
         gate_all(activation, &gate.f32()[first..], &up.f32()[first..], out);
     });
 }
@@ -32,7 +32,7 @@ pub fn gate(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
 /// [`Kernel::run`](crate::dispatch::Kernel::run) of add.
 pub fn add(p: &Params, _: &Variant, bindings: Bindings<'_>) {
     let [a, b, mut out] = bindings.take();
-    rows::each(&mut out.f32_mut()[..p.count as usize], 1, 1, |first, out| {
+    rows::each(&mut out.f32_mut()[..p.count as usize], 1, rows::per_task(1), |first, out| {
         add_all(&a.f32()[first..], &b.f32()[first..], out);
     });
 }
@@ -41,7 +41,7 @@ pub fn add(p: &Params, _: &Variant, bindings: Bindings<'_>) {
 pub fn add_bias(p: &add_bias::Params, _: &Variant, bindings: Bindings<'_>) {
     let [mut x, bias] = bindings.take();
     let (rows, cols) = (p.rows as usize, p.cols as usize);
-    rows::each(&mut x.f32_mut()[..rows * cols], cols, cols, |_, x| {
+    rows::each(&mut x.f32_mut()[..rows * cols], cols, rows::per_task(cols), |_, x| {
         x.chunks_exact_mut(cols).for_each(|row| add_to(bias.f32(), row));
     });
 }

@@ -54,10 +54,9 @@ vectorized! {
         zeros: &[u32],
         bytes: &mut [u8],
     ) {
-        let (low, high) = (p.min_code as i32, (1 << p.bits) - 1);
         let groups = values.chunks(p.group as usize).zip(bytes.chunks_mut(p.group as usize));
         for (k, (values, bytes)) in groups.enumerate() {
-            let group = Group { scale: scales[k], zero: zeros[k] as i32, low, high };
+            let group = Group::new(p, scales[k], zeros[k] as i32);
             // The bytes of a row go on to a whole block.
             let bytes = &mut bytes[..values.len()];
             let (chunks, rest) = values.as_chunks::<LANES>();
@@ -81,42 +80,80 @@ vectorized! {
 #[derive(Clone, Copy)]
 struct Group {
     scale: f32,
+    /// The magnitude of the scale, one by that, and the sign that values take over from it.
+    size: f32,
+    inverse: f32,
+    sign: u32,
     zero: i32,
     low: i32,
     high: i32,
 }
 
+/// A number whose last significand bit is worth 1: added to a small integer it leaves that in the low bits.
+const SHIFT: f32 = 12_582_912.0;
+
 impl Group {
+    #[inline(always)]
+    fn new(p: &Params, scale: f32, zero: i32) -> Self {
+        let size = scale.abs();
+        let (low, high) = (p.min_code as i32, (1 << p.bits) - 1);
+        Self { scale, size, inverse: 1.0 / size, sign: scale.to_bits() & (1 << 31), zero, low, high }
+    }
+
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "codes are below 256")]
     fn codes<T: Stored, const ROUNDING: u32>(self, seed: u32, position: u32, values: &[T; LANES]) -> [u8; LANES] {
-        let (mut codes, mut ties) = ([0; LANES], 0);
-        for lane in 0..LANES {
-            let chance = if ROUNDING == STOCHASTIC { uniform(seed, position.wrapping_add(lane as u32)) } else { 0.0 };
-            let (steps, tie) = nearest::<ROUNDING>(values[lane].value(), self.scale, chance);
-            codes[lane] = steps.wrapping_add(self.zero).clamp(self.low, self.high) as u8;
-            ties |= i32::from(tie);
+        let mut codes = [0; LANES];
+        if ROUNDING == STOCHASTIC {
+            for lane in 0..LANES {
+                let chance = uniform(seed, position.wrapping_add(lane as u32));
+                codes[lane] = self.code(stochastic(values[lane].value(), self.scale, chance));
+            }
+            return codes;
         }
-        if ties != 0 {
-            for (code, value) in codes.iter_mut().zip(values) {
-                let steps = nearest_integer(value.value(), self.scale, Rounding::from_tag(ROUNDING), 0.0);
-                *code = steps.wrapping_add(self.zero).clamp(self.low, self.high) as u8;
+        let mut doubts = [0; LANES];
+        for lane in 0..LANES {
+            let (code, sure) = self.nearest(values[lane].value());
+            (codes[lane], doubts[lane]) = (code, u8::from(!sure));
+        }
+        if doubts != [0; LANES] {
+            for lane in (0..LANES).filter(|lane| doubts[*lane] != 0) {
+                let value = values[lane].value();
+                codes[lane] = self.code(nearest_integer(value, self.scale, Rounding::from_tag(ROUNDING), 0.0));
             }
         }
         codes
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "codes are below 256")]
+    fn code(self, steps: i32) -> u8 {
+        steps.wrapping_add(self.zero).clamp(self.low, self.high) as u8
+    }
+
+    /// The code of a value, and whether it is that of `scheme::nearest_integer`: where the value lies strictly between the
+    /// rounded middles on both sides of the guess, the specification, which compares with the same products, finds no other.
+    /// Ties, NaN, and guesses that the inverse led astray are left to it.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "the code is in the low byte")]
+    fn nearest(self, value: f32) -> (u8, bool) {
+        let value = f32::from_bits(value.to_bits() ^ self.sign);
+        let steps = (value * self.inverse + SHIFT) - SHIFT;
+        let sure = (value > self.size * (steps - 0.5)) & (value < self.size * (steps + 0.5));
+        let (least, most) = ((self.low - self.zero) as f32, (self.high - self.zero) as f32);
+        let steps = if steps < least { least } else { steps };
+        let steps = if steps > most { most } else { steps };
+        ((steps + (SHIFT + self.zero as f32)).to_bits() as u8, sure)
     }
 }
 
 /// Quotients beyond this are clamped before they are corrected, as in `scheme::nearest_integer`.
 const FARTHEST: f32 = 1024.0;
-/// A number whose last significand bit is worth 1: added to a small integer it leaves that in the low bits.
-const SHIFT: f32 = 12_582_912.0;
 
-/// `scheme::nearest_integer` with selections in place of branches: the same operations on the same numbers, so
-/// the same integer, NaN included. Where the second result is true the value lies at the rounded middle between two
-/// integers and the specification must decide.
+/// `scheme::nearest_integer` under stochastic rounding with selections in place of branches: the same operations on the
+/// same numbers, so the same integer, NaN included.
 #[inline(always)]
-fn nearest<const ROUNDING: u32>(value: f32, scale: f32, chance: f32) -> (i32, bool) {
+fn stochastic(value: f32, scale: f32, chance: f32) -> i32 {
     let (value, scale) = if scale < 0.0 { (-value, -scale) } else { (value, scale) };
     let quotient = value / scale;
     let quotient = if quotient > FARTHEST { FARTHEST } else { quotient };
@@ -125,17 +162,14 @@ fn nearest<const ROUNDING: u32>(value: f32, scale: f32, chance: f32) -> (i32, bo
     low += if scale * (low + 1.0) <= value { 1.0 } else { 0.0 };
     let steps = (low + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
     let steps = if low.is_nan() { 0 } else { steps };
-    let (up, tie) = if ROUNDING == STOCHASTIC {
-        ((value > scale * low) & (value >= scale * (low + chance)), false)
-    } else {
-        let middle = scale * (low + 0.5);
-        (value > middle, value == middle)
-    };
-    ((steps + i32::from(up)).clamp(-1024, 1024), tie)
+    let up = (value > scale * low) & (value >= scale * (low + chance));
+    (steps + i32::from(up)).clamp(-1024, 1024)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytemuck::Zeroable;
+
     use super::*;
     use crate::random::Random;
 
@@ -148,13 +182,19 @@ mod tests {
         values.extend((-40..40).map(|i| i as f32 * 0.5));
         for &value in &values {
             for &scale in values.iter().chain(&[0.1, -0.1, 1.0, 2.0, -0.25]) {
-                for (rounding, (found, tie)) in [
-                    (Rounding::HalfEven, nearest::<EVEN>(value, scale, 0.3)),
-                    (Rounding::HalfAway, nearest::<AWAY>(value, scale, 0.3)),
-                    (Rounding::Stochastic, nearest::<STOCHASTIC>(value, scale, 0.3)),
-                ] {
-                    let expected = nearest_integer(value, scale, rounding, 0.3);
-                    assert!(tie || found == expected, "{value:e} / {scale:e}, {rounding}: {found}, not {expected}");
+                let expected = nearest_integer(value, scale, Rounding::Stochastic, 0.3);
+                assert_eq!(stochastic(value, scale, 0.3), expected, "{value:e} / {scale:e}");
+                for (zero, min_code, bits) in [(8, 0, 4), (128, 1, 8), (0, 0, 2), (3, 0, 3), (255, 0, 8)] {
+                    let params = Params { min_code, bits, ..Params::zeroed() };
+                    let group = Group::new(&params, scale, zero);
+                    let (found, sure) = group.nearest(value);
+                    for rounding in [Rounding::HalfEven, Rounding::HalfAway] {
+                        let expected = group.code(nearest_integer(value, scale, rounding, 0.0));
+                        assert!(
+                            !sure || found == expected,
+                            "{value:e} / {scale:e}, {rounding}: {found}, not {expected}"
+                        );
+                    }
                 }
             }
         }

@@ -15,7 +15,7 @@ const EXPONENTIAL: usize = 4;
 pub fn softmax_loss(p: &softmax_loss::Params, _: &Variant, bindings: Bindings<'_>) {
     let [logits, targets, mut losses] = bindings.take();
     let (rows, vocab) = (p.rows as usize, p.vocab as usize);
-    rows::each(&mut losses.f32_mut()[..rows], 1, EXPONENTIAL * vocab, |first, losses| {
+    rows::each(&mut losses.f32_mut()[..rows], 1, rows::per_task(EXPONENTIAL * vocab), |first, losses| {
         for ((row, loss), target) in (first..).zip(losses).zip(&targets.words()[first..]) {
             let logits = &logits.f32()[row * vocab..][..vocab];
             *loss = if *target == NOT_SCORED { 0.0 } else { loss_of(logits, *target as usize) };
@@ -27,7 +27,7 @@ pub fn softmax_loss(p: &softmax_loss::Params, _: &Variant, bindings: Bindings<'_
 pub fn kl_rows(p: &kl_rows::Params, _: &Variant, bindings: Bindings<'_>) {
     let [reference, model, mut out] = bindings.take();
     let (rows, vocab) = (p.rows as usize, p.vocab as usize);
-    rows::each(&mut out.f32_mut()[..rows * 3], 3, 4 * EXPONENTIAL * vocab, |first, out| {
+    rows::each(&mut out.f32_mut()[..rows * 3], 3, rows::per_task(4 * EXPONENTIAL * vocab), |first, out| {
         for (row, out) in (first..).zip(out.as_chunks_mut::<3>().0) {
             let at = row * vocab..(row + 1) * vocab;
             let [forward, reversed] = divergences(&reference.f32()[at.clone()], &model.f32()[at.clone()]);
@@ -41,7 +41,7 @@ pub fn kl_rows(p: &kl_rows::Params, _: &Variant, bindings: Bindings<'_>) {
 pub fn argmax(p: &argmax::Params, _: &Variant, bindings: Bindings<'_>) {
     let [values, mut indices] = bindings.take();
     let (rows, cols) = (p.rows as usize, p.cols as usize);
-    rows::each(&mut indices.words_mut()[..rows], 1, cols, |first, indices| {
+    rows::each(&mut indices.words_mut()[..rows], 1, rows::per_task(cols), |first, indices| {
         for (row, index) in (first..).zip(indices) {
             *index = largest(&values.words()[row * cols..][..cols]);
         }

@@ -18,7 +18,7 @@ pub fn layer(p: &Params, _: &Variant, bindings: Bindings<'_>) {
 
 fn by_rows(p: &Params, x: &[f32], out: &mut [f32], visit: impl Fn(&[f32], &mut [f32]) + Sync) {
     let (rows, cols) = (p.rows as usize, p.cols as usize);
-    rows::each(&mut out[..rows * cols], cols, cols, |first, out| {
+    rows::each(&mut out[..rows * cols], cols, rows::per_task(cols), |first, out| {
         let x = x[first * cols..].chunks_exact(cols);
         out.chunks_exact_mut(cols).zip(x).for_each(|(out, x)| visit(x, out));
     });

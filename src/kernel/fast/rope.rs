@@ -13,7 +13,7 @@ pub fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {
     for sequence in 0..p.sequences as usize {
         let slot = sequence * p.out_capacity as usize + p.out_first as usize;
         let out = &mut out.f32_mut()[slot * width..][..tokens * width];
-        rows::each(out, width, width, |first, out| {
+        rows::each(out, width, rows::per_task(width), |first, out| {
             let (mut cos, mut sin) = (vec![0.0; half], vec![0.0; half]);
             for (token, out) in (first..).zip(out.chunks_exact_mut(width)) {
                 let angles = &table[(p.first_position as usize + token) * half..][..half];

@@ -33,6 +33,9 @@ pub trait Simd: Copy + Send + Sync {
     type F: Copy;
     /// Sixteen words.
     type W: Copy;
+    /// Sums that a loop should keep at once: enough to keep the multipliers busy, few enough for the registers, of which
+    /// there are twice as many where one holds all lanes.
+    const SUMS: usize = if align_of::<Self::F>() == size_of::<Self::F>() { 8 } else { 4 };
 
     fn zero(self) -> Self::F;
     fn load(self, from: &[f32; LANES]) -> Self::F;
@@ -70,6 +73,12 @@ pub fn stored<S: Simd, const N: usize, const R: usize>(simd: S, sums: &[[S::F; N
         }
     }
     lanes
+}
+
+/// A number in all lanes.
+#[inline(always)]
+pub fn in_all<S: Simd>(simd: S, value: f32) -> S::F {
+    simd.number(simd.splat(value.to_bits()))
 }
 
 /// The sum of the lanes, by halves.

@@ -1,8 +1,8 @@
 //! Packed codes to one code a byte and back.
 //!
-//! Eight codes of `B` bits are `B` bytes of the stream whatever `B` is, so a 64-bit integer holds them in both
-//! forms, and three steps lead from one to the other: halves, quarters and eighths are moved apart or together.
-//! The same steps serve 2, 3 and 4 bits, and no code straddles anything.
+//! Codes of 2 and 4 bits lie within a byte, which becomes one integer of 4 or 2 bytes; loops over that become vector code.
+//! Eight codes of 3 bits are 3 bytes, so a 64-bit integer holds them in both forms, and three steps lead from one to the
+//! other: halves, quarters and eighths are moved apart or together.
 
 /// `count` fields of `width` bits, one every `64 / count` bits.
 const fn fields(width: u32, count: u32) -> u64 {
@@ -14,26 +14,20 @@ const fn fields(width: u32, count: u32) -> u64 {
     mask
 }
 
-/// Eight packed codes to one a byte.
+/// Eight packed codes of 3 bits to one a byte.
 #[inline(always)]
-fn spread<const B: u32>(mut x: u64) -> u64 {
-    if B < 8 {
-        x = (x | (x << (32 - 4 * B))) & const { fields(4 * B, 2) };
-        x = (x | (x << (16 - 2 * B))) & const { fields(2 * B, 4) };
-        x = (x | (x << (8 - B))) & const { fields(B, 8) };
-    }
-    x
+fn spread(mut x: u64) -> u64 {
+    x = (x | (x << 20)) & const { fields(12, 2) };
+    x = (x | (x << 10)) & const { fields(6, 4) };
+    (x | (x << 5)) & const { fields(3, 8) }
 }
 
-/// Eight codes, one a byte, to packed.
+/// Eight codes of 3 bits, one a byte, to packed.
 #[inline(always)]
-fn squeeze<const B: u32>(mut x: u64) -> u64 {
-    if B < 8 {
-        x = (x | (x >> (8 - B))) & const { fields(2 * B, 4) };
-        x = (x | (x >> (16 - 2 * B))) & const { fields(4 * B, 2) };
-        x = (x | (x >> (32 - 4 * B))) & const { fields(8 * B % 64, 1) };
-    }
-    x
+fn squeeze(mut x: u64) -> u64 {
+    x = (x | (x >> 5)) & const { fields(6, 4) };
+    x = (x | (x >> 10)) & const { fields(12, 2) };
+    (x | (x >> 20)) & const { fields(24, 1) }
 }
 
 /// Codes that fill `B` words.
@@ -44,71 +38,79 @@ pub const fn padded(cols: usize) -> usize {
     cols.next_multiple_of(BLOCK)
 }
 
-/// One block of packed codes to bytes.
+/// One block of packed 3-bit codes to bytes.
 #[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "halves of 64-bit integers are cut on purpose")]
-fn unpack_block<const B: u32>(words: &[u32], codes: &mut [u8; BLOCK]) {
+fn unpack_three(words: &[u32; 3], codes: &mut [u8; BLOCK]) {
     let word = |i: usize| u64::from(words[i]);
-    let eights: [u64; 4] = match B {
-        2 => [word(0) & 0xffff, word(0) >> 16, word(1) & 0xffff, word(1) >> 16],
-        3 => [
-            word(0) & 0xff_ffff,
-            (word(0) >> 24 | word(1) << 8) & 0xff_ffff,
-            (word(1) >> 16 | word(2) << 16) & 0xff_ffff,
-            word(2) >> 8,
-        ],
-        4 => [word(0), word(1), word(2), word(3)],
-        _ => std::array::from_fn(|i| word(2 * i) | word(2 * i + 1) << 32),
-    };
+    let eights = [
+        word(0) & 0xff_ffff,
+        (word(0) >> 24 | word(1) << 8) & 0xff_ffff,
+        (word(1) >> 16 | word(2) << 16) & 0xff_ffff,
+        word(2) >> 8,
+    ];
     for (bytes, eight) in codes.as_chunks_mut::<8>().0.iter_mut().zip(eights) {
-        *bytes = spread::<B>(eight).to_le_bytes();
+        *bytes = spread(eight).to_le_bytes();
     }
 }
 
-/// One block of codes to packed words.
+/// One block of 3-bit codes to packed words.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "halves of 64-bit integers are cut on purpose")]
-fn pack_block<const B: u32>(codes: &[u8; BLOCK], words: &mut [u32]) {
+fn pack_three(codes: &[u8; BLOCK], words: &mut [u32; 3]) {
     let eights = codes.as_chunks::<8>().0;
-    let e: [u64; 4] = std::array::from_fn(|i| squeeze::<B>(u64::from_le_bytes(eights[i])));
-    match B {
-        2 => words.copy_from_slice(&[(e[0] | e[1] << 16) as u32, (e[2] | e[3] << 16) as u32]),
-        3 => {
-            let middle = e[1] >> 8 | e[2] << 16;
-            words.copy_from_slice(&[(e[0] | e[1] << 24) as u32, middle as u32, (e[2] >> 16 | e[3] << 8) as u32]);
-        }
-        4 => words.copy_from_slice(&e.map(|x| x as u32)),
-        _ => words.as_chunks_mut::<2>().0.iter_mut().zip(e).for_each(|(w, x)| *w = [x as u32, (x >> 32) as u32]),
-    }
+    let e: [u64; 4] = std::array::from_fn(|i| squeeze(u64::from_le_bytes(eights[i])));
+    let middle = e[1] >> 8 | e[2] << 16;
+    *words = [(e[0] | e[1] << 24) as u32, middle as u32, (e[2] >> 16 | e[3] << 8) as u32];
 }
 
 /// Spreads a packed row over `codes`, [`padded`] bytes.
 #[inline(always)]
 pub fn unpack<const B: u32>(words: &[u32], codes: &mut [u8]) {
-    let blocks = codes.as_chunks_mut::<BLOCK>().0;
-    for (words, block) in words.chunks(B as usize).zip(blocks) {
-        if words.len() == B as usize {
-            unpack_block::<B>(words, block);
-        } else {
-            let mut whole = [0; 8];
+    if B == 3 {
+        for (words, block) in words.chunks(3).zip(codes.as_chunks_mut::<BLOCK>().0) {
+            let mut whole = [0; 3];
             whole[..words.len()].copy_from_slice(words);
-            unpack_block::<B>(&whole[..B as usize], block);
+            unpack_three(&whole, block);
         }
+        return;
+    }
+    let packed: &[u8] = bytemuck::must_cast_slice(words);
+    match B {
+        2 => packed.iter().zip(codes.as_chunks_mut::<4>().0).for_each(|(packed, codes)| {
+            let x = u32::from(*packed);
+            *codes = ((x | x << 6 | x << 12 | x << 18) & 0x0303_0303).to_le_bytes();
+        }),
+        4 => packed.iter().zip(codes.as_chunks_mut::<2>().0).for_each(|(packed, codes)| {
+            let x = u16::from(*packed);
+            *codes = ((x | x << 4) & 0x0f0f).to_le_bytes();
+        }),
+        _ => codes.iter_mut().zip(packed).for_each(|(code, packed)| *code = *packed),
     }
 }
 
-/// Packs a row from `codes`, [`padded`] bytes.
+/// Packs a row from `codes`, [`padded`] bytes. Codes of 2 and 4 bits meet within one byte.
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "the low byte is what remains")]
 pub fn pack<const B: u32>(codes: &[u8], words: &mut [u32]) {
-    let blocks = codes.as_chunks::<BLOCK>().0;
-    for (words, block) in words.chunks_mut(B as usize).zip(blocks) {
-        if words.len() == B as usize {
-            pack_block::<B>(block, words);
-        } else {
-            let mut whole = [0; 8];
-            pack_block::<B>(block, &mut whole[..B as usize]);
+    if B == 3 {
+        for (words, block) in words.chunks_mut(3).zip(codes.as_chunks::<BLOCK>().0) {
+            let mut whole = [0; 3];
+            pack_three(block, &mut whole);
             words.copy_from_slice(&whole[..words.len()]);
         }
+        return;
+    }
+    let packed: &mut [u8] = bytemuck::must_cast_slice_mut(words);
+    match B {
+        2 => packed.iter_mut().zip(codes.as_chunks::<4>().0).for_each(|(packed, codes)| {
+            let x = u32::from_le_bytes(*codes);
+            *packed = (x | x >> 6 | x >> 12 | x >> 18) as u8;
+        }),
+        4 => packed.iter_mut().zip(codes.as_chunks::<2>().0).for_each(|(packed, codes)| {
+            let x = u16::from_le_bytes(*codes);
+            *packed = (x | x >> 4) as u8;
+        }),
+        _ => packed.copy_from_slice(&codes[..packed.len()]),
     }
 }
 

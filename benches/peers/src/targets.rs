@@ -1,0 +1,102 @@
+//! What bitsmith wants to reach beside its peers.
+
+use bitsmith::Dtype;
+use serde::{Deserialize, Serialize};
+
+use crate::measure::Group;
+use crate::report::Run;
+use crate::{dense, products, quantizers};
+
+/// A ratio and the least it should be.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Target {
+    pub name: String,
+    pub measured: f64,
+    pub wanted: f64,
+    pub met: bool,
+}
+
+impl Target {
+    fn new(name: impl Into<String>, measured: f64, wanted: f64) -> Self {
+        Self { name: name.into(), measured, wanted, met: measured >= wanted }
+    }
+}
+
+/// The targets that the measured groups of one run tell something about. Those of products with one row are for one
+/// thread; they are shown for several too.
+pub fn judge(groups: &[Group], threads: usize) -> Vec<Target> {
+    let group = |name: &str| groups.iter().find(|g| g.name == name);
+    let mut found = Vec::new();
+    if let Some(g) = group(&products::name(4, 1)) {
+        found.extend(ratio(g, "bitsmith w4g128s", "candle q4k", 1.7));
+        if let (Some(ours), Some(sum)) = (g.peer("bitsmith w4g128s"), g.peer(dense::SUM)) {
+            let share = ours.times_faster(sum) * ours.bytes as f64 / sum.bytes as f64;
+            found.push(Target::new(format!("{}: share of the plain sum's bytes a second", g.name), share, 0.6));
+        }
+    }
+    if let Some(g) = group(&products::name(8, 1)) {
+        found.extend(ratio(g, "bitsmith w8g128s", "candle q8_0", 1.5));
+    }
+    for (bits, scheme) in [(3, "bitsmith w3g128s"), (2, "bitsmith w2g128s")] {
+        let Some(g) = group(&products::name(bits, 1)) else { continue };
+        if let (Some(ours), Some(four)) = (g.peer(scheme), g.peer("bitsmith w4g128s")) {
+            let share = ours.times_faster(four) * ours.bytes as f64 / four.bytes as f64;
+            found.push(Target::new(format!("{}: bytes a second of those of 4 bits", g.name), share, 0.75));
+        }
+    }
+    if let Some(g) = group(&products::name(4, 512)) {
+        found.extend(ratio(g, "bitsmith w4g128s", dense::GEMM, 0.8));
+        found.extend(ratio(g, "bitsmith w4g128s int8", "candle q4k", 1.0));
+    }
+    for scheme in ["bitsmith w4g128s", "bitsmith w4g128s int8"] {
+        found.extend(no_cliff(groups, scheme));
+    }
+    // candle quantizes with one thread whatever there is.
+    for (dtype, scheme, theirs) in QUANTIZERS.into_iter().filter(|_| threads == 1) {
+        if let Some(g) = group(&quantizers::name(dtype, scheme)) {
+            found.extend(ratio(g, &format!("bitsmith {scheme}"), theirs, 2.0));
+        }
+    }
+    found
+}
+
+/// What quantizes what, and candle's fastest format of the width.
+const QUANTIZERS: [(Dtype, &str, &str); 4] = [
+    (Dtype::F32, "w4g128s", "candle q4_0"),
+    (Dtype::F32, "w8g128s", "candle q8_0"),
+    (Dtype::Bf16, "w4g128s", "candle q4_0"),
+    (Dtype::Bf16, "w8g128s", "candle q8_0"),
+];
+
+/// How quantizing gains from threads: of two runs, the speed of the second by that of the first.
+pub fn scaling(one: &Run, all: &Run) -> Vec<Target> {
+    let median =
+        |run: &Run, name: &str, peer: &str| Some(run.groups.iter().find(|g| g.name == name)?.peer(peer)?.median());
+    let gain = |(dtype, scheme, _)| {
+        let (name, peer) = (quantizers::name(dtype, scheme), format!("bitsmith {scheme}"));
+        let gain = median(one, &name, &peer)? / median(all, &name, &peer)?;
+        // Half of what threads could give at most: they share the memory.
+        let wanted = all.threads as f64 / one.threads as f64 / 2.0;
+        Some(Target::new(format!("{name}: gain by {} threads for {}", all.threads, one.threads), gain, wanted))
+    };
+    QUANTIZERS.into_iter().filter_map(gain).collect()
+}
+
+/// The faster of a peer's two ways counts.
+fn ratio(g: &Group, ours: &str, theirs: &str, wanted: f64) -> Option<Target> {
+    let own = g.peer(ours)?;
+    let ways = [theirs.to_owned(), format!("{theirs} as stored")];
+    let best = ways.iter().filter_map(|way| g.peer(way)).map(|way| own.times_faster(way)).min_by(f64::total_cmp)?;
+    Some(Target::new(format!("{}: {ours} by {theirs}", g.name), best, wanted))
+}
+
+/// The least that a larger batch speeds up a row, over all neighbours.
+fn no_cliff(groups: &[Group], peer: &str) -> Option<Target> {
+    let per_row = |batch: usize| {
+        let group = groups.iter().find(|g| g.name == products::name(4, batch))?;
+        Some(group.peer(peer)?.median() / batch as f64)
+    };
+    let steps = products::BATCHES.windows(2).map(|pair| Some(per_row(pair[0])? / per_row(pair[1])?));
+    let least = steps.collect::<Option<Vec<f64>>>()?.into_iter().min_by(f64::total_cmp)?;
+    Some(Target::new(format!("{peer}: gain a row from one batch to the next, at least"), least, 1.0))
+}
