@@ -26,12 +26,15 @@ macro_rules! vectorized {
 
 mod columns;
 mod exp;
+mod fixed;
 mod gemm;
+mod group_fixed;
 mod reduce;
 mod rows;
 mod simd;
 mod stored;
 mod stream;
+mod weight;
 
 pub mod attention;
 pub mod elementwise;
