@@ -18,9 +18,9 @@ const LARGEST: f32 = 8_355_711.0;
 /// Smallest exponent of a block's unit: it and its reciprocal are normal numbers.
 const LEAST_EXPONENT: i32 = -120;
 
-/// How much of a block, its largest activation aside, may be lost: more, and rounding could show where the weight of the
-/// largest is zero. This takes a largest activation some thousand times the size of its neighbours.
-const MOST_LOST: f32 = 1.0 / 4096.0;
+/// How much of a block, its largest activation aside, may be lost: more could show where the weight of the largest is
+/// zero. It takes a largest activation some hundred times the size of its neighbours.
+const MOST_LOST: f32 = 1.0 / 65536.0;
 
 /// Vectors in which the codes of a block are spread to bytes; each has four codes of every lane.
 pub const fn planes(bits: u32) -> usize {

@@ -48,18 +48,20 @@ pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Targe
     true
 }
 
-/// Scales and zero points of the groups of a row.
+/// Scales and zero points of the groups of a row; those of the row that comes [`ROWS`] later are fetched meanwhile.
 fn decode_groups<T: Stored>(w: Weight<'_>, row: usize, scales: &mut [f32], zeros: &mut [u32]) {
     let (group, count) = w.groups(row);
-    simd::run(Decode { from: &elements::<T>(w.scales)[group..][..count], to: scales });
+    simd::run(Decode::<T> { from: elements(w.scales), range: group..group + count, ahead: ROWS * count, to: scales });
     if let Some(stored) = w.zeros {
         zeros.iter_mut().zip(&stored[group..][..count]).for_each(|(zero, stored)| *zero = u32::from(*stored));
     }
 }
 
-/// The values of elements.
+/// The values of a range of elements; those that come so many later are fetched.
 struct Decode<'a, T> {
     from: &'a [T],
+    range: Range<usize>,
+    ahead: usize,
     to: &'a mut [f32],
 }
 
@@ -68,7 +70,10 @@ impl<T: Stored> Run for Decode<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let (from, from_rest) = self.from.as_chunks();
+        for next in self.range.clone().step_by(64 / size_of::<T>()) {
+            simd.prefetch(self.from, next + self.ahead);
+        }
+        let (from, from_rest) = self.from[self.range].as_chunks();
         let (to, to_rest) = self.to.as_chunks_mut();
         let whole = from.len();
         from.iter().zip(to.iter_mut()).for_each(|(from, to)| simd.store(T::load(simd, from), to));

@@ -46,8 +46,8 @@ pub trait Simd: Copy + Send + Sync {
     /// `a * b + c`.
     fn multiply_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     fn words(self, from: &Words) -> Self::W;
-    /// Has the line of the word at this index brought to the second cache, if there is such a word; a hint.
-    fn prefetch(self, from: &[u32], at: usize);
+    /// Has the cache line of the element at this index brought to the second cache, if there is one; a hint.
+    fn prefetch<T>(self, from: &[T], at: usize);
     fn splat(self, word: u32) -> Self::W;
     fn or(self, a: Self::W, b: Self::W) -> Self::W;
     fn shift_right(self, a: Self::W, by: u32) -> Self::W;
@@ -174,7 +174,7 @@ impl Simd for Portable {
         *from
     }
     #[inline(always)]
-    fn prefetch(self, _: &[u32], _: usize) {}
+    fn prefetch<T>(self, _: &[T], _: usize) {}
     #[inline(always)]
     fn splat(self, word: u32) -> Words {
         [word; LANES]

@@ -73,7 +73,7 @@ impl Avx2 {
 }
 
 #[inline(always)]
-fn fetch(from: &[u32], at: usize) {
+fn fetch<T>(from: &[T], at: usize) {
     // SAFETY: a hint that reads nothing and faults at no address.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(from.as_ptr().wrapping_add(at).cast()) }
 }
@@ -120,7 +120,7 @@ impl<const BYTES: bool> Simd for Avx512<BYTES> {
         unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
     }
     #[inline(always)]
-    fn prefetch(self, from: &[u32], at: usize) {
+    fn prefetch<T>(self, from: &[T], at: usize) {
         fetch(from, at);
     }
     #[inline(always)]
@@ -298,7 +298,7 @@ impl Simd for Avx2 {
         unsafe { [_mm256_loadu_si256(from.as_ptr().cast()), _mm256_loadu_si256(from[8..].as_ptr().cast())] }
     }
     #[inline(always)]
-    fn prefetch(self, from: &[u32], at: usize) {
+    fn prefetch<T>(self, from: &[T], at: usize) {
         fetch(from, at);
     }
     #[inline(always)]
