@@ -1,9 +1,10 @@
 //! Products whose results lie by rows of x while the work goes by rows of the weight.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::rows;
-use super::simd::Lanes;
 
 /// Where results go: `out[offset + b * stride + row]`.
 #[derive(Clone, Copy)]
@@ -18,24 +19,22 @@ pub struct Target {
 const PASS: usize = 8;
 
 impl Target {
-    /// Calls `visit(x, batch, first_row, results)`, with up to [`PASS`] rows of `x` and `results` being `[rows, batch]` for
-    /// some rows of the weight, until `out` is complete. The passes are of equal size, within one. A row of the weight
+    /// Calls `visit(x_rows, first_row, results)`, with up to [`PASS`] rows of x and `results` being `[rows, x_rows.len()]`
+    /// for some rows of the weight, until `out` is complete. The passes are of equal size, within one. A row of the weight
     /// takes `work` steps for each row of x.
     pub fn by_passes(
         self,
-        x: &[Lanes],
         batch: usize,
         work: usize,
         out: &mut [f32],
-        visit: impl Fn(&[Lanes], usize, usize, &mut [f32]) + Sync,
+        visit: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
     ) {
-        let (passes, row) = (batch.div_ceil(PASS), x.len() / batch.max(1));
+        let passes = batch.div_ceil(PASS);
         for pass in 0..passes {
             let part = batch * pass / passes..batch * (pass + 1) / passes;
-            let x = &x[part.start * row..part.end * row];
             let panel = rows::per_task(work * part.len());
             let to = Self { offset: self.offset + part.start * self.stride, ..self };
-            to.by_panels(part.len(), panel, out, |row, y| visit(x, part.len(), row, y));
+            to.by_panels(part.len(), panel, out, |row, y| visit(part.clone(), row, y));
         }
     }
 

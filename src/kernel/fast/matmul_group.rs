@@ -6,14 +6,16 @@ use std::ops::Range;
 use super::columns::Target;
 use super::gemm::Matrix;
 use super::group_dequantize::dequantize_row;
+use super::group_fixed;
 use super::matmul::{Tiles, products};
-use super::matvec_group::{self, Weight};
+use super::matvec_group;
 use super::stored::{Stored, by_dtype, decode, decoded, elements};
 use super::stream::{by_bits, padded};
+use super::weight::Weight;
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::product::GroupParams;
 
-/// Rows of x from which dequantizing pays; below, passes of [`matvec_group`] read the codes several times and are
+/// Rows of x from which dequantizing may pay; below, passes of [`matvec_group`] read the codes several times and are
 /// faster still.
 const TILES_BATCH: u32 = 72;
 
@@ -34,6 +36,10 @@ fn by_width<T: Stored>(bits: u32, w: Weight<'_>, x: &[f32], out: &mut [f32]) {
 fn through_tiles<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) {
     let p = w.p;
     let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    // Codes of 8 bits take two sums for each of the others' one, and are slower than tiles then.
+    if B < 8 && group_fixed::products::<T, B>(w, x, target, out) {
+        return;
+    }
     let scales = elements::<T>(w.scales);
     products(&Packed::<T, B> { w, scales }, x, p.cols as usize, target, out);
 }

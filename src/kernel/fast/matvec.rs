@@ -1,6 +1,8 @@
 //! Fast [`Matvec`](crate::kernel::matvec): a few rows of the weight are decoded a vector at a time and meet every row of x
 //! before the next vector, so that the weight is read once.
 
+use std::ops::Range;
+
 use super::LANES;
 use super::columns::Target;
 use super::simd::{self, Lanes, Run, Simd};
@@ -19,7 +21,9 @@ fn products<T: Stored>(p: &DenseParams, w: &[u32], x: &[f32], out: &mut [f32]) {
     let w = &elements::<T>(w)[..rows * cols];
     let x = by_vectors(x, cols);
     let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize };
-    target.by_passes(&x, p.batch as usize, cols, out, |x, batch, first, y| dots(&w[first * cols..], x, batch, cols, y));
+    target.by_passes(p.batch as usize, cols, out, |part, first, y| {
+        dots(&w[first * cols..], rows_of(&x, &part, p.batch as usize), part.len(), cols, y);
+    });
 }
 
 /// The rows of x, `[batch, cols]`, as vectors, the last filled up with zeros. Another vector parts the rows, so that
@@ -31,6 +35,12 @@ pub(super) fn by_vectors(x: &[f32], cols: usize) -> Vec<Lanes> {
         bytemuck::cast_slice_mut(all)[..cols].copy_from_slice(x);
     }
     all
+}
+
+/// Some of the `batch` rows of x that these vectors are.
+pub(super) fn rows_of<'a>(x: &'a [Lanes], part: &Range<usize>, batch: usize) -> &'a [Lanes] {
+    let row = x.len() / batch;
+    &x[part.start * row..part.end * row]
 }
 
 /// The products of rows of `w` with all rows of x, [`by_vectors`], as many as `y`, `[rows, batch]`, has room for.

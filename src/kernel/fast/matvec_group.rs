@@ -12,12 +12,13 @@
 use super::LANES;
 use super::columns::Target;
 use super::group_dequantize::dequantize_row;
-use super::matvec::{by_vectors, dots};
+use super::group_fixed;
+use super::matvec::{by_vectors, dots, rows_of};
 use super::simd::{self, Lanes, Run, Simd, Words};
 use super::stored::{Stored, by_dtype, decode, decoded, elements};
 use super::stream::{by_bits, padded};
+use super::weight::{Groups, Weight};
 use crate::dispatch::{Bindings, Role, Variant};
-use crate::kernel::part::ZERO_MIDDLE;
 use crate::kernel::product::GroupParams;
 
 /// Codes of a word, those that begin in it: with 3 bits 10 lie within every word, and in two words of three one more
@@ -55,34 +56,6 @@ const PHASES: [[Words; 3]; 3] = {
     all
 };
 
-/// A packed weight and how its rows are laid out.
-#[derive(Clone, Copy)]
-pub(super) struct Weight<'a> {
-    pub p: &'a GroupParams,
-    codes: &'a [u32],
-    pub scales: &'a [u32],
-    /// One a byte, or none.
-    pub zeros: Option<&'a [u8]>,
-}
-
-impl<'a> Weight<'a> {
-    pub fn new(p: &'a GroupParams, variant: &Variant, codes: &'a [u32], scales: &'a [u32], zeros: &'a [u32]) -> Self {
-        let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
-        Self { p, codes, scales, zeros: (!symmetric).then(|| elements(zeros)) }
-    }
-
-    /// The words of a row.
-    pub fn row(&self, row: usize) -> &'a [u32] {
-        let stride = self.p.words_per_row as usize;
-        &self.codes[row * stride..][..stride]
-    }
-
-    /// The groups of a row: the first and how many.
-    pub fn groups(&self, row: usize) -> (usize, usize) {
-        (row * self.p.groups_per_row as usize, self.p.groups_per_row.max(1) as usize)
-    }
-}
-
 pub fn run(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) {
     let [x, codes, scales, zeros, mut out] = bindings.take();
     let w = Weight::new(p, variant, codes.words(), scales.words(), zeros.words());
@@ -98,17 +71,22 @@ fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) 
     let p = w.p;
     let (cols, batch) = (p.cols as usize, p.batch as usize);
     let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    if group_fixed::products::<T, B>(w, x, target, out) {
+        return;
+    }
     if p.groups_per_row > 1 && !(p.group * B).is_multiple_of(32) {
         let x = by_vectors(x, cols);
-        return target
-            .by_passes(&x, batch, cols, out, |x, batch, first, y| unpacked_rows::<T, B>(w, x, batch, first, y));
+        return target.by_passes(batch, cols, out, |part, first, y| {
+            unpacked_rows::<T, B>(w, rows_of(&x, &part, batch), part.len(), first, y);
+        });
     }
-    let groups = Blocks::new::<B>(p);
+    let words = if p.groups_per_row <= 1 { usize::MAX } else { (p.group * B / 32) as usize };
+    let groups = Groups::new((p.words_per_row as usize).div_ceil(LANES), words);
     let x = arranged::<B>(x, cols, groups.index.len());
     let weight = Rows { w, groups: &groups, first: 0, decode: decode_groups::<T, B> };
-    target.by_passes(&x, batch, cols, out, |x, batch, first, y| {
-        let rows = Rows { first, ..weight };
-        match batch {
+    target.by_passes(batch, cols, out, |part, first, y| {
+        let (rows, x) = (Rows { first, ..weight }, rows_of(&x, &part, batch));
+        match part.len() {
             1 if w.zeros.is_none() => simd::run(Dots::<B, 1, 4, true> { rows, x, y }),
             1 => simd::run(Dots::<B, 1, 4, false> { rows, x, y }),
             2 => simd::run(Dots::<B, 2, 4, false> { rows, x, y }),
@@ -159,30 +137,11 @@ fn unpacked_rows<T: Stored, const B: u32>(w: Weight<'_>, x: &[Lanes], batch: usi
     }
 }
 
-/// Which groups the lanes of each block belong to; the same for every row.
-struct Blocks {
-    /// Group of the first lane.
-    first: Vec<usize>,
-    /// Groups of all lanes, from that one on: fewer than 16, as a group has a word at least.
-    index: Vec<Words>,
-}
-
-impl Blocks {
-    fn new<const B: u32>(p: &GroupParams) -> Self {
-        let count = (p.words_per_row as usize).div_ceil(LANES);
-        let words = if p.groups_per_row <= 1 { usize::MAX } else { (p.group * B / 32) as usize };
-        let first = |block: usize| block * LANES / words;
-        #[allow(clippy::cast_possible_truncation, reason = "below 16")]
-        let index = |block: usize| std::array::from_fn(|lane| ((block * LANES + lane) / words - first(block)) as u32);
-        Self { first: (0..count).map(first).collect(), index: (0..count).map(index).collect() }
-    }
-}
-
 /// Rows of a weight from `first`.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
     w: Weight<'a>,
-    groups: &'a Blocks,
+    groups: &'a Groups,
     first: usize,
     /// [`decode_groups`] for the type of the scales.
     decode: fn(Weight<'_>, usize, &mut [f32], &mut [u32]),
@@ -226,7 +185,8 @@ impl<const B: u32, const NB: usize, const R: usize, const MIDDLE: bool> Run for 
                 *words = w.row(row);
                 decode(w, row, &mut scales[r * stride..][..stride], &mut zeros[r * stride..][..stride]);
             }
-            let sums = several::<S, B, NB, R, MIDDLE>(simd, words, self.x, groups, &scales, &zeros);
+            let ahead = w.from(first + (i + 1) * R);
+            let sums = several::<S, B, NB, R, MIDDLE>(simd, words, ahead, self.x, groups, &scales, &zeros);
             y.iter_mut().zip(sums).for_each(|(y, sums)| *y = sums);
         }
     }
@@ -236,8 +196,9 @@ impl<const B: u32, const NB: usize, const R: usize, const MIDDLE: bool> Run for 
 fn several<S: Simd, const B: u32, const NB: usize, const R: usize, const MIDDLE: bool>(
     simd: S,
     words: [&[u32]; R],
+    ahead: &[u32],
     x: &[Lanes],
-    groups: &Blocks,
+    groups: &Groups,
     scales: &[f32],
     zeros: &[u32],
 ) -> [[f32; NB]; R] {
@@ -259,6 +220,10 @@ fn several<S: Simd, const B: u32, const NB: usize, const R: usize, const MIDDLE:
     let mut sums = [[simd.zero(); NB]; R];
     for (block, (index, first)) in groups.index.iter().zip(&groups.first).enumerate() {
         let index = simd.words(index);
+        // The next rows, in the order in which they lie: hardware follows several streams of a few KB each less well.
+        for line in block * R..(block + 1) * R {
+            simd.prefetch(ahead, line * LANES);
+        }
         let mut codes = [[simd.splat(0); 2]; R];
         let mut z = [simd.splat(const { repeated(1 << (B - 1), B) }); R];
         for r in 0..R {

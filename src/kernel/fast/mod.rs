@@ -26,7 +26,9 @@ macro_rules! vectorized {
 
 mod columns;
 mod exp;
+mod fixed;
 mod gemm;
+mod group_fixed;
 mod quads;
 mod reduce;
 mod rows;
@@ -34,6 +36,7 @@ mod simd;
 mod stored;
 mod stream;
 mod tile_int8;
+mod weight;
 
 pub mod activation_quantize;
 pub mod attention;

@@ -9,6 +9,12 @@ mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_int8;
 
+mod bytes;
+mod level;
+
+pub use bytes::{ByteDots, Line, RunBytes, has_byte_dots, run_bytes};
+use level::Level;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::LANES;
@@ -46,6 +52,8 @@ pub trait Simd: Copy + Send + Sync {
     /// `a * b + c`.
     fn multiply_add(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     fn words(self, from: &Words) -> Self::W;
+    /// Has the cache line of the element at this index brought to the second cache, if there is one; a hint.
+    fn prefetch<T>(self, from: &[T], at: usize);
     fn splat(self, word: u32) -> Self::W;
     fn or(self, a: Self::W, b: Self::W) -> Self::W;
     fn shift_right(self, a: Self::W, by: u32) -> Self::W;
@@ -107,7 +115,7 @@ pub trait Run {
 pub fn run<R: Run>(task: R) -> R::Output {
     #[cfg(target_arch = "x86_64")]
     {
-        if let Some(simd) = x86::Avx512::found() {
+        if let Some(simd) = x86::Avx512::<false>::found() {
             return simd.run(task);
         }
         if let Some(simd) = x86::Avx2::found() {
@@ -178,6 +186,8 @@ impl Simd for Portable {
         *from
     }
     #[inline(always)]
+    fn prefetch<T>(self, _: &[T], _: usize) {}
+    #[inline(always)]
     fn splat(self, word: u32) -> Words {
         [word; LANES]
     }
@@ -234,6 +244,7 @@ mod tests {
             // f16: zero, a subnormal, one, the largest, infinity; as bf16 the same bits are numbers too.
             let halves: [u16; LANES] = std::array::from_fn(|i| [0, 0x8001, 0x3c00, 0xfbff, 0x7c00][i % 5]);
             let (a, w) = (simd.load(&numbers), simd.words(&words));
+            simd.prefetch(&words, 20);
             let results = [
                 simd.zero(),
                 simd.load_f16(&halves),
@@ -263,7 +274,7 @@ mod tests {
         assert_eq!(expected[4][0], 56.0f32.to_bits());
         #[cfg(target_arch = "x86_64")]
         {
-            if let Some(simd) = x86::Avx512::found() {
+            if let Some(simd) = x86::Avx512::<false>::found() {
                 assert_eq!(simd.run(Everything), expected);
             }
             if let Some(simd) = x86::Avx2::found() {
