@@ -37,6 +37,7 @@ pub mod attention;
 pub mod attention_backward;
 pub mod elementwise;
 pub mod elementwise_backward;
+pub mod fake_quant;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
@@ -50,6 +51,7 @@ pub mod matvec_group;
 pub mod norm;
 pub mod norm_backward;
 pub mod rope;
+pub mod train;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
 const LANES: usize = 16;
