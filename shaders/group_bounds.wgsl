@@ -1,4 +1,4 @@
-// Smallest and largest value of each group of a weight; both NaN where a value is not finite. LANES invocations share a
+// Smallest and largest value of each group of a weight, a zero always positive; both NaN where a value is not finite. LANES invocations share a
 // group.
 override WG: u32 = 64u;
 override LANES: u32 = 16u;
@@ -42,6 +42,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: ve
         high = max(high, highs[lid + i]);
         fault |= faults[lid + i];
     }
-    bounds[2u * g] = select(bitcast<u32>(low), 0x7fc00000u, fault != 0u);
-    bounds[2u * g + 1u] = select(bitcast<u32>(high), 0x7fc00000u, fault != 0u);
+    let ends = select(vec2(bitcast<u32>(low), bitcast<u32>(high)), vec2(0u), vec2(low, high) == vec2(0.0));
+    bounds[2u * g] = select(ends.x, 0x7fc00000u, fault != 0u);
+    bounds[2u * g + 1u] = select(ends.y, 0x7fc00000u, fault != 0u);
 }

@@ -1,6 +1,7 @@
 //! Smallest and largest value of each group of a weight.
 //!
-//! Bindings: weight `[rows, cols]`; bounds `[groups, 2]`, f32, both NaN where a value of the group is not finite.
+//! Bindings: weight `[rows, cols]`; bounds `[groups, 2]`, f32, a zero always positive (devices disagree on which zero is
+//! the smaller), both NaN where a value of the group is not finite.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -63,7 +64,7 @@ impl Kernel for GroupBounds {
                 finite &= value.is_finite();
                 (low, high) = (low.min(value), high.max(value));
             }
-            let found = if finite { [low, high] } else { [f32::NAN; 2] };
+            let found = if finite { [low, high].map(|end| if end == 0.0 { 0.0 } else { end }) } else { [f32::NAN; 2] };
             bounds.f32_mut()[2 * group..][..2].copy_from_slice(&found);
         }
     }

@@ -7,6 +7,7 @@ mod group;
 mod loss;
 mod matmul;
 mod storage;
+mod train;
 
 use super::case::Case;
 use super::large::{LargeCase, Scale};
@@ -22,8 +23,16 @@ pub fn all() -> Vec<Case> {
 
 /// The cases of the wanted variants: their data is made, so that fewer variants take less time.
 pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
-    let areas =
-        [group::cases, matmul::cases, storage::cases, block::cases, attention::cases, loss::cases, backward::cases];
+    let areas = [
+        group::cases,
+        matmul::cases,
+        storage::cases,
+        block::cases,
+        attention::cases,
+        loss::cases,
+        backward::cases,
+        train::cases,
+    ];
     areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }
 
