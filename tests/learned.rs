@@ -104,32 +104,6 @@ fn each_option_trains() {
     }
 }
 
-/// One step on a GPU moves parameters as on the CPU, but where a gradient is next to 0.
-#[cfg(feature = "wgpu")]
-#[test]
-fn a_gpu_takes_the_same_step() {
-    use bitsmith::device::wgpu::WgpuDevice;
-    /// Codes that may differ: a step of half a code flips those whose gradients are within rounding of 0.
-    const SHARE: f64 = 0.01;
-    if pollster::block_on(WgpuDevice::list()).is_empty() {
-        eprintln!("no adapter: nothing to compare");
-        return;
-    }
-    let gpu = Device::Wgpu(pollster::block_on(WgpuDevice::open(0)).expect("there is one").into());
-    // The second iteration's parameters are kept if they are better, and one large step from the nearest codes.
-    let config = || LearnedConfig { lr: Some(0.25), ..tiny(2) };
-    let [cpu, gpu] = [Device::cpu(), gpu].map(|device| run(&device, config(), 1).remove(0));
-    assert_eq!(cpu.best_iteration, gpu.best_iteration);
-    let (mut codes, mut different) = (0, 0);
-    for (a, b) in cpu.layers.iter().zip(&gpu.layers) {
-        let [a, b] = [a, b].map(|layer| layer.weight.unpack().expect("it is whole"));
-        codes += a.codes().len();
-        different += a.codes().iter().zip(b.codes()).filter(|(a, b)| a != b).count();
-    }
-    assert!((different as f64) < SHARE * codes as f64, "{different} of {codes} codes differ");
-    assert!((cpu.loss_after / gpu.loss_after - 1.0).abs() < 0.02, "{} {}", cpu.loss_after, gpu.loss_after);
-}
-
 /// Three layers in one tensor come out as one, and biases, norms and learned positions take part.
 #[test]
 fn every_family_trains() {

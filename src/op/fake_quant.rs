@@ -1,8 +1,9 @@
 //! Weights whose rounding is trained: quantized and decoded on the way, with gradients straight through the rounding.
 
+use super::checks::shape;
 use super::weight::DenseWeight;
 use super::{Activations, param};
-use crate::device::{Adjoint, Buffer, BufferId, Gradients, Recorder};
+use crate::device::{Adjoint, Buffer, Gradients, Recorder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::fake_quant::{self as quant, FakeQuant};
@@ -135,39 +136,69 @@ pub fn fake_quant(rec: &mut Recorder, w: &TrainedWeight) -> Result<FakeQuantized
     let values = Activations { buffer: rec.alloc(w.rows * w.cols * 4)?, rows: w.rows, cols: w.cols };
     let buffers = [&w.values, &w.offsets, &scales, &zeros, &values.buffer];
     rec.dispatch::<FakeQuant>(&w.quant_params()?, quant::variant(w.dtype), &buffers)?;
-    rec.keep(&[&w.offsets, &w.factors], &[&values.buffer], || FakeQuantAdjoint {
+    let quantized = FakeQuantized { values, scales, zeros };
+    rec.keep(&[&w.offsets, &w.factors], &[&quantized.values.buffer], || FakeQuantAdjoint {
         weight: w.clone(),
-        scales: scales.clone(),
-        zeros: zeros.clone(),
-        y: values.buffer.id(),
+        quantized: quantized.clone(),
     });
-    Ok(FakeQuantized { values, scales, zeros })
+    Ok(quantized)
+}
+
+/// Gradients of the parameters of a weight.
+#[derive(Clone, Debug)]
+pub struct TrainedGradients {
+    /// Of the offsets.
+    pub offsets: Buffer,
+    /// Of the factors, where they are asked for.
+    pub factors: Option<Buffer>,
+}
+
+/// The gradients of [`fake_quant`] from that of the decoded values, straight through the rounding: what the tape of a
+/// recorder does, for decoded values that are used in several recordings.
+///
+/// # Errors
+/// [`Error::Shape`] if the gradient has another shape than the weight, and those of recording.
+pub fn fake_quant_backward(
+    rec: &mut Recorder,
+    w: &TrainedWeight,
+    quantized: &FakeQuantized,
+    d_values: &Buffer,
+    factors: bool,
+) -> Result<TrainedGradients> {
+    if d_values.bytes() != w.rows * w.cols * 4 {
+        return Err(shape(OP, format!("a gradient of {} x {}", w.rows, w.cols), format!("{} bytes", d_values.bytes())));
+    }
+    let FakeQuantized { scales, zeros, .. } = quantized;
+    let groups = w.scheme.groups(w.rows, w.cols);
+    let (offsets, sums) = (rec.alloc(w.rows * w.cols * 4)?, rec.alloc(groups.count() * 8)?);
+    let variant = quant_backward::variant(w.dtype, Lanes::suited(groups.size()));
+    let buffers = [&w.values, &w.offsets, scales, zeros, d_values, &offsets, &sums];
+    rec.dispatch::<FakeQuantBackward>(&w.quant_params()?, variant, &buffers)?;
+    if !factors {
+        return Ok(TrainedGradients { offsets, factors: None });
+    }
+    let d_factors = rec.alloc(groups.count() * 8)?;
+    let buffers = [&w.bounds, &w.factors, scales, &sums, &d_factors];
+    rec.dispatch::<FakeRangeBackward>(&w.range_params()?, range_backward::variant(), &buffers)?;
+    Ok(TrainedGradients { offsets, factors: Some(d_factors) })
 }
 
 #[derive(Debug)]
 struct FakeQuantAdjoint {
     weight: TrainedWeight,
-    scales: Buffer,
-    zeros: Buffer,
-    y: BufferId,
+    quantized: FakeQuantized,
 }
 
 impl Adjoint for FakeQuantAdjoint {
     fn record(&self, rec: &mut Recorder, gradients: &mut Gradients) -> Result<()> {
-        let Self { weight: w, scales, zeros, y } = self;
-        let Some(d_y) = gradients.take(*y) else { return Ok(()) };
-        let groups = w.scheme.groups(w.rows, w.cols);
-        let (d_offsets, sums) = (rec.alloc(w.rows * w.cols * 4)?, rec.alloc(groups.count() * 8)?);
-        let variant = quant_backward::variant(w.dtype, Lanes::suited(groups.size()));
-        let buffers = [&w.values, &w.offsets, scales, zeros, &d_y, &d_offsets, &sums];
-        rec.dispatch::<FakeQuantBackward>(&w.quant_params()?, variant, &buffers)?;
-        gradients.add(rec, &w.offsets, d_offsets)?;
-        if gradients.wants(&w.factors) {
-            let d_factors = rec.alloc(groups.count() * 8)?;
-            let buffers = [&w.bounds, &w.factors, scales, &sums, &d_factors];
-            rec.dispatch::<FakeRangeBackward>(&w.range_params()?, range_backward::variant(), &buffers)?;
-            gradients.add(rec, &w.factors, d_factors)?;
+        let Self { weight: w, quantized } = self;
+        let Some(d_values) = gradients.take(&quantized.values.buffer) else { return Ok(()) };
+        let factors = gradients.wants(&w.factors);
+        let found = fake_quant_backward(rec, w, quantized, &d_values, factors)?;
+        gradients.add(rec, &w.offsets, found.offsets)?;
+        match found.factors {
+            Some(d_factors) => gradients.add(rec, &w.factors, d_factors),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -31,7 +31,7 @@ pub use cast::{half, widen};
 pub use dequantize::dequantize;
 pub use elementwise::{activate, activate_into, add, add_bias, add_into, gate, gate_into};
 pub use embed::{embed, last_row};
-pub use fake_quant::{FakeQuantized, TrainedWeight, fake_quant};
+pub use fake_quant::{FakeQuantized, TrainedGradients, TrainedWeight, fake_quant, fake_quant_backward};
 pub use loss::{argmax, kl, nll};
 pub use matmul::{dense, dense_into, group, group_into};
 pub use norm::{layer_norm, layer_norm_into, rms_norm, rms_norm_heads, rms_norm_into};

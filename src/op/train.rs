@@ -12,8 +12,8 @@ use crate::kernel::squared_error::{self as squared, SquaredError as Kernel};
 /// How far a result is from a target.
 #[derive(Clone, Debug)]
 pub struct SquaredError {
-    /// Of each row the sum of squared differences, f32.
-    pub sums: Buffer,
+    /// Of each row the sum of squared differences, `[1, rows]`.
+    pub sums: Activations,
     /// The gradient of the mean squared difference.
     pub gradient: Activations,
 }
@@ -27,7 +27,7 @@ pub struct SquaredError {
 /// let mut rec = Recorder::new(&device);
 /// let error = op::squared_error(&mut rec, &y?, &target?)?;
 /// rec.submit()?;
-/// assert_eq!(pollster::block_on(device.read::<f32>(&error.sums))?, [5.0]);
+/// assert_eq!(pollster::block_on(error.sums.read(&device))?, [5.0]);
 /// assert_eq!(pollster::block_on(error.gradient.read(&device))?, [-1.0, 2.0]);
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
@@ -38,10 +38,10 @@ pub fn squared_error(rec: &mut Recorder, y: &Activations, target: &Activations) 
     let count = alike("squared_error", y, target)?;
     let (rows, cols) = matrix("squared_error", y)?;
     let gradient = Activations { buffer: rec.alloc(y.rows * y.cols * 4)?, ..*y };
-    let sums = rec.alloc(y.rows * 4)?;
+    let sums = Activations { buffer: rec.alloc(y.rows * 4)?, rows: 1, cols: y.rows };
     let params = squared::Params { rows, cols, factor: 2.0 / count as f32 };
     let variant = squared::variant(choose::reduce(rec.device().caps()));
-    rec.dispatch::<Kernel>(&params, variant, &[&y.buffer, &target.buffer, &gradient.buffer, &sums])?;
+    rec.dispatch::<Kernel>(&params, variant, &[&y.buffer, &target.buffer, &gradient.buffer, &sums.buffer])?;
     Ok(SquaredError { sums, gradient })
 }
 
@@ -71,17 +71,17 @@ impl BestState {
         Ok(Self { buffer: device.upload(&[f32::MAX.to_bits(), 0, 0, 0])? })
     }
 
-    /// Records the mean squared error of an iteration; whether it is the best so far is known to
-    /// [`Self::keep`] from then on.
+    /// Records the loss of an iteration, the sum of some sums of squares over so many elements; whether it is the best so
+    /// far is known to [`Self::keep`] from then on.
     ///
     /// # Errors
-    /// Those of recording.
-    pub fn enter(&self, rec: &mut Recorder, error: &SquaredError, iteration: u32) -> Result<()> {
-        let Activations { rows, cols, .. } = error.gradient;
-        let params =
-            best_loss::Params { count: size("best_loss", rows)?, factor: 1.0 / (rows * cols) as f32, iteration };
+    /// [`Error::Shape`](crate::Error::Shape) if there are no sums, and those of recording.
+    pub fn enter(&self, rec: &mut Recorder, sums: &Activations, elements: usize, iteration: u32) -> Result<()> {
+        matrix("best_loss", sums)?;
+        let (count, factor) = (size("best_loss", sums.rows * sums.cols)?, 1.0 / elements.max(1) as f32);
+        let params = best_loss::Params { count, factor, iteration };
         let variant = best_loss::variant(choose::reduce(rec.device().caps()));
-        rec.dispatch::<BestLoss>(&params, variant, &[&error.sums, &self.buffer])
+        rec.dispatch::<BestLoss>(&params, variant, &[&sums.buffer, &self.buffer])
     }
 
     /// Records that `kept` takes the words of `values` if the loss entered last is the best.

@@ -80,6 +80,14 @@ impl PackedTensor {
 
     /// The rows of several tensors, one after the other, as one tensor.
     ///
+    /// ```
+    /// use bitsmith::{PackedTensor, QuantizedTensor};
+    /// let tensor = QuantizedTensor::new("w4g16s".parse()?, 2, 1, vec![8, 9], vec![0.5, 2.0], None)?;
+    /// let whole = PackedTensor::pack(&tensor);
+    /// assert_eq!(PackedTensor::concat(&[whole.rows_in(0..1)?, whole.rows_in(1..2)?])?, whole);
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Shape`] if schemes or columns differ, if there is no tensor, or where all rows share one scale.
     pub fn concat(parts: &[Self]) -> Result<Self> {

@@ -207,7 +207,7 @@ fn the_best_state_is_kept_and_not_the_last() {
     for iteration in 0..5 {
         let mut rec = Recorder::new(&device);
         let error = op::squared_error(&mut rec, &x, &target).unwrap();
-        best.enter(&mut rec, &error, iteration).unwrap();
+        best.enter(&mut rec, &error.sums, 1, iteration).unwrap();
         best.keep(&mut rec, &x.buffer, &kept).unwrap();
         // 0, 0.25, 0.5, 0.25, 0.5: the second is the first of the best.
         sgd.step(&mut rec, &x.buffer, &error.gradient.buffer, 0.25).unwrap();

@@ -7,8 +7,10 @@ use super::sampler::Sampler;
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::{Error, Result};
 use crate::model::{Cache, Linear, LoadedBlock};
-use crate::op::WeightError;
-use crate::op::{self, Activations, Best, BestState, DenseWeight, GroupWeight, RowCache, SignSgd, TrainedWeight};
+use crate::op::{
+    self, Activations, Best, BestState, DenseWeight, FakeQuantized, GroupWeight, RowCache, SignSgd, TrainedWeight,
+    WeightError,
+};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::Plan;
@@ -81,7 +83,7 @@ impl<'a> Training<'a> {
         self.layers.is_empty()
     }
 
-    /// Trains on random mini-batches. `cache` has room for one of them.
+    /// Trains on random mini-batches, of which as many sequences go through at once as `cache` has.
     pub(super) async fn train(
         &mut self,
         examples: &Examples<'_>,
@@ -107,45 +109,75 @@ impl<'a> Training<'a> {
         self.best.read(self.device).await
     }
 
-    /// One step: forward, loss, gradients, and where the loss is the best so far, the parameters kept.
+    /// One step: forward, loss, gradients, and where the loss is the best so far, the parameters kept. A large mini-batch
+    /// goes through in parts, each a submission of its own.
     fn iterate(&mut self, examples: &Examples<'_>, chosen: &[usize], cache: &mut Cache, iteration: u32) -> Result<()> {
         let mut rec = Recorder::new(self.device);
-        let x = gather(&mut rec, examples.inputs, chosen)?;
-        let target = gather(&mut rec, examples.targets, chosen)?;
-        for layer in &self.layers {
-            rec.watch(&layer.weight.offsets);
-            if self.config.enable_minmax_tuning {
-                rec.watch(&layer.weight.factors);
+        let decoded = self.set(&mut rec, |layer| &layer.weight)?;
+        let mut found: Option<Found> = None;
+        let mut elements = 0;
+        for part in chosen.chunks(cache.sequences()) {
+            if found.is_some() {
+                std::mem::replace(&mut rec, Recorder::new(self.device)).submit()?;
             }
+            let x = gather(&mut rec, examples.inputs, part)?;
+            let target = gather(&mut rec, examples.targets, part)?;
+            decoded.iter().for_each(|quantized| rec.watch(&quantized.values.buffer));
+            elements += target.rows * target.cols;
+            let y = self.block.forward(&mut rec, x, cache)?;
+            let error = op::squared_error(&mut rec, &y, &target)?;
+            let gradients = op::backward(&mut rec, &y, &error.gradient)?;
+            let weights = decoded.iter().map(|quantized| {
+                let d_values = gradients.of(&quantized.values.buffer).cloned();
+                d_values.map(|buffer| Activations { buffer, ..quantized.values })
+            });
+            let new = Found { sums: error.sums, weights: weights.collect() };
+            found = Some(match found {
+                Some(before) => before.add(&mut rec, new)?,
+                None => new,
+            });
         }
-        self.set(&mut rec, |layer| &layer.weight)?;
-        let y = self.block.forward(&mut rec, x, cache)?;
-        let error = op::squared_error(&mut rec, &y, &target)?;
-        let gradients = op::backward(&mut rec, &y, &error.gradient)?;
-        self.best.enter(&mut rec, &error, iteration)?;
-        let left = 1.0 - iteration as f32 / self.config.iters as f32;
-        for layer in &self.layers {
-            let (weight, best) = (&layer.weight, &layer.best);
-            for (value, kept, sgd) in
-                [(&weight.offsets, &best.offsets, &layer.offsets), (&weight.factors, &best.factors, &layer.factors)]
-            {
-                if let Some(gradient) = gradients.of(value) {
-                    self.best.keep(&mut rec, value, kept)?;
-                    sgd.step(&mut rec, value, gradient, layer.rate * left)?;
-                }
-            }
+        if let Some(found) = found {
+            self.best.enter(&mut rec, &found.sums, elements, iteration)?;
+            self.step(&mut rec, &decoded, &found.weights, iteration)?;
         }
         rec.submit()
     }
 
-    /// Lets the block compute with the decoded weights of one choice of parameters.
-    fn set(&mut self, rec: &mut Recorder, which: impl Fn(&Layer) -> &TrainedWeight) -> Result<()> {
-        let mut linears: Vec<_> = self.block.linears_mut().into_iter().flatten().collect();
-        for layer in &self.layers {
-            let values = op::fake_quant(rec, which(layer))?.values;
-            linears[layer.index].set_dense(DenseWeight::from_values(values)?)?;
+    /// Keeps the parameters if their loss is the best, and takes the step from them.
+    fn step(
+        &self,
+        rec: &mut Recorder,
+        decoded: &[FakeQuantized],
+        d_decoded: &[Option<Activations>],
+        iteration: u32,
+    ) -> Result<()> {
+        let left = 1.0 - iteration as f32 / self.config.iters as f32;
+        for (layer, (quantized, d_values)) in self.layers.iter().zip(decoded.iter().zip(d_decoded)) {
+            let Some(d_values) = d_values else { continue };
+            let (weight, best, rate) = (&layer.weight, &layer.best, layer.rate * left);
+            let factors = self.config.enable_minmax_tuning;
+            let gradients = op::fake_quant_backward(rec, weight, quantized, &d_values.buffer, factors)?;
+            self.best.keep(rec, &weight.offsets, &best.offsets)?;
+            layer.offsets.step(rec, &weight.offsets, &gradients.offsets, rate)?;
+            if let Some(gradient) = gradients.factors {
+                self.best.keep(rec, &weight.factors, &best.factors)?;
+                layer.factors.step(rec, &weight.factors, &gradient, rate)?;
+            }
         }
         Ok(())
+    }
+
+    /// Lets the block compute with the decoded weights of one choice of parameters.
+    fn set(&mut self, rec: &mut Recorder, which: impl Fn(&Layer) -> &TrainedWeight) -> Result<Vec<FakeQuantized>> {
+        let mut linears: Vec<_> = self.block.linears_mut().into_iter().flatten().collect();
+        let mut all = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let quantized = op::fake_quant(rec, which(layer))?;
+            linears[layer.index].set_dense(DenseWeight::from_values(quantized.values.clone())?)?;
+            all.push(quantized);
+        }
+        Ok(all)
     }
 
     /// The block with each weight rounded to the nearest code: where training starts.
@@ -198,6 +230,34 @@ impl Layer {
     }
 }
 
+/// What a part of a mini-batch adds to: the sums of squares of its rows, and the gradients of the decoded weights.
+struct Found {
+    sums: Activations,
+    weights: Vec<Option<Activations>>,
+}
+
+impl Found {
+    /// Both together; parts have equal numbers of rows.
+    fn add(self, rec: &mut Recorder, other: Self) -> Result<Self> {
+        let sums = op::add(rec, &self.sums, &other.sums)?;
+        let pairs = self.weights.into_iter().zip(other.weights);
+        let weights = pairs.map(|pair| match pair {
+            (Some(a), Some(b)) => op::add(rec, &a, &b).map(Some),
+            (a, b) => Ok(a.or(b)),
+        });
+        Ok(Self { sums, weights: weights.collect::<Result<_>>()? })
+    }
+}
+
+/// How many sequences of a mini-batch go through a block at once: all, or a divisor of their number, so that one
+/// submission stays short and its activations few.
+pub(super) fn sequences_at_once(batch: usize, tokens: usize, weights: usize) -> usize {
+    /// Multiplications and additions of forward and backward pass: about half a second of a small GPU.
+    const LIMIT: usize = 1 << 36;
+    let each = weights.saturating_mul(3 * tokens).max(1);
+    (1..=batch).rev().find(|n| batch.is_multiple_of(*n) && *n <= (LIMIT / each).max(1)).unwrap_or(1)
+}
+
 /// The chosen sequences, one after the other.
 fn gather(rec: &mut Recorder, samples: &[Activations], chosen: &[usize]) -> Result<Activations> {
     let Activations { rows, cols, .. } = samples[chosen[0]];
@@ -207,4 +267,22 @@ fn gather(rec: &mut Recorder, samples: &[Activations], chosen: &[usize]) -> Resu
         op::store_rows(rec, &samples[*sample], &to, slot * rows)?;
     }
     Ok(Activations { buffer: to.buffer, rows: all, cols })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_mini_batch_are_equal_and_small() {
+        for (batch, tokens, weights, expected) in [
+            (8, 256, 45_000, 8),
+            (8, 2048, 44_000_000, 1),
+            (8, 2048, 5_000_000, 2),
+            (6, 2048, 3_000_000, 3),
+            (1, 9, 1, 1),
+        ] {
+            assert_eq!(sequences_at_once(batch, tokens, weights), expected, "{batch} x {tokens}, {weights}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::block::{Examples, Part, Training};
+use super::block::{Examples, Part, Training, sequences_at_once};
 use super::config::{Inputs, LearnedConfig};
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::{Error, Result};
@@ -111,6 +111,8 @@ impl LearnedRun {
         let tokens = self.original[0].rows;
         let mut single = self.model.cache(1, tokens)?;
         let mut block = self.model.block(index)?;
+        let weights =
+            block.linears().into_iter().flatten().map(|linear| linear.shape().iter().product::<usize>()).sum();
         let targets = outputs(&device, &block, &self.original, &mut single)?;
 
         progress.begin(&format!("block {} of {}", index + 1, self.blocks()), self.config.iters.into());
@@ -120,7 +122,7 @@ impl LearnedRun {
         if !training.is_empty() {
             before = Some(loss(&device, training.start()?, &examples, &mut single).await?.0);
             let batch = self.config.batch_size.min(self.original.len());
-            let mut cache = self.model.cache(batch, tokens)?;
+            let mut cache = self.model.cache(sequences_at_once(batch, tokens, weights), tokens)?;
             #[allow(clippy::cast_possible_truncation, reason = "a seed; wrapping is harmless")]
             let seed = self.config.seed ^ (index as u32).wrapping_mul(0x9E37_79B9);
             best_iteration = training.train(&examples, &mut cache, seed, progress).await?.iteration;
@@ -169,7 +171,7 @@ async fn loss(
     for (x, target) in examples.inputs.iter().zip(examples.targets) {
         let mut rec = Recorder::new(device);
         let y = block.forward(&mut rec, x.clone(), cache)?;
-        sums.push(op::squared_error(&mut rec, &y, target)?.sums);
+        sums.push(op::squared_error(&mut rec, &y, target)?.sums.buffer);
         rec.submit()?;
         outputs.push(y);
     }
