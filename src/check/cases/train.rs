@@ -144,7 +144,8 @@ fn quantities(size: (usize, usize, usize), variant: &Variant, bits: u32) -> (qua
     };
     let offsets = (0..rows * cols).map(|_| offset(&mut random)).collect();
     let scale = |g: usize, random: &mut Random| if g.is_multiple_of(2) { 0.125 } else { 0.3 + 0.1 * random.normal() };
-    let scales = (0..rows * per_row).map(|g| scale(g, &mut random) * if g.is_multiple_of(3) { 1.0 } else { -1.0 }).collect();
+    let scales =
+        (0..rows * per_row).map(|g| scale(g, &mut random) * if g.is_multiple_of(3) { 1.0 } else { -1.0 }).collect();
     let zeros = (0..rows * per_row).map(|_| random.below(1 << bits)).collect();
     let params = quant::Params { rows: u(rows), cols: u(cols), group: u(group), groups_per_row: u(per_row), bits };
     (params, vec![Binding::In(w), floats(offsets), floats(scales), Binding::In(zeros)], random)

@@ -159,3 +159,57 @@ impl LearnedConfig {
         self.lr.unwrap_or(if long { 2.0 / iters } else { 1.0 / iters })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_follow_iterations_and_bits() {
+        let rate = |iters, bits, lr| {
+            LearnedConfig { iters, lr, ..LearnedConfig::default() }.rate(Bits::new(bits).expect("a width"))
+        };
+        assert_eq!(rate(200, 2, None), 1.0 / 200.0);
+        assert_eq!((rate(1000, 3, None), rate(1000, 4, None)), (2.0 / 1000.0, 1.0 / 1000.0));
+        assert_eq!(rate(1000, 2, Some(0.005)), 0.005);
+        assert_eq!(rate(0, 4, None), 1.0);
+    }
+
+    #[test]
+    fn settings_are_recorded_whole() {
+        let config = LearnedConfig { lr: Some(0.25), inputs: Inputs::Original, ..LearnedConfig::default() };
+        let value = serde_json::to_value(&config).expect("plain values");
+        assert_eq!(value["inputs"], "original");
+        assert_eq!(serde_json::from_value::<LearnedConfig>(value).expect("it is its own"), config);
+        assert!(serde_json::from_str::<LearnedConfig>(r#"{"iterations": 3}"#).is_err());
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn flags_carry_the_names_of_the_settings() {
+        use clap::{Args, FromArgMatches};
+        let parse = |flags: &str| {
+            let command = LearnedConfig::augment_args(clap::Command::new("learned").no_binary_name(true));
+            LearnedConfig::from_arg_matches(&command.get_matches_from(flags.split_whitespace())).expect("known flags")
+        };
+        assert_eq!(parse(""), LearnedConfig::default());
+        let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --samples 9 --seq-len 64 --seed 1 \
+                     --enable-minmax-tuning=false --inputs original --momentum 0.9";
+        let config = LearnedConfig {
+            bits: 2,
+            asymmetric: true,
+            iters: 7,
+            lr: Some(0.5),
+            batch_size: 3,
+            samples: 9,
+            seq_len: 64,
+            seed: 1,
+            enable_minmax_tuning: false,
+            inputs: Inputs::Original,
+            momentum: 0.9,
+            ..LearnedConfig::default()
+        };
+        assert_eq!(parse(flags), config);
+        assert!(parse("--enable-minmax-tuning").enable_minmax_tuning);
+    }
+}
