@@ -42,6 +42,20 @@ fn nearest_integer(signed_value: f32, signed_scale: f32, rounding: u32, chance: 
     return clamp(i32(low) + i32(up), -1024, 1024);
 }
 
+// value / scale + offset as an integer, half to even; with an offset of 0 what nearest_integer gives.
+fn nearest_shifted(signed_value: f32, signed_scale: f32, offset: f32) -> i32 {
+    let value = select(signed_value, -signed_value, signed_scale < 0.0);
+    let scale = abs(signed_scale);
+    var low = floor(clamp(value / scale + offset, -1024.0, 1024.0));
+    if scale * (low - offset) > value { low -= 1.0; }
+    if scale * (low + 1.0 - offset) <= value { low += 1.0; }
+    let middle = scale * (low + 0.5 - offset);
+    var side = 0;
+    if value == middle && offset == 0.0 { side = side_of_middle(value, scale, 2 * i32(low) + 1); }
+    let up = value > middle || (value == middle && (side > 0 || (side == 0 && (i32(low) & 1) == 1)));
+    return clamp(i32(low) + i32(up), -1024, 1024);
+}
+
 // The sign of value - scale * twice / 2 where the rounded product equals value, from the significands modulo 2^32.
 fn side_of_middle(value: f32, scale: f32, twice: i32) -> i32 {
     let value_bits = bitcast<u32>(value);

@@ -45,14 +45,29 @@ pub enum Lanes {
     All,
 }
 
+impl Lanes {
+    /// Both numbers.
+    pub const ALL: [Self; 2] = [Self::Few, Self::All];
+
+    /// The number that suits groups of this size.
+    pub const fn suited(group: usize) -> Self {
+        if group > 512 { Self::All } else { Self::Few }
+    }
+
+    /// The number, in a workgroup of this size.
+    pub(super) const fn of(self, workgroup: u32) -> u32 {
+        match self {
+            Self::Few => 16,
+            Self::All => workgroup,
+        }
+    }
+}
+
 const WG: u32 = 64;
 
 /// The variant for a weight of this storage type.
 pub fn variant(weight: Dtype, lanes: Lanes) -> Variant {
-    let lanes = match lanes {
-        Lanes::Few => 16,
-        Lanes::All => WG,
-    };
+    let lanes = lanes.of(WG);
     Variant::new().part(part::weight(weight)).part(&EXACT).part(&HALF).constant("WG", WG).constant("LANES", lanes)
 }
 
@@ -64,7 +79,7 @@ impl Kernel for GroupRange {
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_range::run);
 
     fn variants() -> Vec<Variant> {
-        Dtype::ALL.into_iter().flat_map(|d| [Lanes::Few, Lanes::All].map(|l| variant(d, l))).collect()
+        Dtype::ALL.into_iter().flat_map(|d| Lanes::ALL.map(|l| variant(d, l))).collect()
     }
 
     fn grid(p: &Params, variant: &Variant) -> [u32; 3] {

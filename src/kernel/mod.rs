@@ -9,17 +9,24 @@ pub mod argmax;
 pub mod attention;
 pub mod attention_backward_kv;
 pub mod attention_backward_q;
+pub mod best_loss;
 pub mod cast;
 mod code;
 pub mod column_sum;
 pub mod embed;
+pub mod fake_quant;
+pub mod fake_quant_backward;
+pub mod fake_range;
+pub mod fake_range_backward;
 mod fast;
 pub mod gate;
 pub mod gate_backward;
+pub mod group_bounds;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod keep_best;
 pub mod kl_rows;
 pub mod layer_norm;
 pub mod layer_norm_backward;
@@ -37,7 +44,9 @@ pub mod product_int8;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope;
+pub mod sign_step;
 pub mod softmax_loss;
+pub mod squared_error;
 pub mod store_rows;
 
 use crate::dispatch::{Kernel, KernelSpec};
@@ -78,4 +87,13 @@ pub static ALL: &[&KernelSpec] = &[
     column_sum::ColumnSum::SPEC,
     attention_backward_q::AttentionBackwardQ::SPEC,
     attention_backward_kv::AttentionBackwardKv::SPEC,
+    group_bounds::GroupBounds::SPEC,
+    fake_range::FakeRange::SPEC,
+    fake_range_backward::FakeRangeBackward::SPEC,
+    fake_quant::FakeQuant::SPEC,
+    fake_quant_backward::FakeQuantBackward::SPEC,
+    squared_error::SquaredError::SPEC,
+    best_loss::BestLoss::SPEC,
+    keep_best::KeepBest::SPEC,
+    sign_step::SignStep::SPEC,
 ];

@@ -53,6 +53,11 @@ impl Cache {
         })
     }
 
+    /// Sequences side by side.
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
+
     /// Tokens held of each sequence.
     pub fn past(&self) -> usize {
         self.past

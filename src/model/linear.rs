@@ -66,6 +66,14 @@ impl Linear {
         self.weight.shape()
     }
 
+    /// The weight, where it is held in floating point.
+    pub fn dense(&self) -> Option<&DenseWeight> {
+        match &self.weight {
+            Weight::Dense(weight) => Some(weight),
+            Weight::Group(..) => None,
+        }
+    }
+
     /// Computes with another floating-point weight from now on.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{choose, param};
+use super::{FakeQuantized, TrainedWeight, choose, fake_quant, param};
 use crate::device::{Buffer, Caps, Device, DeviceKind, Recorder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -42,6 +42,22 @@ pub struct WeightError {
 }
 
 impl WeightError {
+    /// Both weights together, as if they were one.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        let mut sums = self.sums;
+        sums.iter_mut().zip(other.sums).for_each(|(sum, value)| *sum += value);
+        Self { elements: self.elements + other.elements, sums }
+    }
+
+    /// Adds the sums of some rows.
+    fn add(&mut self, elements: usize, rows: &[f32]) {
+        for row in rows.as_chunks::<4>().0 {
+            self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+        self.elements += elements as u64;
+    }
+
     /// Mean squared error.
     pub fn mse(&self) -> f64 {
         self.sums[1] / self.elements.max(1) as f64
@@ -110,6 +126,64 @@ pub async fn quantize(
     Ok((packed, job.error))
 }
 
+/// Codes, scales and zero points of a weight under its trained parameters: they decode to what
+/// [`fake_quant`](super::fake_quant) gives, bit for bit. `name` is for errors.
+///
+/// # Errors
+/// [`Error::NotFinite`] for a NaN or an infinity, [`Error::Config`] for a scale that its type cannot hold, and those of the
+/// device.
+pub async fn quantize_trained(device: &Device, w: &TrainedWeight, name: &str) -> Result<(PackedTensor, WeightError)> {
+    const OP: &str = "quantize";
+    let (scheme, rows, cols) = (w.scheme, w.rows, w.cols);
+    let mut rec = Recorder::new(device);
+    let FakeQuantized { values, scales, zeros } = fake_quant(&mut rec, w)?;
+    let (groups, words) = (scheme.groups(rows, cols), Packing::Rows.words(1, cols, scheme.bits()));
+    let codes = rec.alloc(rows * words * 4)?;
+    let params = group_quantize::Params {
+        rows: param(OP, rows)?,
+        cols: param(OP, cols)?,
+        group: param(OP, groups.size())?,
+        groups_per_row: param(OP, groups.per_row())?,
+        words_per_row: param(OP, words)?,
+        bits: scheme.bits().get().into(),
+        min_code: 0,
+        rounding: Rounding::HalfEven.tag(),
+        seed: 0,
+        first_element: 0,
+    };
+    // A decoded value is within a rounding of code - zero scales, so its nearest code is the one it came from.
+    let variant = group_quantize::variant(Dtype::F32);
+    rec.dispatch::<GroupQuantize>(&params, variant, &[&values.buffer, &scales, &zeros, &codes])?;
+    let sums = rec.alloc(rows * 16)?;
+    let group_quantize::Params { rows: r, cols: c, group, groups_per_row, words_per_row, bits, .. } = params;
+    let params = group_error::Params { rows: r, cols: c, group, groups_per_row, words_per_row, bits };
+    let variant = group_error::variant(w.dtype, scheme.bits(), choose::reduce(device.caps()));
+    rec.dispatch::<GroupError>(&params, variant, &[&w.values, &codes, &scales, &zeros, &sums])?;
+    rec.submit()?;
+
+    let read = device.read_all(&[&codes, &scales, &zeros, &sums]).await?;
+    let [codes, scales, zeros, sums] = &read[..] else { unreachable!("four buffers were read") };
+    let scales = Dtype::F32.decode(scales);
+    if let Some(bad) = scales.iter().position(|s| !s.is_finite()) {
+        let row = bad / groups.per_row().max(1);
+        if scales[bad].is_infinite() {
+            return Err(too_large(name, row, scheme));
+        }
+        let bytes = device.read::<u8>(&w.values).await?;
+        return Err(first_not_finite(
+            &Tensor::new(w.dtype, vec![rows, cols], &bytes[..rows * cols * w.dtype.bytes()])?,
+            name,
+        ));
+    }
+    let mut error = WeightError::default();
+    error.add(rows * cols, &Dtype::F32.decode(sums));
+    let codes = codes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+    let zeros = (!scheme.is_symmetric()).then(|| zeros.iter().step_by(4).copied().collect());
+    let packed = PackedTensor { scheme, rows, cols, codes, scales, zeros };
+    packed.check()?;
+    Ok((packed, error))
+}
+
 struct Job<'a> {
     device: &'a Device,
     tensor: &'a Tensor<'a>,
@@ -165,10 +239,7 @@ impl Job<'_> {
         if let Some(all) = &mut packed.zeros {
             all.extend(zeros.iter().step_by(4));
         }
-        for row in Dtype::F32.decode(sums).as_chunks::<4>().0 {
-            self.error.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-        }
-        self.error.elements += (rows * cols) as u64;
+        self.error.add(rows * cols, &Dtype::F32.decode(sums));
         Ok(())
     }
 
@@ -186,7 +257,7 @@ impl Job<'_> {
             rule: self.quantization.range.tag(),
             scale_type: scheme.scale_type() as u32,
         };
-        let lanes = if groups.size() > 512 { Lanes::All } else { Lanes::Few };
+        let lanes = Lanes::suited(groups.size());
         rec.dispatch::<GroupRange>(&params, group_range::variant(dtype, lanes), &[weight, &scales, &zeros])?;
         Ok((scales, zeros))
     }

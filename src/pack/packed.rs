@@ -78,6 +78,40 @@ impl PackedTensor {
         })
     }
 
+    /// The rows of several tensors, one after the other, as one tensor.
+    ///
+    /// ```
+    /// use bitsmith::{PackedTensor, QuantizedTensor};
+    /// let tensor = QuantizedTensor::new("w4g16s".parse()?, 2, 1, vec![8, 9], vec![0.5, 2.0], None)?;
+    /// let whole = PackedTensor::pack(&tensor);
+    /// assert_eq!(PackedTensor::concat(&[whole.rows_in(0..1)?, whole.rows_in(1..2)?])?, whole);
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if schemes or columns differ, if there is no tensor, or where all rows share one scale.
+    pub fn concat(parts: &[Self]) -> Result<Self> {
+        let wrong = |found: String| Error::Shape {
+            op: "packed tensor",
+            expected: "tensors of one scheme and width, each row with groups of its own".into(),
+            found,
+        };
+        let Some((first, rest)) = parts.split_first() else { return Err(wrong("none".into())) };
+        let mut all = first.clone();
+        for part in rest {
+            if (part.scheme, part.cols) != (all.scheme, all.cols) || all.scheme.groups(1, all.cols).per_row() == 0 {
+                let [a, b] = [first, part].map(|t| format!("{} of {} columns", t.scheme, t.cols));
+                return Err(wrong(format!("{a} and {b}")));
+            }
+            all.rows += part.rows;
+            all.codes.extend(&part.codes);
+            all.scales.extend(&part.scales);
+            all.zeros.iter_mut().zip(&part.zeros).for_each(|(zeros, more)| zeros.extend(more));
+        }
+        all.check()?;
+        Ok(all)
+    }
+
     /// Checks lengths without unpacking.
     pub fn check(&self) -> Result<()> {
         let groups = self.scheme.groups(self.rows, self.cols).count();

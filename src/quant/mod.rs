@@ -1,6 +1,7 @@
 //! Quantization methods, and the pipeline that takes a model folder through one.
 
 mod layers;
+pub mod learned;
 mod original;
 mod output;
 mod pipeline;

@@ -66,6 +66,32 @@ pub fn nearest_integer(value: f32, scale: f32, rounding: Rounding, chance: f32) 
     (low as i32 + i32::from(up)).clamp(-1024, 1024)
 }
 
+/// `value / scale + offset` as an integer, half to even. With an offset of 0 it is what [`nearest_integer`] gives with
+/// [`Rounding::HalfEven`], bit for bit; with another, the thresholds between integers are the rounded products
+/// `scale * (n + 1/2 - offset)`, the same on every device.
+///
+/// ```
+/// use bitsmith::scheme::nearest_shifted;
+/// assert_eq!(nearest_shifted(0.7, 0.5, 0.0), 1);
+/// assert_eq!(nearest_shifted(0.7, 0.5, 0.2), 2);
+/// ```
+#[inline]
+pub fn nearest_shifted(value: f32, scale: f32, offset: f32) -> i32 {
+    let (value, scale) = if scale < 0.0 { (-value, -scale) } else { (value, scale) };
+    let mut low = (value / scale + offset).clamp(-FARTHEST, FARTHEST).floor();
+    if scale * (low - offset) > value {
+        low -= 1.0;
+    }
+    if scale * (low + 1.0 - offset) <= value {
+        low += 1.0;
+    }
+    let middle = scale * (low + 0.5 - offset);
+    let exact = value == middle && offset == 0.0;
+    let side = if exact { side_of_middle(value, scale, 2 * low as i32 + 1) } else { 0 };
+    let up = value > middle || (value == middle && (side > 0 || (side == 0 && low.rem_euclid(2.0) == 1.0)));
+    (low as i32 + i32::from(up)).clamp(-1024, 1024)
+}
+
 /// The sign of `value - scale * twice / 2` where the rounded product equals `value`: the difference of the
 /// significands, brought to one exponent, is then so small that it can be had modulo 2^32.
 #[inline(always)]

@@ -14,7 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use bits::Bits;
-pub use exact::{divide_exact, nearest_integer};
+pub use exact::{divide_exact, nearest_integer, nearest_shifted};
 pub use pattern::{Pattern, SkipList};
 pub use plan::Plan;
 pub use range::RangeRule;

@@ -46,6 +46,10 @@ mod present {
             Trial::test("gpu/what it leaves unwritten or writes too far", || {
                 wrong::edges(&open(&wgpu::Limits::default())?.0)
             }),
+            Trial::test("gpu/a step of learned rounding is the CPU's", || {
+                let device = WgpuDevice::open(0);
+                super::super::learned::step(&Device::Wgpu(pollster::block_on(device)?.into()))
+            }),
             Trial::test("gpu/an adapter that is not there is an error", not_there),
             Trial::test("gpu/opening creates no pipeline but those of the self-test", pipelines),
         ]);

@@ -4,6 +4,8 @@
 #[cfg(feature = "wgpu")]
 mod caller;
 mod gpu;
+#[cfg(feature = "wgpu")]
+mod learned;
 mod memory;
 mod submissions;
 mod wrong;

@@ -6,3 +6,4 @@ mod check;
 mod elementwise;
 mod matmul;
 mod norm;
+mod train;

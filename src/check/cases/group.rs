@@ -31,7 +31,7 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
 }
 
 /// Weights with what is awkward: a zero group, a one-sided one, tiny and large values, exact ties.
-fn weight(random: &mut Random, dtype: Dtype, rows: usize, cols: usize) -> Vec<u32> {
+pub(super) fn weight(random: &mut Random, dtype: Dtype, rows: usize, cols: usize) -> Vec<u32> {
     let mut values = random.normals(rows * cols);
     for (i, value) in values.iter_mut().enumerate() {
         *value *= match i / 16 % 7 {

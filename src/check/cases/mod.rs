@@ -8,6 +8,7 @@ mod int8;
 mod loss;
 mod matmul;
 mod storage;
+mod train;
 
 use super::case::Case;
 use super::large::{LargeCase, Scale};
@@ -32,6 +33,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         attention::cases,
         loss::cases,
         backward::cases,
+        train::cases,
     ];
     areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }

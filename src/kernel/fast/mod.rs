@@ -43,6 +43,7 @@ pub mod attention;
 pub mod attention_backward;
 pub mod elementwise;
 pub mod elementwise_backward;
+pub mod fake_quant;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
@@ -57,6 +58,7 @@ pub mod norm;
 pub mod norm_backward;
 pub mod product_int8;
 pub mod rope;
+pub mod train;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
 const LANES: usize = 16;

@@ -1,0 +1,16 @@
+// kept = value, where the state of best_loss says that the loss is better; else nothing.
+override WG: u32 = 256u;
+
+struct Params { count: u32 }
+
+@group(0) @binding(0) var<storage, read> state: array<u32>;
+@group(0) @binding(1) var<storage, read> value: array<u32>;
+@group(0) @binding(2) var<storage, read_write> kept: array<u32>;
+@group(0) @binding(3) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+    let i = (wg.y * count.x + wg.x) * WG + lid;
+    if i >= params.count || state[1] == 0u { return; }
+    kept[i] = value[i];
+}

@@ -1,0 +1,288 @@
+//! The training of one block.
+
+use std::ops::Range;
+
+use super::config::LearnedConfig;
+use super::sampler::Sampler;
+use crate::device::{Buffer, Device, Recorder};
+use crate::error::{Error, Result};
+use crate::model::{Cache, Linear, LoadedBlock};
+use crate::op::{
+    self, Activations, Best, BestState, DenseWeight, FakeQuantized, GroupWeight, RowCache, SignSgd, TrainedWeight,
+    WeightError,
+};
+use crate::pack::PackedTensor;
+use crate::progress::Progress;
+use crate::scheme::Plan;
+
+/// Values that offsets may take: all.
+const ANY: [f32; 2] = [f32::MIN, f32::MAX];
+/// Values that factors of a range may take.
+const SHARE: [f32; 2] = [0.0, 1.0];
+/// Iterations between two looks at the loss, for people. Each waits for the device.
+const LOOK: u32 = 50;
+
+/// A block in training.
+pub(super) struct Training<'a> {
+    config: &'a LearnedConfig,
+    device: &'a Device,
+    block: &'a mut LoadedBlock,
+    layers: Vec<Layer>,
+    best: BestState,
+}
+
+/// What a block is trained on: for each sequence the input, and the output it should give, `[tokens, hidden_size]`.
+pub(super) struct Examples<'a> {
+    pub(super) inputs: &'a [Activations],
+    pub(super) targets: &'a [Activations],
+}
+
+/// A linear layer in training.
+struct Layer {
+    /// Its place among the block's linear layers.
+    index: usize,
+    path: String,
+    rows: Range<usize>,
+    weight: TrainedWeight,
+    /// With the parameters of the best iteration.
+    best: TrainedWeight,
+    offsets: SignSgd,
+    factors: SignSgd,
+    rate: f32,
+}
+
+/// A part of a layer of the checkpoint, quantized.
+pub(super) struct Part {
+    pub(super) path: String,
+    pub(super) rows: Range<usize>,
+    pub(super) weight: PackedTensor,
+    pub(super) error: WeightError,
+}
+
+impl<'a> Training<'a> {
+    /// Prepares the layers that the plan names.
+    pub(super) fn new(
+        config: &'a LearnedConfig,
+        device: &'a Device,
+        block: &'a mut LoadedBlock,
+        plan: &Plan,
+    ) -> Result<Self> {
+        let mut rec = Recorder::new(device);
+        let mut layers = Vec::new();
+        for (index, linear) in block.linears().into_iter().flatten().enumerate() {
+            if plan.get(linear.path()).is_some() {
+                layers.push(Layer::new(&mut rec, config, index, linear, plan)?);
+            }
+        }
+        rec.submit()?;
+        Ok(Self { config, device, block, layers, best: BestState::new(device)? })
+    }
+
+    /// Whether there is nothing to train.
+    pub(super) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Trains on random mini-batches, of which as many sequences go through at once as `cache` has.
+    pub(super) async fn train(
+        &mut self,
+        examples: &Examples<'_>,
+        cache: &mut Cache,
+        seed: u32,
+        progress: &mut dyn Progress,
+    ) -> Result<Best> {
+        let mut sampler = Sampler::new(seed, examples.inputs.len());
+        for iteration in 0..self.config.iters {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let chosen = sampler.batch(self.config.batch_size);
+            self.iterate(examples, chosen, cache, iteration)?;
+            let note = if iteration % LOOK == LOOK - 1 {
+                let best = self.best.read(self.device).await?;
+                format!("iteration {}, loss {:.3e}", iteration + 1, best.latest)
+            } else {
+                String::new()
+            };
+            progress.advance(1, &note);
+        }
+        self.best.read(self.device).await
+    }
+
+    /// One step: forward, loss, gradients, and where the loss is the best so far, the parameters kept. A large mini-batch
+    /// goes through in parts, each a submission of its own.
+    fn iterate(&mut self, examples: &Examples<'_>, chosen: &[usize], cache: &mut Cache, iteration: u32) -> Result<()> {
+        let mut rec = Recorder::new(self.device);
+        let decoded = self.set(&mut rec, |layer| &layer.weight)?;
+        let mut found: Option<Found> = None;
+        let mut elements = 0;
+        for part in chosen.chunks(cache.sequences()) {
+            if found.is_some() {
+                std::mem::replace(&mut rec, Recorder::new(self.device)).submit()?;
+            }
+            let x = gather(&mut rec, examples.inputs, part)?;
+            let target = gather(&mut rec, examples.targets, part)?;
+            decoded.iter().for_each(|quantized| rec.watch(&quantized.values.buffer));
+            elements += target.rows * target.cols;
+            let y = self.block.forward(&mut rec, x, cache)?;
+            let error = op::squared_error(&mut rec, &y, &target)?;
+            let gradients = op::backward(&mut rec, &y, &error.gradient)?;
+            let weights = decoded.iter().map(|quantized| {
+                let d_values = gradients.of(&quantized.values.buffer).cloned();
+                d_values.map(|buffer| Activations { buffer, ..quantized.values })
+            });
+            let new = Found { sums: error.sums, weights: weights.collect() };
+            found = Some(match found {
+                Some(before) => before.add(&mut rec, new)?,
+                None => new,
+            });
+        }
+        if let Some(found) = found {
+            self.best.enter(&mut rec, &found.sums, elements, iteration)?;
+            self.step(&mut rec, &decoded, &found.weights, iteration)?;
+        }
+        rec.submit()
+    }
+
+    /// Keeps the parameters if their loss is the best, and takes the step from them.
+    fn step(
+        &self,
+        rec: &mut Recorder,
+        decoded: &[FakeQuantized],
+        d_decoded: &[Option<Activations>],
+        iteration: u32,
+    ) -> Result<()> {
+        let left = 1.0 - iteration as f32 / self.config.iters as f32;
+        for (layer, (quantized, d_values)) in self.layers.iter().zip(decoded.iter().zip(d_decoded)) {
+            let Some(d_values) = d_values else { continue };
+            let (weight, best, rate) = (&layer.weight, &layer.best, layer.rate * left);
+            let factors = self.config.enable_minmax_tuning;
+            let gradients = op::fake_quant_backward(rec, weight, quantized, &d_values.buffer, factors)?;
+            self.best.keep(rec, &weight.offsets, &best.offsets)?;
+            layer.offsets.step(rec, &weight.offsets, &gradients.offsets, rate)?;
+            if let Some(gradient) = gradients.factors {
+                self.best.keep(rec, &weight.factors, &best.factors)?;
+                layer.factors.step(rec, &weight.factors, &gradient, rate)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the block compute with the decoded weights of one choice of parameters.
+    fn set(&mut self, rec: &mut Recorder, which: impl Fn(&Layer) -> &TrainedWeight) -> Result<Vec<FakeQuantized>> {
+        let mut linears: Vec<_> = self.block.linears_mut().into_iter().flatten().collect();
+        let mut all = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let quantized = op::fake_quant(rec, which(layer))?;
+            linears[layer.index].set_dense(DenseWeight::from_values(quantized.values.clone())?)?;
+            all.push(quantized);
+        }
+        Ok(all)
+    }
+
+    /// The block with each weight rounded to the nearest code: where training starts.
+    pub(super) fn start(&mut self) -> Result<&LoadedBlock> {
+        let mut rec = Recorder::new(self.device);
+        self.set(&mut rec, |layer| &layer.weight)?;
+        rec.submit()?;
+        Ok(self.block)
+    }
+
+    /// The codes of the best parameters; the block computes with them from then on.
+    pub(super) async fn finish(self) -> Result<Vec<Part>> {
+        let mut parts = Vec::with_capacity(self.layers.len());
+        for layer in self.layers {
+            let (weight, error) = op::quantize_trained(self.device, &layer.best, &layer.path).await?;
+            let mut linears = self.block.linears_mut().into_iter().flatten();
+            if let Some(linear) = linears.nth(layer.index) {
+                linear.set_group(GroupWeight::upload(self.device, &weight)?)?;
+            }
+            parts.push(Part { path: layer.path, rows: layer.rows, weight, error });
+        }
+        Ok(parts)
+    }
+}
+
+impl Layer {
+    fn new(rec: &mut Recorder, config: &LearnedConfig, index: usize, linear: &Linear, plan: &Plan) -> Result<Self> {
+        let path = linear.path().to_owned();
+        let (Some(scheme), Some(dense)) = (plan.get(&path), linear.dense()) else {
+            return Err(Error::Unsupported {
+                what: format!("training {path}, which is quantized already"),
+                remedy: "give the original model".into(),
+            });
+        };
+        let device = rec.device().clone();
+        let weight = TrainedWeight::new(rec, dense, scheme)?;
+        let copy = TrainedWeight::new(rec, dense, scheme)?;
+        let best = weight.with(copy.offsets, copy.factors);
+        let elements = |buffer: &Buffer| buffer.bytes() / 4;
+        Ok(Self {
+            index,
+            rows: linear.rows(),
+            offsets: SignSgd::new(&device, elements(&weight.offsets), config.momentum, ANY)?,
+            factors: SignSgd::new(&device, elements(&weight.factors), config.momentum, SHARE)?,
+            rate: config.rate(scheme.bits()),
+            path,
+            weight,
+            best,
+        })
+    }
+}
+
+/// What a part of a mini-batch adds to: the sums of squares of its rows, and the gradients of the decoded weights.
+struct Found {
+    sums: Activations,
+    weights: Vec<Option<Activations>>,
+}
+
+impl Found {
+    /// Both together; parts have equal numbers of rows.
+    fn add(self, rec: &mut Recorder, other: Self) -> Result<Self> {
+        let sums = op::add(rec, &self.sums, &other.sums)?;
+        let pairs = self.weights.into_iter().zip(other.weights);
+        let weights = pairs.map(|pair| match pair {
+            (Some(a), Some(b)) => op::add(rec, &a, &b).map(Some),
+            (a, b) => Ok(a.or(b)),
+        });
+        Ok(Self { sums, weights: weights.collect::<Result<_>>()? })
+    }
+}
+
+/// How many sequences of a mini-batch go through a block at once: all, or a divisor of their number, so that one
+/// submission stays short and its activations few.
+pub(super) fn sequences_at_once(batch: usize, tokens: usize, weights: usize) -> usize {
+    /// Multiplications and additions of forward and backward pass: about half a second of a small GPU.
+    const LIMIT: usize = 1 << 36;
+    let each = weights.saturating_mul(3 * tokens).max(1);
+    (1..=batch).rev().find(|n| batch.is_multiple_of(*n) && *n <= (LIMIT / each).max(1)).unwrap_or(1)
+}
+
+/// The chosen sequences, one after the other.
+fn gather(rec: &mut Recorder, samples: &[Activations], chosen: &[usize]) -> Result<Activations> {
+    let Activations { rows, cols, .. } = samples[chosen[0]];
+    let all = rows * chosen.len();
+    let to = RowCache { buffer: rec.alloc(all * cols * 4)?, sequences: 1, capacity: all, cols };
+    for (slot, sample) in chosen.iter().enumerate() {
+        op::store_rows(rec, &samples[*sample], &to, slot * rows)?;
+    }
+    Ok(Activations { buffer: to.buffer, rows: all, cols })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_mini_batch_are_equal_and_small() {
+        for (batch, tokens, weights, expected) in [
+            (8, 256, 45_000, 8),
+            (8, 2048, 44_000_000, 1),
+            (8, 2048, 5_000_000, 2),
+            (6, 2048, 3_000_000, 3),
+            (1, 9, 1, 1),
+        ] {
+            assert_eq!(sequences_at_once(batch, tokens, weights), expected, "{batch} x {tokens}, {weights}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Learned rounding: block by block, the offsets added before rounding and the range of every group are trained so that
+//! the quantized block gives what the original block gave. AutoRound's method.
+
+mod block;
+mod calibration;
+mod config;
+mod run;
+mod sampler;
+
+pub use calibration::sequences;
+pub use config::{Inputs, LearnedConfig};
+pub use run::{LearnedBlock, LearnedLayer, LearnedRun};
