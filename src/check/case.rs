@@ -158,6 +158,12 @@ impl Case {
         self.run(self.kernel.run, self.sample.as_ref().unwrap_or(&self.params))
     }
 
+    /// What the plain twin leaves in one binding, without the guards around it.
+    pub fn result(&self, binding: usize) -> Vec<u32> {
+        let (front, words) = (self.bindings[binding].front(), self.bindings[binding].words());
+        self.twin().swap_remove(binding)[front..][..words].to_vec()
+    }
+
     fn run(&self, run: ErasedRun, params: &[u8]) -> Vec<Vec<u32>> {
         let mut memory = self.memory();
         let bindings = memory.iter_mut().zip(&self.bindings).zip(self.kernel.access);

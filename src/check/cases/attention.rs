@@ -141,7 +141,7 @@ fn backward(wanted: Wanted<'_>, p: &Params, sharpness: f32, cases: &mut Vec<Case
         bindings.extend([d_y.clone(), Binding::Out(rows * head_dim, tolerance), Binding::Out(2 * rows, tolerance)]);
         Case::new::<AttentionBackwardQ>(variant, label(p, sharpness), p, bindings)
     };
-    let stats = q_case(attention::variant(Reduce::Shared)).twin().remove(5);
+    let stats = q_case(attention::variant(Reduce::Shared)).result(5);
     cases.extend(wanted(AttentionBackwardQ::SPEC).into_iter().map(&mut q_case));
     for variant in wanted(AttentionBackwardKv::SPEC) {
         let mut bindings = inputs.to_vec();
