@@ -51,6 +51,9 @@ impl Quantized {
             Ok(QMatMul::from_qtensor(QTensor::new(storage, quantized.shape())?)?)
         };
         let copies = (0..count).map(copy).collect::<Outcome<Vec<_>>>()?;
+        // The first call of each may lay its weight out anew.
+        let row = Tensor::zeros((1, w.dim(1)?), DType::F32, &Device::Cpu)?;
+        copies.iter().try_for_each(|w| w.forward(&row).map(drop))?;
         let values = || -> Outcome<Vec<f32>> { Ok(w.flatten_all()?.to_vec1()?) };
         let blocks = match dtype {
             GgmlDType::Q4K => Blocks::Q4K(vec![stored(&values()?); count]),

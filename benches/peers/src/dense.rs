@@ -8,47 +8,61 @@ use rayon::prelude::*;
 use crate::measure::Peer;
 
 pub const GEMM: &str = "gemm f32";
+const GEMM_TURNED: &str = "gemm f32 turned";
 pub const SUM: &str = "plain sum";
 
 /// Words that one thread takes at a time.
 const CHUNK: usize = 1 << 16;
 
-/// `x w^T` for `[batch, cols]` by copies of `[rows, cols]`.
-pub fn gemm<'a>(x: &'a [f32], copies: &'a [Vec<f32>], batch: usize, cols: usize, threads: usize) -> Peer<'a> {
-    let mut turns = copies.iter().cycle();
-    Peer::new(GEMM, 4 * copies[0].len(), move |read| {
-        let w = turns.next().ok_or("no copies")?;
-        let rows = w.len() / cols;
-        let mut y = vec![0.0f32; batch * rows];
-        assert!(x.len() == batch * cols && w.len() == rows * cols && cols < isize::MAX as usize);
-        let parallelism = if threads == 1 { Parallelism::None } else { Parallelism::Rayon(threads) };
-        // SAFETY: the three matrices are as long as their strides and sizes say, as asserted, and `y` is its own.
-        unsafe {
-            gemm::gemm(
-                batch,
-                rows,
-                cols,
-                y.as_mut_ptr(),
-                1,
-                rows as isize,
-                false,
-                x.as_ptr(),
-                1,
-                cols as isize,
-                w.as_ptr(),
-                cols as isize,
-                1,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                parallelism,
-            );
-        }
-        y.truncate(if read { rows } else { 0 });
-        Ok(y)
+/// `x w^T` for `[batch, cols]` by copies of `[rows, cols]`: as it stands, and turned to `w x^T`, as gemm may take more time
+/// to rearrange one side than the other.
+pub fn gemm<'a>(x: &'a [f32], copies: &'a [Vec<f32>], batch: usize, cols: usize, threads: usize) -> [Peer<'a>; 2] {
+    [(GEMM, false), (GEMM_TURNED, true)].map(|(name, turned)| {
+        let mut turns = copies.iter().cycle();
+        Peer::new(name, 4 * copies[0].len(), move |read| {
+            let w = turns.next().ok_or("no copies")?;
+            let mut y = product(x, w, [batch, w.len() / cols, cols], turned, threads);
+            y.truncate(if read { w.len() / cols } else { 0 });
+            Ok(y)
+        })
     })
+}
+
+fn product(x: &[f32], w: &[f32], [batch, rows, cols]: [usize; 3], turned: bool, threads: usize) -> Vec<f32> {
+    let mut y = vec![0.0f32; batch * rows];
+    assert!(x.len() == batch * cols && w.len() == rows * cols);
+    let parallelism = if threads == 1 { Parallelism::None } else { Parallelism::Rayon(threads) };
+    let (depth, stride) = (cols as isize, rows as isize);
+    let (m, n, to, left, right) =
+        if turned { (rows, batch, (stride, 1), w, x) } else { (batch, rows, (1, stride), x, w) };
+    // SAFETY: both sides are rows of `cols` elements, as many as asserted, read as columns on the right; `y` is its own and
+    // has an element for each pair of rows, those of `x` `rows` apart.
+    unsafe {
+        let y = y.as_mut_ptr();
+        let (left, right, one) = (left.as_ptr(), right.as_ptr(), 1.0);
+        gemm::gemm(
+            m,
+            n,
+            cols,
+            y,
+            to.0,
+            to.1,
+            false,
+            left,
+            1,
+            depth,
+            right,
+            depth,
+            1,
+            0.0,
+            one,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+    y
 }
 
 /// The sum of as many bytes as a weight has, over `words`.

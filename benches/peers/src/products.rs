@@ -96,7 +96,7 @@ impl Inputs<'_> {
                 peers.push(dense::sum(&words, bytes));
             }
             if bits == 4 {
-                peers.push(dense::gemm(&self.x[..batch * cols], &dense, batch, cols, self.threads));
+                peers.extend(dense::gemm(&self.x[..batch * cols], &dense, batch, cols, self.threads));
             }
             groups.push(take_turns(name(bits, batch), self.work(batch), peers, Some(&self.exact), effort)?);
         }
@@ -113,8 +113,8 @@ impl Inputs<'_> {
         let ours = dense.iter().map(|_| DenseWeight::upload(device, &tensor)).collect::<bitsmith::Result<Vec<_>>>()?;
         for &batch in batches {
             let x = Activations::upload(device, batch, cols, &self.x[..batch * cols])?;
-            let theirs = dense::gemm(&self.x[..batch * cols], &dense, batch, cols, self.threads);
-            let peers = vec![ours::dense(device, &ours, &x), theirs];
+            let mut peers = vec![ours::dense(device, &ours, &x)];
+            peers.extend(dense::gemm(&self.x[..batch * cols], &dense, batch, cols, self.threads));
             groups.push(take_turns(dense_name(batch), self.work(batch), peers, Some(&self.exact), self.effort)?);
         }
         Ok(())

@@ -82,10 +82,10 @@ pub fn scaling(one: &Run, all: &Run) -> Vec<Target> {
     QUANTIZERS.into_iter().filter_map(gain).collect()
 }
 
-/// The faster of a peer's two ways counts.
+/// The fastest of a peer's ways counts.
 fn ratio(g: &Group, ours: &str, theirs: &str, wanted: f64) -> Option<Target> {
     let own = g.peer(ours)?;
-    let ways = [theirs.to_owned(), format!("{theirs} as stored")];
+    let ways = [theirs.to_owned(), format!("{theirs} as stored"), format!("{theirs} turned")];
     let best = ways.iter().filter_map(|way| g.peer(way)).map(|way| own.times_faster(way)).min_by(f64::total_cmp)?;
     Some(Target::new(format!("{}: {ours} by {theirs}", g.name), best, wanted))
 }
