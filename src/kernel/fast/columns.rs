@@ -15,23 +15,21 @@ pub struct Target {
     pub stride: usize,
 }
 
-/// Most rows of x that one pass over the weight serves: more sums would not fit the registers.
-const PASS: usize = 8;
-
 impl Target {
-    /// Calls `visit(x_rows, first_row, results)`, with up to [`PASS`] rows of x and `results` being `[rows, x_rows.len()]`
+    /// Calls `visit(x_rows, first_row, results)`, with up to `pass` rows of x and `results` being `[rows, x_rows.len()]`
     /// for some rows of the weight, until `out` is complete. The passes are of equal size, within one. A row of the weight
     /// takes `work` steps for each row of x.
     pub fn by_passes(
         self,
         batch: usize,
+        pass: usize,
         work: usize,
         out: &mut [f32],
         visit: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
     ) {
-        let passes = batch.div_ceil(PASS);
-        for pass in 0..passes {
-            let part = batch * pass / passes..batch * (pass + 1) / passes;
+        let passes = batch.div_ceil(pass);
+        for i in 0..passes {
+            let part = batch * i / passes..batch * (i + 1) / passes;
             let panel = rows::per_task(work * part.len());
             let to = Self { offset: self.offset + part.start * self.stride, ..self };
             to.by_panels(part.len(), panel, out, |row, y| visit(part.clone(), row, y));

@@ -6,7 +6,8 @@
 //! * `zero` times the sum of the lane's activations is taken off at the end; being integers, these lose nothing.
 //! * Rows of the weight come from memory four at a time, and the next four are fetched meanwhile in the order in which they
 //!   lie: hardware follows four streams of a few KB each less well.
-//! * Multiplying takes longer than spreading codes, so codes are spread again for every two rows of x.
+//! * Multiplying takes longer than spreading codes, so codes are spread again for every two rows of x; those of 2 bits, which
+//!   fill 16 vectors, for every one.
 
 use std::ops::Range;
 
@@ -30,6 +31,9 @@ const fn loaded(bits: u32) -> usize {
 /// Rows of the weight that are taken together.
 const ROWS: usize = 4;
 
+/// Most rows of x that one pass over the weight serves: as digits they should stay in the caches while it goes by.
+const PASS: usize = 64;
+
 /// The product, if the processor has the instructions and the weight and x are fit for them; false if nothing was done.
 pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Target, out: &mut [f32]) -> bool {
     let p = w.p;
@@ -42,7 +46,7 @@ pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Targe
     let lanes = if one_group { usize::MAX } else { p.group as usize / lane_columns(B) };
     let groups = Groups::new(cols.div_ceil(block_columns(B)), lanes);
     let weight = Packed::<B> { w, groups: &groups, decode: decode_groups::<T> };
-    target.by_passes(batch, cols, out, |part, first, y| {
+    target.by_passes(batch, PASS, cols, out, |part, first, y| {
         simd::run_bytes(Pass { weight, x: &x, part: part.start, batch: part.len(), first, y });
     });
     true
@@ -135,7 +139,7 @@ impl<const B: u32> RunBytes for Pass<'_, B> {
             // The odd one first: memory takes its time then.
             let mut b = 0;
             while b < batch {
-                let (to, n) = (&mut *y, if (batch - b) % 2 == 1 { 1 } else { 2 });
+                let (to, n) = (&mut *y, if B == 2 || (batch - b) % 2 == 1 { 1 } else { 2 });
                 match (n, w.zeros) {
                     (1, None) => four.dots::<S, 1, true>(simd, x, part + b, to, b, batch),
                     (1, Some(_)) => four.dots::<S, 1, false>(simd, x, part + b, to, b, batch),

@@ -21,7 +21,7 @@ fn products<T: Stored>(p: &DenseParams, w: &[u32], x: &[f32], out: &mut [f32]) {
     let w = &elements::<T>(w)[..rows * cols];
     let x = by_vectors(x, cols);
     let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize };
-    target.by_passes(p.batch as usize, cols, out, |part, first, y| {
+    target.by_passes(p.batch as usize, PASS, cols, out, |part, first, y| {
         dots(&w[first * cols..], rows_of(&x, &part, p.batch as usize), part.len(), cols, y);
     });
 }
@@ -36,6 +36,9 @@ pub(super) fn by_vectors(x: &[f32], cols: usize) -> Vec<Lanes> {
     }
     all
 }
+
+/// Most rows of x that one pass over the weight serves: more sums would not fit the registers.
+pub(super) const PASS: usize = 8;
 
 /// Some of the `batch` rows of x that these vectors are.
 pub(super) fn rows_of<'a>(x: &'a [Lanes], part: &Range<usize>, batch: usize) -> &'a [Lanes] {

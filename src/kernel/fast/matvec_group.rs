@@ -13,7 +13,7 @@ use super::LANES;
 use super::columns::Target;
 use super::group_dequantize::dequantize_row;
 use super::group_fixed;
-use super::matvec::{by_vectors, dots, rows_of};
+use super::matvec::{PASS, by_vectors, dots, rows_of};
 use super::simd::{self, Lanes, Run, Simd, Words};
 use super::stored::{Stored, by_dtype, decode, decoded, elements};
 use super::stream::{by_bits, padded};
@@ -76,7 +76,7 @@ fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) 
     }
     if p.groups_per_row > 1 && !(p.group * B).is_multiple_of(32) {
         let x = by_vectors(x, cols);
-        return target.by_passes(batch, cols, out, |part, first, y| {
+        return target.by_passes(batch, PASS, cols, out, |part, first, y| {
             unpacked_rows::<T, B>(w, rows_of(&x, &part, batch), part.len(), first, y);
         });
     }
@@ -84,7 +84,7 @@ fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) 
     let groups = Groups::new((p.words_per_row as usize).div_ceil(LANES), words);
     let x = arranged::<B>(x, cols, groups.index.len());
     let weight = Rows { w, groups: &groups, first: 0, decode: decode_groups::<T, B> };
-    target.by_passes(batch, cols, out, |part, first, y| {
+    target.by_passes(batch, PASS, cols, out, |part, first, y| {
         let (rows, x) = (Rows { first, ..weight }, rows_of(&x, &part, batch));
         match part.len() {
             1 if w.zeros.is_none() => simd::run(Dots::<B, 1, 4, true> { rows, x, y }),

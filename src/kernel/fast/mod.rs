@@ -10,7 +10,7 @@
 //! * Products keep many sums at once, in which compilers find no vectors; these are written with the vectors of
 //!   [`simd`], once for all instruction sets.
 //! * Packed codes are spread to one code a byte, eight at a time in one 64-bit integer ([`stream`]), except where they
-//!   are multiplied: see [`matvec_group`].
+//!   are multiplied: see [`group_fixed`], for processors that multiply bytes, and [`matvec_group`].
 
 /// Compiles functions for the vector instruction sets worth having, and picks one at run time.
 macro_rules! vectorized {
