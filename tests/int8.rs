@@ -211,7 +211,7 @@ fn product(batch: usize, rows: usize, cols: usize, [size, block]: [usize; 2], bi
         out_offset: 3,
         out_stride: u(rows + 5),
     };
-    let [_, x, x_scales, x_sums] = quantize.twin().try_into().expect("four bindings");
+    let [x, x_scales, x_sums] = [1, 2, 3].map(|binding| quantize.result(binding));
     let codes = Packing::Rows.pack(&codes, rows, cols, bits).expect("as many codes as the shape has");
     let zeros = if symmetric { scales.clone() } else { words(&zeros) };
     let mut bindings: Vec<_> = [x, x_scales, x_sums, codes, scales, zeros].into_iter().map(Binding::In).collect();

@@ -178,8 +178,8 @@ impl<'a> Sixteen<'a> {
                     sums[i] = simd.multiply_add(feature, simd::in_all(simd, keys[i][col]), sums[i]);
                 }
             }
-            for i in 0..N {
-                sums[i] = simd.multiply_add(sums[i], simd::in_all(simd, self.scale), simd.zero());
+            for sum in &mut sums {
+                *sum = simd.multiply_add(*sum, simd::in_all(simd, self.scale), simd.zero());
             }
             *scores = simd::stored(simd, &[sums])[0].map(Lanes);
             done += N;
@@ -205,8 +205,8 @@ impl<'a> Sixteen<'a> {
         let before = self.largest;
         let mut largest = before;
         for weight in weights.iter() {
-            for lane in 0..LANES {
-                largest[lane] = if weight.0[lane] > largest[lane] { weight.0[lane] } else { largest[lane] };
+            for (largest, weight) in largest.iter_mut().zip(&weight.0) {
+                *largest = if weight > largest { *weight } else { *largest };
             }
         }
         let mut shrink = [0.0; LANES];
