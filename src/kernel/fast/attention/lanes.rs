@@ -101,8 +101,8 @@ const HIDDEN: f32 = f32::NEG_INFINITY;
 
 /// Sixteen queries, and the softmax of each so far.
 struct Sixteen<'a> {
+    /// Features of the queries, scaled.
     features: &'a [Lanes],
-    scale: f32,
     /// What each lane sees; lanes without a query see what the last one sees.
     visible: [Range<usize>; LANES],
     /// Values, summed by their weights relative to the largest score.
@@ -116,10 +116,10 @@ impl<'a> Sixteen<'a> {
     fn new(queries: &[&[f32]], visible: &[Range<usize>], scale: f32, memory: &'a mut [Lanes]) -> Self {
         let (features, sums) = memory.split_at_mut(memory.len() / 2);
         for (lane, query) in queries.iter().enumerate() {
-            features.iter_mut().zip(*query).for_each(|(feature, value)| feature.0[lane] = *value);
+            features.iter_mut().zip(*query).for_each(|(feature, value)| feature.0[lane] = value * scale);
         }
         let visible = std::array::from_fn(|lane| visible[lane.min(visible.len() - 1)].clone());
-        Self { features, scale, visible, sums, largest: [f32::MIN; LANES], total: [0.0; LANES] }
+        Self { features, visible, sums, largest: [f32::MIN; LANES], total: [0.0; LANES] }
     }
 
     /// Takes in a chunk: what all lanes see, and what some do, before and after it.
@@ -148,7 +148,7 @@ impl<'a> Sixteen<'a> {
         }
     }
 
-    /// Scaled products of queries and keys.
+    /// Products of queries and keys.
     #[inline(always)]
     fn scores<S: Simd>(&self, simd: S, chunk: &Chunk<'_>, start: usize, scores: &mut [Lanes]) {
         let mut done = 0;
@@ -178,9 +178,6 @@ impl<'a> Sixteen<'a> {
                     sums[i] = simd.multiply_add(feature, simd::in_all(simd, keys[i][col]), sums[i]);
                 }
             }
-            for sum in &mut sums {
-                *sum = simd.multiply_add(*sum, simd::in_all(simd, self.scale), simd.zero());
-            }
             *scores = simd::stored(simd, &[sums])[0].map(Lanes);
             done += N;
         }
@@ -205,8 +202,9 @@ impl<'a> Sixteen<'a> {
         let before = self.largest;
         let mut largest = before;
         for weight in weights.iter() {
-            for (largest, weight) in largest.iter_mut().zip(&weight.0) {
-                *largest = if weight > largest { *weight } else { *largest };
+            let weight = &weight.0;
+            for lane in 0..LANES {
+                largest[lane] = if weight[lane] > largest[lane] { weight[lane] } else { largest[lane] };
             }
         }
         let mut shrink = [0.0; LANES];

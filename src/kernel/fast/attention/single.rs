@@ -169,9 +169,8 @@ fn add_values<S: Simd, const N: usize>(simd: S, values: [&[f32]; N], weights: &[
     let done = 8 * eight.len();
     for sums in eight {
         for i in 0..N {
-            for (sum, value) in sums.iter_mut().zip(values[i].1) {
-                *sum += weights[i] * value;
-            }
+            let values = values[i].1;
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weights[i] * value);
         }
     }
     for (col, sum) in rest.iter_mut().enumerate() {
