@@ -13,9 +13,9 @@ fn quad_at(row_word: u32, k: u32) -> u32 {
     // Halves apart, then quarters.
     let code = (1u << BITS) - 1u;
     quad = extractBits(quad, 0u, 4u * BITS);
-    let pair = code | code << BITS;
-    quad = (quad | quad << (16u - 2u * BITS)) & (pair | pair << 16u);
-    return (quad | quad << (8u - BITS)) & (code * 0x01010101u);
+    let pair = code | (code << BITS);
+    quad = (quad | (quad << (16u - 2u * BITS))) & (pair | (pair << 16u));
+    return (quad | (quad << (8u - BITS))) & (code * 0x01010101u);
 }
 
 // What `quad_at` takes off each code.
