@@ -12,20 +12,26 @@ use crate::measure::{Effort, Peer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     Exact,
+    Int8,
 }
 
 impl Precision {
-    pub const ALL: [Self; 1] = [Self::Exact];
+    pub const ALL: [Self; 2] = [Self::Exact, Self::Int8];
 
     fn label(self) -> &'static str {
         match self {
             Self::Exact => "",
+            Self::Int8 => " int8",
         }
     }
 
     fn product(self, recorder: &mut Recorder, x: &Activations, w: &GroupWeight) -> bitsmith::Result<Activations> {
         match self {
             Self::Exact => op::group(recorder, x, w),
+            Self::Int8 => {
+                let x = op::int8(recorder, x, op::int8_block(w.scheme().span(), w.cols()))?;
+                op::group_int8(recorder, &x, w)
+            }
         }
     }
 }
