@@ -29,6 +29,7 @@ mod exp;
 mod gemm;
 mod quads;
 mod reduce;
+mod row_int8;
 mod rows;
 mod simd;
 mod stored;
