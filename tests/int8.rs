@@ -242,6 +242,9 @@ fn fast_products_equal_their_twins() {
                 }
             }
             product(1, 600, 2700, [128, 128], bits, symmetric);
+            // Blocks of whole vectors of words, at each width.
+            product(1, 301, 1536, [256, 256], bits, symmetric);
+            product(1, 7, 2048, [2048, 512], bits, symmetric);
             product(80, 600, 200, [64, 32], bits, symmetric);
         }
     }

@@ -15,7 +15,7 @@ use crate::dispatch::{Access, Bindings, Role, Variant};
 pub const MAX_BLOCK: usize = i32::MAX as usize / (255 * 127);
 
 /// A packed weight and quantized activations. Bindings: codes, scales and sums of the activations as
-/// [`activation_quantize`](super::activation_quantize) leaves them; codes, scales and zero points of the weight as in
+/// [`activation_quantize`] leaves them; codes, scales and zero points of the weight as in
 /// [`GroupParams`](super::product::GroupParams); out, where `y[b, row]` goes to `out[out_offset + b * out_stride + row]`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]

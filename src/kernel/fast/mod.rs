@@ -31,6 +31,7 @@ mod gemm;
 mod group_fixed;
 mod quads;
 mod reduce;
+mod row_int8;
 mod rows;
 mod simd;
 mod stored;

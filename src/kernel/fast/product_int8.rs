@@ -6,6 +6,7 @@
 //!   cache holds.
 //! * Codes stay packed: shifts and masks bring one code to each byte, a quad of four codes a lane, in whatever order costs
 //!   least. The activations are put into that order once a call, and four of them meet a quad in one instruction.
+//! * One row of x alone takes another way where it can: see [`row_int8`](super::row_int8).
 //! * Over a block sums are integers; at its end they are scaled and added in f32.
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::quads::{arrange, unit_quads, unit_words};
+use super::row_int8::{Rows, by_vectors, first_lanes, fits};
 use super::simd::Words;
 use super::simd::int8::{self, Bytes, Group, Run};
 use super::stored::{Stored, by_dtype, decode, elements};
@@ -39,13 +41,13 @@ const AHEAD: usize = 64;
 /// A weight and where its results go.
 pub(super) struct Job<'a> {
     pub p: &'a Int8Params,
-    bits: u32,
-    codes: &'a [u32],
-    scales: &'a [u32],
+    pub bits: u32,
+    pub codes: &'a [u32],
+    pub scales: &'a [u32],
     /// One a byte, or none.
-    zeros: Option<&'a [u8]>,
+    pub zeros: Option<&'a [u8]>,
     /// The scales of a row from one of all on.
-    decode: fn(&[u32], usize, &mut [f32]),
+    pub decode: fn(&[u32], usize, &mut [f32]),
     x: &'a [u32],
     pub x_scales: &'a [f32],
     pub x_sums: &'a [u32],
@@ -90,6 +92,13 @@ fn products<const B: u32>(job: &Job<'_>, out: &mut [f32]) {
     let (batch, rows, stride) = (job.p.batch as usize, job.p.rows as usize, job.p.out_stride as usize);
     let sizes = Sizes::new::<B>(job);
     let x = arranged::<B>(job, &sizes);
+    if batch == 1 && !job.unpacked && fits::<B>(job, &sizes) {
+        let (x, x_sums) = (by_vectors::<B>(&x), first_lanes(&job.x_sums[..sizes.blocks]));
+        let panel = rows::per_task(job.p.cols as usize);
+        return rows::each(&mut out[..rows], 1, panel, |first, results| {
+            int8::run(Rows::<B> { job, sizes: &sizes, x: &x, x_sums: &x_sums, first, results });
+        });
+    }
     let panel = rows::per_task(job.p.cols as usize * batch).next_multiple_of(2 * WIDTH);
     let visit = |first, results: &mut [f32]| int8::run(Panels::<B> { job, sizes: &sizes, x: &x, first, results });
     if batch == 1 {

@@ -128,6 +128,15 @@ impl Bytes for Avx512Vnni {
             self.store(_mm512_castps_si512(_mm512_fmadd_ps(dot, scale, old)), to);
         }
     }
+    #[inline(always)]
+    fn add_row(self, to: &mut Words, sum: __m512i, zero: u32, x_sum: &Words, scale: f32) {
+        unsafe {
+            let zeros = _mm512_mullo_epi32(self.splat(zero), self.words(x_sum));
+            let dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, zeros));
+            let old = _mm512_castsi512_ps(self.words(to));
+            self.store(_mm512_castps_si512(_mm512_fmadd_ps(dot, _mm512_set1_ps(scale), old)), to);
+        }
+    }
 }
 
 impl Bytes for Avx2 {
@@ -216,6 +225,18 @@ impl Bytes for Avx2 {
                 let scale = _mm256_mul_ps(_mm256_castsi256_ps(scales[i]), x_scale);
                 let new = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, _mm256_castsi256_ps(old[i]));
                 _mm256_castps_si256(new)
+            };
+            self.store([half(0), half(1)], to);
+        }
+    }
+    #[inline(always)]
+    fn add_row(self, to: &mut Words, sum: [__m256i; 2], zero: u32, x_sum: &Words, scale: f32) {
+        let (zeros, x_sums, old) = (self.splat(zero), self.words(x_sum), self.words(to));
+        unsafe {
+            let scale = _mm256_set1_ps(scale);
+            let half = |i: usize| {
+                let dot = _mm256_sub_epi32(sum[i], _mm256_mullo_epi32(zeros[i], x_sums[i]));
+                _mm256_castps_si256(_mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, _mm256_castsi256_ps(old[i])))
             };
             self.store([half(0), half(1)], to);
         }
