@@ -200,13 +200,14 @@ impl<const B: u32> Four<'_, B> {
             let mut x_lines: [&[Line]; NB] = [&[]; NB];
             x_lines.iter_mut().zip(x).for_each(|(lines, x)| *lines = &x.0[block * block_lines(B)..][..block_lines(B)]);
             let codes = spread::<S, B>(simd, self.words, self.stride, block * block_words(B));
-            let lines = ROWS * block_words(B) / LANES;
-            for line in block * lines..(block + 1) * lines {
-                simd.prefetch(self.ahead, line * LANES);
-            }
             let scales = simd.load_rows::<ROWS>(scales, stride, *group);
             let zeros = simd.load_rows::<ROWS>(self.zeros, stride, *group);
             for part in 0..parts(B) {
+                // Four lines at once, at most.
+                let lines = ROWS * block_words(B) / LANES / parts(B);
+                for line in 0..lines {
+                    simd.prefetch(self.ahead, ((block * parts(B) + part) * lines + line) * LANES);
+                }
                 let mut sums = [[simd.splat(0); NB]; ROWS];
                 for digit in digits(B, part) {
                     add_digit::<S, B, NB>(simd, digit, &codes, &x_lines, &mut sums);
