@@ -3,16 +3,17 @@
 //!
 //! An instruction set is a value that exists only where the processor has it, so its methods are safe to call.
 
+mod bytes;
 pub mod int8;
+#[cfg(target_arch = "x86_64")]
+mod level;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_int8;
 
-mod bytes;
-mod level;
-
 pub use bytes::{ByteDots, Line, RunBytes, has_byte_dots, run_bytes};
+#[cfg(target_arch = "x86_64")]
 use level::Level;
 
 use bytemuck::{Pod, Zeroable};
