@@ -34,11 +34,16 @@ const ROWS: usize = 4;
 /// Most rows of x that one pass over the weight serves: as digits they should stay in the caches while it goes by.
 const PASS: usize = 64;
 
+/// The shortest group that pays: each ends with a sum over lanes, its scale and its zero point. With groups of 32 this takes
+/// two to four times as long as floats do.
+const SHORTEST_GROUP: u32 = 128;
+
 /// The product, if the processor has the instructions and the weight and x are fit for them; false if nothing was done.
 pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Target, out: &mut [f32]) -> bool {
     let p = w.p;
     let one_group = p.groups_per_row <= 1;
-    if !simd::has_byte_dots() || !one_group && !(p.group as usize).is_multiple_of(lane_columns(B)) {
+    let fits = one_group || p.group >= SHORTEST_GROUP && (p.group as usize).is_multiple_of(lane_columns(B));
+    if !fits || !simd::has_byte_dots() {
         return false;
     }
     let (cols, batch) = (p.cols as usize, p.batch as usize);
