@@ -1,5 +1,5 @@
 //! Scale and zero point of groups whose bounds are multiplied by trained factors, by
-//! [`RangeRule::FullRange`](crate::RangeRule::FullRange): with factors of 1 they are those of
+//! [`RangeRule::FullRange`]: with factors of 1 they are those of
 //! [`group_range`](super::group_range), bit for bit.
 //!
 //! Bindings: bounds `[groups, 2]` of [`group_bounds`](super::group_bounds); factors `[groups, 2]`, f32; scales, f32,
