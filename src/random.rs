@@ -28,6 +28,14 @@ impl Random {
         ((self.uniform() * bound as f32) as u32).min(bound.saturating_sub(1))
     }
 
+    /// Brings values into random order.
+    pub fn shuffle<T>(&mut self, values: &mut [T]) {
+        for last in (1..values.len()).rev() {
+            let other = self.below(u32::try_from(last + 1).unwrap_or(u32::MAX)) as usize;
+            values.swap(last, other);
+        }
+    }
+
     /// A number with mean 0 and standard deviation about 1, like a weight: twelve uniforms less six.
     pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0

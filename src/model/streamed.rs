@@ -141,6 +141,11 @@ impl LoadedBlock {
         self.block.linears_mut()
     }
 
+    /// Number of weights of its linear layers.
+    pub fn parameters(&self) -> usize {
+        self.linears().into_iter().flatten().map(|linear| linear.shape().iter().product::<usize>()).sum()
+    }
+
     /// Bytes of the weights of its linear layers.
     pub fn bytes(&self) -> u64 {
         self.block.bytes()

@@ -1,7 +1,8 @@
 //! Quantization methods, and the pipeline that takes a model folder through one.
 
+mod block_run;
 mod layers;
-pub mod learned;
+mod learned;
 mod original;
 mod output;
 mod pipeline;
@@ -13,23 +14,28 @@ mod saved;
 mod tensors;
 
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 
+pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
 pub use layers::{LinearLayer, Skip, linear_layers};
+pub use learned::{Learned, LearnedConfig};
 pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{GroupSize, Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch};
 
+use crate::calib::{CalibratedBlock, Inputs};
 use crate::device::Device;
 use crate::error::Result;
+use crate::model::StreamedModel;
 use crate::op::WeightError;
 use crate::pack::PackedTensor;
-use crate::scheme::Scheme;
+use crate::progress::Progress;
+use crate::scheme::{Plan, Scheme};
 use crate::tensor::Tensor;
 
-/// A quantization method: turns the weights of one job into codes. The pipeline around it plans, streams, saves and
-/// reports.
+/// A quantization method: turns weights into codes. The pipeline around it plans, streams, saves and reports.
 pub trait Quantizer {
     /// Name on the command line.
     fn name(&self) -> &'static str;
@@ -37,41 +43,83 @@ pub trait Quantizer {
     /// The method's settings, as `bitsmith.json` records them.
     fn settings(&self) -> serde_json::Value;
 
-    /// The scheme the method gives a `[rows, cols]` layer when no plan says otherwise.
+    /// The scheme the method gives a layer when no plan says otherwise.
     fn scheme(&self) -> Scheme;
 
-    /// What the method wants in one job.
-    fn unit(&self) -> Unit;
-
-    /// Quantizes the layers of a job, in their order.
-    fn quantize<'a>(&'a self, job: &'a Job<'a>) -> Task<'a, Vec<QuantizedLayer>>;
+    /// How it goes through a model.
+    fn way(&self) -> Way<'_>;
 }
 
-/// How much of a model a method works on at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// One layer: nothing else is held in memory.
-    Layer,
+/// How a method goes through a model.
+#[derive(Clone, Copy)]
+pub enum Way<'a> {
+    /// Layer by layer, from the weights alone.
+    Layers(&'a dyn LayerQuantizer),
+    /// Block by block, with calibration data.
+    Blocks(&'a dyn BlockQuantizer),
 }
 
-/// Work for a [`Quantizer`].
-#[derive(Debug)]
-pub struct Job<'a> {
-    /// Where to compute.
-    pub device: &'a Device,
-    /// The layers.
-    pub layers: Vec<LayerJob<'a>>,
+/// A method that needs nothing but a weight.
+pub trait LayerQuantizer {
+    /// Quantizes a layer.
+    fn quantize<'a>(&'a self, job: &'a LayerJob<'a>) -> Task<'a, QuantizedLayer>;
 }
 
-/// One layer of a job.
+/// A method that sees what goes through a block.
+pub trait BlockQuantizer {
+    /// What it wants to see.
+    fn inputs(&self) -> Inputs;
+
+    /// Quantizes the layers of a block that the plan names. What the block computes with afterwards does not matter: the
+    /// walk goes on with the codes that are returned.
+    fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult>;
+}
+
+/// A layer to quantize.
 #[derive(Debug)]
 pub struct LayerJob<'a> {
+    /// Where to compute.
+    pub device: &'a Device,
     /// Module path.
     pub path: &'a str,
     /// The weight, `[out_features, in_features]`.
     pub weight: Tensor<'a>,
     /// What its codes are to mean.
     pub scheme: Scheme,
+}
+
+/// A block to quantize.
+pub struct BlockJob<'a> {
+    /// The model that it is from.
+    pub model: &'a StreamedModel,
+    /// The block on the device, its inputs and what it should give.
+    pub step: &'a mut CalibratedBlock,
+    /// The schemes of the layers to quantize.
+    pub plan: &'a Plan,
+    /// Who hears how far it is. [`Progress::begin`] and [`Progress::end`] are the method's to call.
+    pub progress: &'a mut dyn Progress,
+}
+
+/// What a method made of a block.
+#[derive(Clone, Debug, Default)]
+pub struct BlockResult {
+    /// The parts of the block that were quantized, in the order of [`crate::model::LoadedBlock::linears`].
+    pub parts: Vec<QuantizedPart>,
+    /// Mean squared error of the block's output before the method did its work, if it knows.
+    pub loss_before: Option<f64>,
+    /// The iteration whose parameters were kept, where there are iterations.
+    pub best_iteration: Option<u32>,
+}
+
+/// Some output features of a layer of the checkpoint, quantized: a block may hold one as several.
+#[derive(Clone, Debug)]
+pub struct QuantizedPart {
+    /// Module path of the checkpoint's layer.
+    pub path: String,
+    /// The output features.
+    pub rows: Range<usize>,
+    /// Codes and error.
+    pub layer: QuantizedLayer,
 }
 
 /// A quantized layer.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Job, QuantizedLayer, Quantizer, Task, Unit};
+use super::{LayerJob, LayerQuantizer, QuantizedLayer, Quantizer, Task, Way};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::op::{Quantization, quantize};
@@ -142,19 +142,17 @@ impl Quantizer for Rtn {
         self.quantization.scheme
     }
 
-    fn unit(&self) -> Unit {
-        Unit::Layer
+    fn way(&self) -> Way<'_> {
+        Way::Layers(self)
     }
+}
 
-    fn quantize<'a>(&'a self, job: &'a Job<'a>) -> Task<'a, Vec<QuantizedLayer>> {
+impl LayerQuantizer for Rtn {
+    fn quantize<'a>(&'a self, job: &'a LayerJob<'a>) -> Task<'a, QuantizedLayer> {
         Box::pin(async move {
-            let mut done = Vec::with_capacity(job.layers.len());
-            for layer in &job.layers {
-                let quantization = Quantization { scheme: layer.scheme, ..self.quantization };
-                let (weight, error) = quantize(job.device, &layer.weight, &quantization, layer.path).await?;
-                done.push(QuantizedLayer { weight, error });
-            }
-            Ok(done)
+            let quantization = Quantization { scheme: job.scheme, ..self.quantization };
+            let (weight, error) = quantize(job.device, &job.weight, &quantization, job.path).await?;
+            Ok(QuantizedLayer { weight, error })
         })
     }
 }

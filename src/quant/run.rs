@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::output::{Ended, Item, Made, Output};
 use super::read_ahead::ReadAhead;
 use super::saved::{Finished, Saved};
-use super::{Job, LayerJob, LinearLayer, Quantizer};
+use super::{LayerJob, LayerQuantizer, LinearLayer, Quantizer, Way};
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -116,6 +116,10 @@ impl Run<'_> {
         finished: &HashSet<String>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
+        let Way::Layers(quantizer) = self.quantizer.way() else {
+            let what = format!("the method {} in a pipeline", self.quantizer.name());
+            return Err(Error::Unsupported { what, remedy: "use quant::BlockRun".into() });
+        };
         let due: Vec<&TensorInfo> = self.checkpoint.infos().filter(|info| !finished.contains(&info.name)).collect();
         let weights = due.iter().filter(|info| self.spec(&info.name).is_some()).map(|info| info.name.clone());
         let mut weights = ReadAhead::start(source.another(), weights.collect())?;
@@ -131,7 +135,7 @@ impl Run<'_> {
                 None => Item::Kept(info.name.clone()),
                 Some(spec) => {
                     let bytes = weights.next()?;
-                    let made = self.layer(spec, info, &bytes).await?;
+                    let made = self.layer(quantizer, spec, info, &bytes).await?;
                     weights.reuse(bytes);
                     Item::Job(vec![made])
                 }
@@ -145,12 +149,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn layer(&self, spec: LayerSpec, info: &TensorInfo, bytes: &[u8]) -> Result<Made> {
+    async fn layer(
+        &self,
+        quantizer: &dyn LayerQuantizer,
+        spec: LayerSpec,
+        info: &TensorInfo,
+        bytes: &[u8],
+    ) -> Result<Made> {
         let dtype = self.dtype_of(info)?;
         let stored = Tensor::new(dtype, info.shape.clone(), bytes)?;
         let weight = if self.is_conv1d(&spec.path) { stored.transposed() } else { stored };
-        let job = Job { device: self.device, layers: vec![LayerJob { path: &spec.path, weight, scheme: spec.scheme }] };
-        let layer = self.quantizer.quantize(&job).await?.remove(0);
+        let job = LayerJob { device: self.device, path: &spec.path, weight, scheme: spec.scheme };
+        let layer = quantizer.quantize(&job).await?;
         Ok(Made { source: info.name.clone(), spec, dtype, layer })
     }
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use bitsmith::Device;
+use bitsmith::calib::CalibrationDataset;
 use bitsmith::io::{Text, TokenStream, Tokenizer};
 use bitsmith::model::StreamedModel;
 use bitsmith::progress::Silent;
-use bitsmith::quant::learned::{LearnedBlock, LearnedConfig, LearnedRun, sequences};
+use bitsmith::quant::{BlockRun, Learned, LearnedConfig, QuantizedBlock};
 use libtest_mimic::Failed;
 
 /// Codes that may differ: those of weights next to a threshold whose gradient is within rounding of 0.
@@ -19,12 +20,16 @@ pub fn step(gpu: &Device) -> Result<(), Failed> {
     let [cpu, gpu] = [block(&Device::cpu())?, block(gpu)?];
     let (mut codes, mut different) = (0, 0);
     for (a, b) in cpu.layers.iter().zip(&gpu.layers) {
-        let (a, b) = (a.weight.unpack()?, b.weight.unpack()?);
+        let (a, b) = (a.layer.weight.unpack()?, b.layer.weight.unpack()?);
         codes += a.codes().len();
         different += a.codes().iter().zip(b.codes()).filter(|(a, b)| a != b).count();
     }
     let apart = (cpu.loss_after / gpu.loss_after - 1.0).abs();
-    if cpu.best_iteration != 1 || gpu.best_iteration != 1 || different as f64 > CODES * codes as f64 || apart > LOSS {
+    if cpu.best_iteration != Some(1)
+        || gpu.best_iteration != Some(1)
+        || different as f64 > CODES * codes as f64
+        || apart > LOSS
+    {
         let best = [cpu.best_iteration, gpu.best_iteration];
         return Err(format!("{different} of {codes} codes and {apart} of the loss differ, {best:?} was best").into());
     }
@@ -32,7 +37,7 @@ pub fn step(gpu: &Device) -> Result<(), Failed> {
 }
 
 /// The second of two iterations is better than the first: what is kept is one step from the nearest codes.
-fn block(device: &Device) -> Result<LearnedBlock, Failed> {
+fn block(device: &Device) -> Result<QuantizedBlock, Failed> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny-llama");
     let model = StreamedModel::open(&folder, device)?;
     let tokenizer = Tokenizer::read(&folder, model.config().vocab_size)?;
@@ -50,6 +55,8 @@ fn block(device: &Device) -> Result<LearnedBlock, Failed> {
     let scheme = config.scheme()?;
     let paths: Vec<String> = model.block(0)?.linears().iter().flatten().map(|l| l.path().to_owned()).collect();
     let plan = paths.iter().map(|path| (path.as_str(), scheme)).collect();
-    let mut run = LearnedRun::new(model, config, plan, &sequences(&stream, 4, 32, 1)?)?;
+    let data = CalibrationDataset::from_stream(&stream, 4, 32, 1)?;
+    let learned = Learned::new(config)?;
+    let mut run = BlockRun::new(&learned, model, &data, &plan)?;
     Ok(pollster::block_on(run.next_block(&mut Silent))?.ok_or("there is a block")?)
 }

@@ -4,15 +4,13 @@ use std::ops::Range;
 
 use super::config::LearnedConfig;
 use super::sampler::Sampler;
+use crate::calib::CalibratedBlock;
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::{Error, Result};
 use crate::model::{Cache, Linear, LoadedBlock};
-use crate::op::{
-    self, Activations, Best, BestState, DenseWeight, FakeQuantized, GroupWeight, RowCache, SignSgd, TrainedWeight,
-    WeightError,
-};
-use crate::pack::PackedTensor;
+use crate::op::{self, Activations, Best, BestState, DenseWeight, FakeQuantized, SignSgd, TrainedWeight};
 use crate::progress::Progress;
+use crate::quant::{QuantizedLayer, QuantizedPart};
 use crate::scheme::Plan;
 
 /// Values that offsets may take: all.
@@ -22,19 +20,12 @@ const SHARE: [f32; 2] = [0.0, 1.0];
 /// Iterations between two looks at the loss, for people. Each waits for the device.
 const LOOK: u32 = 50;
 
-/// A block in training.
+/// The layers of a block in training.
 pub(super) struct Training<'a> {
     config: &'a LearnedConfig,
     device: &'a Device,
-    block: &'a mut LoadedBlock,
     layers: Vec<Layer>,
     best: BestState,
-}
-
-/// What a block is trained on: for each sequence the input, and the output it should give, `[tokens, hidden_size]`.
-pub(super) struct Examples<'a> {
-    pub(super) inputs: &'a [Activations],
-    pub(super) targets: &'a [Activations],
 }
 
 /// A linear layer in training.
@@ -51,22 +42,9 @@ struct Layer {
     rate: f32,
 }
 
-/// A part of a layer of the checkpoint, quantized.
-pub(super) struct Part {
-    pub(super) path: String,
-    pub(super) rows: Range<usize>,
-    pub(super) weight: PackedTensor,
-    pub(super) error: WeightError,
-}
-
 impl<'a> Training<'a> {
     /// Prepares the layers that the plan names.
-    pub(super) fn new(
-        config: &'a LearnedConfig,
-        device: &'a Device,
-        block: &'a mut LoadedBlock,
-        plan: &Plan,
-    ) -> Result<Self> {
+    pub(super) fn new(config: &'a LearnedConfig, device: &'a Device, block: &LoadedBlock, plan: &Plan) -> Result<Self> {
         let mut rec = Recorder::new(device);
         let mut layers = Vec::new();
         for (index, linear) in block.linears().into_iter().flatten().enumerate() {
@@ -75,7 +53,7 @@ impl<'a> Training<'a> {
             }
         }
         rec.submit()?;
-        Ok(Self { config, device, block, layers, best: BestState::new(device)? })
+        Ok(Self { config, device, layers, best: BestState::new(device)? })
     }
 
     /// Whether there is nothing to train.
@@ -85,19 +63,19 @@ impl<'a> Training<'a> {
 
     /// Trains on random mini-batches, of which as many sequences go through at once as `cache` has.
     pub(super) async fn train(
-        &mut self,
-        examples: &Examples<'_>,
+        &self,
+        step: &mut CalibratedBlock,
         cache: &mut Cache,
         seed: u32,
         progress: &mut dyn Progress,
     ) -> Result<Best> {
-        let mut sampler = Sampler::new(seed, examples.inputs.len());
+        let mut sampler = Sampler::new(seed, step.inputs.len());
         for iteration in 0..self.config.iters {
             if progress.cancelled() {
                 return Err(Error::Cancelled);
             }
             let chosen = sampler.batch(self.config.batch_size);
-            self.iterate(examples, chosen, cache, iteration)?;
+            self.iterate(step, chosen, cache, iteration)?;
             let note = if iteration % LOOK == LOOK - 1 {
                 let best = self.best.read(self.device).await?;
                 format!("iteration {}, loss {:.3e}", iteration + 1, best.latest)
@@ -111,20 +89,20 @@ impl<'a> Training<'a> {
 
     /// One step: forward, loss, gradients, and where the loss is the best so far, the parameters kept. A large mini-batch
     /// goes through in parts, each a submission of its own.
-    fn iterate(&mut self, examples: &Examples<'_>, chosen: &[usize], cache: &mut Cache, iteration: u32) -> Result<()> {
+    fn iterate(&self, step: &mut CalibratedBlock, chosen: &[usize], cache: &mut Cache, iteration: u32) -> Result<()> {
         let mut rec = Recorder::new(self.device);
-        let decoded = self.set(&mut rec, |layer| &layer.weight)?;
+        let decoded = self.set(&mut rec, &mut step.block)?;
         let mut found: Option<Found> = None;
         let mut elements = 0;
         for part in chosen.chunks(cache.sequences()) {
             if found.is_some() {
                 std::mem::replace(&mut rec, Recorder::new(self.device)).submit()?;
             }
-            let x = gather(&mut rec, examples.inputs, part)?;
-            let target = gather(&mut rec, examples.targets, part)?;
+            let x = step.inputs.gather(&mut rec, part)?;
+            let target = step.targets.gather(&mut rec, part)?;
             decoded.iter().for_each(|quantized| rec.watch(&quantized.values.buffer));
             elements += target.rows * target.cols;
-            let y = self.block.forward(&mut rec, x, cache)?;
+            let y = step.block.forward(&mut rec, x, cache)?;
             let error = op::squared_error(&mut rec, &y, &target)?;
             let gradients = op::backward(&mut rec, &y, &error.gradient)?;
             let weights = decoded.iter().map(|quantized| {
@@ -168,36 +146,31 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Lets the block compute with the decoded weights of one choice of parameters.
-    fn set(&mut self, rec: &mut Recorder, which: impl Fn(&Layer) -> &TrainedWeight) -> Result<Vec<FakeQuantized>> {
-        let mut linears: Vec<_> = self.block.linears_mut().into_iter().flatten().collect();
+    /// Lets the block compute with the decoded weights.
+    fn set(&self, rec: &mut Recorder, block: &mut LoadedBlock) -> Result<Vec<FakeQuantized>> {
+        let mut linears: Vec<_> = block.linears_mut().into_iter().flatten().collect();
         let mut all = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let quantized = op::fake_quant(rec, which(layer))?;
+            let quantized = op::fake_quant(rec, &layer.weight)?;
             linears[layer.index].set_dense(DenseWeight::from_values(quantized.values.clone())?)?;
             all.push(quantized);
         }
         Ok(all)
     }
 
-    /// The block with each weight rounded to the nearest code: where training starts.
-    pub(super) fn start(&mut self) -> Result<&LoadedBlock> {
+    /// Lets the block compute as it does where training starts: each weight rounded to the nearest code.
+    pub(super) fn start(&self, block: &mut LoadedBlock) -> Result<()> {
         let mut rec = Recorder::new(self.device);
-        self.set(&mut rec, |layer| &layer.weight)?;
-        rec.submit()?;
-        Ok(self.block)
+        self.set(&mut rec, block)?;
+        rec.submit()
     }
 
-    /// The codes of the best parameters; the block computes with them from then on.
-    pub(super) async fn finish(self) -> Result<Vec<Part>> {
+    /// The codes of the best parameters.
+    pub(super) async fn finish(self) -> Result<Vec<QuantizedPart>> {
         let mut parts = Vec::with_capacity(self.layers.len());
-        for layer in self.layers {
-            let (weight, error) = op::quantize_trained(self.device, &layer.best, &layer.path).await?;
-            let mut linears = self.block.linears_mut().into_iter().flatten();
-            if let Some(linear) = linears.nth(layer.index) {
-                linear.set_group(GroupWeight::upload(self.device, &weight)?)?;
-            }
-            parts.push(Part { path: layer.path, rows: layer.rows, weight, error });
+        for Layer { path, rows, best, .. } in self.layers {
+            let (weight, error) = op::quantize_trained(self.device, &best, &path).await?;
+            parts.push(QuantizedPart { path, rows, layer: QuantizedLayer { weight, error } });
         }
         Ok(parts)
     }
@@ -256,17 +229,6 @@ pub(super) fn sequences_at_once(batch: usize, tokens: usize, weights: usize) -> 
     const LIMIT: usize = 1 << 36;
     let each = weights.saturating_mul(3 * tokens).max(1);
     (1..=batch).rev().find(|n| batch.is_multiple_of(*n) && *n <= (LIMIT / each).max(1)).unwrap_or(1)
-}
-
-/// The chosen sequences, one after the other.
-fn gather(rec: &mut Recorder, samples: &[Activations], chosen: &[usize]) -> Result<Activations> {
-    let Activations { rows, cols, .. } = samples[chosen[0]];
-    let all = rows * chosen.len();
-    let to = RowCache { buffer: rec.alloc(all * cols * 4)?, sequences: 1, capacity: all, cols };
-    for (slot, sample) in chosen.iter().enumerate() {
-        op::store_rows(rec, &samples[*sample], &to, slot * rows)?;
-    }
-    Ok(Activations { buffer: to.buffer, rows: all, cols })
 }
 
 #[cfg(test)]

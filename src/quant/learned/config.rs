@@ -1,46 +1,12 @@
 //! Settings of learned rounding.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
+use crate::calib::Inputs;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::quant::GroupSize;
 use crate::scheme::{Bits, Scheme, Span, Zero};
-
-/// What a block is trained on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Inputs {
-    /// What the original blocks before it give.
-    Original,
-    /// What the quantized blocks before it give.
-    #[default]
-    Quantized,
-}
-
-impl fmt::Display for Inputs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Original => "original",
-            Self::Quantized => "quantized",
-        })
-    }
-}
-
-impl FromStr for Inputs {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "original" => Ok(Self::Original),
-            "quantized" => Ok(Self::Quantized),
-            _ => Err(Error::config("inputs", format!("`{text}` is not one of original, quantized"))),
-        }
-    }
-}
 
 /// Settings of learned rounding, as typed on the command line and as recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,12 +35,6 @@ pub struct LearnedConfig {
     /// Sequences of a step
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = LearnedConfig::default().batch_size))]
     pub batch_size: usize,
-    /// Sequences to train on
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = LearnedConfig::default().samples))]
-    pub samples: usize,
-    /// Tokens of a sequence, at most the model's context
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = LearnedConfig::default().seq_len))]
-    pub seq_len: usize,
     /// Seed of the choice of sequences
     #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().seed))]
     pub seed: u32,
@@ -107,8 +67,6 @@ impl Default for LearnedConfig {
             iters: 200,
             lr: None,
             batch_size: 8,
-            samples: 128,
-            seq_len: 2048,
             seed: 42,
             enable_minmax_tuning: true,
             inputs: Inputs::Quantized,
@@ -136,12 +94,8 @@ impl LearnedConfig {
     /// [`Error::Config`] that names the setting.
     pub fn check(&self) -> Result<()> {
         self.scheme()?;
-        let positive = [("batch_size", self.batch_size), ("samples", self.samples)];
-        if let Some((name, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
-            return Err(Error::config(name, "0; take at least 1"));
-        }
-        if self.seq_len < 2 {
-            return Err(Error::config("seq_len", format!("{} tokens; take at least 2", self.seq_len)));
+        if self.batch_size == 0 {
+            return Err(Error::config("batch_size", "0; take at least 1"));
         }
         if let Some(lr) = self.lr.filter(|lr| !(lr.is_finite() && *lr > 0.0)) {
             return Err(Error::config("lr", format!("{lr} is not a number above 0")));
@@ -193,7 +147,7 @@ mod tests {
             LearnedConfig::from_arg_matches(&command.get_matches_from(flags.split_whitespace())).expect("known flags")
         };
         assert_eq!(parse(""), LearnedConfig::default());
-        let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --samples 9 --seq-len 64 --seed 1 \
+        let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --seed 1 \
                      --enable-minmax-tuning=false --inputs original --momentum 0.9";
         let config = LearnedConfig {
             bits: 2,
@@ -201,8 +155,6 @@ mod tests {
             iters: 7,
             lr: Some(0.5),
             batch_size: 3,
-            samples: 9,
-            seq_len: 64,
             seed: 1,
             enable_minmax_tuning: false,
             inputs: Inputs::Original,

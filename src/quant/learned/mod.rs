@@ -2,11 +2,87 @@
 //! the quantized block gives what the original block gave. AutoRound's method.
 
 mod block;
-mod calibration;
 mod config;
-mod run;
 mod sampler;
 
-pub use calibration::sequences;
-pub use config::{Inputs, LearnedConfig};
-pub use run::{LearnedBlock, LearnedLayer, LearnedRun};
+use block::{Training, sequences_at_once};
+pub use config::LearnedConfig;
+
+use super::{BlockJob, BlockQuantizer, BlockResult, Quantizer, Task, Way};
+use crate::calib::Inputs;
+use crate::error::Result;
+use crate::scheme::Scheme;
+
+/// Learned rounding with checked settings.
+///
+/// ```
+/// use bitsmith::quant::{Learned, LearnedConfig, Quantizer};
+/// let learned = Learned::new(LearnedConfig { bits: 2, asymmetric: true, ..Default::default() })?;
+/// assert_eq!(learned.scheme().to_string(), "w2g128a");
+/// assert!(Learned::new(LearnedConfig { batch_size: 0, ..Default::default() }).is_err());
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Learned {
+    config: LearnedConfig,
+    scheme: Scheme,
+}
+
+impl Learned {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) that names the setting.
+    pub fn new(config: LearnedConfig) -> Result<Self> {
+        config.check()?;
+        Ok(Self { scheme: config.scheme()?, config })
+    }
+}
+
+impl Quantizer for Learned {
+    fn name(&self) -> &'static str {
+        "learned"
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::to_value(&self.config).unwrap_or_default()
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    fn way(&self) -> Way<'_> {
+        Way::Blocks(self)
+    }
+}
+
+impl BlockQuantizer for Learned {
+    fn inputs(&self) -> Inputs {
+        self.config.inputs
+    }
+
+    fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult> {
+        Box::pin(async move {
+            let BlockJob { model, step, plan, progress } = job;
+            let config = &self.config;
+            progress.begin(&format!("block {} of {}", step.index + 1, model.blocks()), config.iters.into());
+            let training = Training::new(config, model.device(), &step.block, plan)?;
+            if training.is_empty() {
+                progress.end();
+                return Ok(BlockResult::default());
+            }
+            training.start(&mut step.block)?;
+            let loss_before = Some(step.loss(model).await?);
+            let tokens = step.inputs.tokens();
+            let batch = config.batch_size.min(step.inputs.len());
+            let mut cache = model.cache(sequences_at_once(batch, tokens, step.block.parameters()), tokens)?;
+            #[allow(clippy::cast_possible_truncation, reason = "a seed; wrapping is harmless")]
+            let seed = config.seed ^ (step.index as u32).wrapping_mul(0x9E37_79B1);
+            let best = training.train(step, &mut cache, seed, progress).await?;
+            let parts = training.finish().await?;
+            progress.end();
+            Ok(BlockResult { parts, loss_before, best_iteration: Some(best.iteration) })
+        })
+    }
+}

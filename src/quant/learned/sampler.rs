@@ -20,19 +20,11 @@ impl Sampler {
     pub(super) fn batch(&mut self, size: usize) -> &[usize] {
         let size = size.min(self.order.len());
         if self.next + size > self.order.len() {
-            shuffle(&mut self.random, &mut self.order);
+            self.random.shuffle(&mut self.order);
             self.next = 0;
         }
         self.next += size;
         &self.order[self.next - size..self.next]
-    }
-}
-
-/// Brings values into random order.
-pub(super) fn shuffle<T>(random: &mut Random, values: &mut [T]) {
-    for last in (1..values.len()).rev() {
-        let other = random.below(u32::try_from(last + 1).unwrap_or(u32::MAX)) as usize;
-        values.swap(last, other);
     }
 }
 
