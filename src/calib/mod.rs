@@ -2,10 +2,16 @@
 
 mod calibrator;
 mod dataset;
+mod histogram;
 mod inputs;
+mod range;
 mod samples;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
 pub use dataset::CalibrationDataset;
+pub use histogram::Histogram;
 pub use inputs::Inputs;
+pub use range::{
+    Coding, Gradient, KlDivergence, MeanSquaredError, MinMax, Percentile, RANGE_METHODS, RangeMethod, range_method,
+};
 pub use samples::Samples;
