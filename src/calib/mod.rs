@@ -5,6 +5,7 @@ mod dataset;
 mod histogram;
 mod inputs;
 mod range;
+mod ranges;
 mod samples;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
@@ -14,4 +15,5 @@ pub use inputs::Inputs;
 pub use range::{
     Coding, Gradient, KlDivergence, MeanSquaredError, MinMax, Percentile, RANGE_METHODS, RangeMethod, range_method,
 };
+pub use ranges::Ranges;
 pub use samples::Samples;

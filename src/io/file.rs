@@ -1,6 +1,6 @@
-//! Reading small files whole.
+//! Small files, read and written whole.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -31,4 +31,22 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String> {
         let offset = e.utf8_error().valid_up_to();
         Error::format(path, format!("is not UTF-8 text: byte {offset} begins no valid character"))
     })
+}
+
+/// Writes a file aside and gives it its name when the disk has it. What was there before is still there if that fails.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".partial-");
+    // The temporary file becomes the final one, so it gets the permissions of any new file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let write = || {
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|e: std::io::Error| Error::io(path, e))
 }

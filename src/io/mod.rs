@@ -27,7 +27,7 @@ pub use config::{
     Architecture, CONFIG_FILE, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling,
     WindowLayers, is_conv1d, read_config,
 };
-pub(crate) use file::read_limited;
+pub(crate) use file::{read_limited, replace};
 pub use header::{Header, TensorInfo};
 pub(crate) use index::INDEX_FILE;
 pub use index::Index;

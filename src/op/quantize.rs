@@ -94,17 +94,48 @@ pub async fn quantize(
     quantization: &Quantization,
     name: &str,
 ) -> Result<(PackedTensor, WeightError)> {
-    let Quantization { scheme, range, .. } = *quantization;
-    range.check(scheme)?;
-    let (rows, cols) = (tensor.rows(), tensor.cols());
-    if rows == 0 || cols == 0 {
-        let found = format!("{:?}", tensor.shape());
-        return Err(Error::Shape { op: "quantize", expected: format!("{name} with elements"), found });
-    }
-    let one_scale = match scheme.span() {
+    check(tensor, quantization, name)?;
+    let one_scale = match quantization.scheme.span() {
         Span::Tensor => Some(tensor_scale(tensor, quantization, name)?),
         Span::Channel | Span::Group(_) => None,
     };
+    quantize_parts(device, tensor, quantization, one_scale, name).await
+}
+
+/// [`quantize`] of a tensor that is one group, with a range of values that was found before.
+///
+/// # Errors
+/// As [`quantize`], and [`Error::Config`] for a scheme whose group is not the tensor.
+pub async fn quantize_within(
+    device: &Device,
+    tensor: &Tensor<'_>,
+    quantization: &Quantization,
+    [min, max]: [f32; 2],
+    name: &str,
+) -> Result<(PackedTensor, WeightError)> {
+    check(tensor, quantization, name)?;
+    let scheme = quantization.scheme;
+    if scheme.span() != Span::Tensor {
+        return Err(Error::config("scheme", format!("{scheme} has several groups; one range is for one, as in w8ts")));
+    }
+    if tensor.to_f32().iter().any(|x| !x.is_finite()) {
+        return Err(first_not_finite(tensor, name));
+    }
+    let (scale, zero) = quantization.range.scale_and_zero(min, max, scheme);
+    if !scale.is_finite() {
+        return Err(Error::config("range", format!("{min} to {max} gives no scale in {}", scheme.scale_type())));
+    }
+    quantize_parts(device, tensor, quantization, Some((scale, zero)), name).await
+}
+
+async fn quantize_parts(
+    device: &Device,
+    tensor: &Tensor<'_>,
+    quantization: &Quantization,
+    one_scale: Option<(f32, u8)>,
+    name: &str,
+) -> Result<(PackedTensor, WeightError)> {
+    let (scheme, rows, cols) = (quantization.scheme, tensor.rows(), tensor.cols());
     let mut job = Job { device, tensor, quantization, name, one_scale, error: WeightError::default() };
     let mut packed = PackedTensor {
         scheme,
@@ -124,6 +155,15 @@ pub async fn quantize(
     }
     packed.check()?;
     Ok((packed, job.error))
+}
+
+fn check(tensor: &Tensor<'_>, quantization: &Quantization, name: &str) -> Result<()> {
+    quantization.range.check(quantization.scheme)?;
+    if tensor.rows() == 0 || tensor.cols() == 0 {
+        let found = format!("{:?}", tensor.shape());
+        return Err(Error::Shape { op: "quantize", expected: format!("{name} with elements"), found });
+    }
+    Ok(())
 }
 
 /// Codes, scales and zero points of a weight under its trained parameters: they decode to what

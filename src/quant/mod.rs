@@ -23,7 +23,7 @@ pub use learned::{Learned, LearnedConfig};
 pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{GroupSize, Rtn, RtnConfig};
-pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch};
+pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
 
 use crate::calib::{CalibratedBlock, Inputs};
 use crate::device::Device;

@@ -65,6 +65,28 @@ pub async fn quantize_activations(device: &Device, x: &Tensor<'_>, span: Span) -
     quantize(device, x, Quantization { range: RangeRule::Restricted, ..scheme.into() }).await
 }
 
+/// Codes of a tensor that is one group, for a range of values that was found before, as by [`crate::calib::Ranges`]; what
+/// lies outside is clipped.
+///
+/// ```
+/// use bitsmith::{Device, Tensor, quant};
+/// let x = Tensor::from_f32(vec![1, 3], &[-0.5, 0.5, 9.0])?;
+/// let q = quant::quantize_within(&Device::cpu(), &x, "w8ta-f32".parse()?, [-1.0, 1.0]);
+/// assert_eq!(pollster::block_on(q)?.codes(), [64, 192, 255]);
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`quantize`], and [`crate::Error::Config`] for a scheme whose group is not the tensor.
+pub async fn quantize_within(
+    device: &Device,
+    tensor: &Tensor<'_>,
+    scheme: Scheme,
+    range: [f32; 2],
+) -> Result<QuantizedTensor> {
+    op::quantize_within(device, tensor, &scheme.into(), range, "tensor").await?.0.unpack()
+}
+
 /// The f32 values of a quantized tensor, row-major, computed on a device.
 ///
 /// ```

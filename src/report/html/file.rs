@@ -1,10 +1,11 @@
 //! The file of a report: known to be writable before the work, whole when it appears.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::io::replace;
 
 /// The setting that errors name.
 const FIELD: &str = "report";
@@ -26,7 +27,6 @@ const BEGINNING: &[u8] = b"<!DOCTYPE html>";
 #[derive(Clone, Debug)]
 pub struct ReportFile {
     path: PathBuf,
-    folder: PathBuf,
 }
 
 impl ReportFile {
@@ -59,9 +59,8 @@ impl ReportFile {
         if !folder.is_dir() {
             return refuse(format!("cannot be written: there is no folder {}; create it first", folder.display()));
         }
-        let file = Self { path, folder };
-        match file.aside() {
-            Ok(_) => Ok(file),
+        match tempfile::tempfile_in(&folder) {
+            Ok(_) => Ok(Self { path }),
             Err(e) => refuse(format!("cannot be written: {e}")),
         }
     }
@@ -71,23 +70,7 @@ impl ReportFile {
     /// # Errors
     /// [`Error::Io`]; what was there before is still there then.
     pub fn write(&self, html: &str) -> Result<()> {
-        let write = || {
-            let mut file = self.aside()?;
-            file.write_all(html.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&self.path)?;
-            Ok(())
-        };
-        write().map_err(|e: std::io::Error| Error::io(&self.path, e))
-    }
-
-    fn aside(&self) -> std::io::Result<tempfile::NamedTempFile> {
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".report.partial-");
-        // The temporary file becomes the final one, so it gets the permissions of any new file.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.tempfile_in(&self.folder)
+        replace(&self.path, html.as_bytes())
     }
 }
 
