@@ -73,7 +73,7 @@ pub async fn quantize_activations(device: &Device, x: &Tensor<'_>, span: Span) -
 /// let x = Tensor::from_f32(vec![1, 3], &[-0.5, 0.5, 9.0])?;
 /// let device = Device::cpu();
 /// let q = quant::quantize_within(&device, &x, "w8ta-f32".parse()?, [-1.0, 1.0]);
-/// assert_eq!(pollster::block_on(q)?.codes(), [64, 192, 255]);
+/// assert_eq!(pollster::block_on(q)?.codes(), [63, 191, 255]);
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 ///
