@@ -41,7 +41,7 @@ fn check(spec: &KernelSpec, variant: &Variant) -> Result<(), String> {
     validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
     let info = validator.validate(&module).map_err(|e| e.emit_to_string(&source))?;
     bindings(spec, &module)?;
-    let constants = variant.constants().iter().map(|(name, value)| (name.to_string(), f64::from(*value))).collect();
+    let constants = variant.constants().map(|(name, value)| (name.to_owned(), f64::from(value))).collect();
     let entry = Some((ShaderStage::Compute, "main"));
     let (module, info) = process_overrides(&module, &info, entry, &constants).map_err(|e| format!("{e:?}"))?;
     limits(&module)?;
@@ -51,7 +51,7 @@ fn check(spec: &KernelSpec, variant: &Variant) -> Result<(), String> {
 /// Writes what a browser is given to make the pipeline of this variant.
 fn dump(folder: &Path, spec: &KernelSpec, variant: &Variant) -> std::io::Result<()> {
     let name = format!("{}.{variant}", spec.name);
-    let constants: serde_json::Map<_, _> = variant.constants().iter().map(|(n, v)| (n.to_string(), json!(v))).collect();
+    let constants: serde_json::Map<_, _> = variant.constants().map(|(n, v)| (n.to_owned(), json!(v))).collect();
     let shader = json!({
         "name": name,
         "source": assemble_for_browser(spec, variant),

@@ -70,11 +70,10 @@ impl<'a> Bindings<'a> {
     /// # Panics
     /// If the contract has another number of bindings.
     #[inline]
-    pub fn take<const N: usize>(self) -> [View<'a>; N] {
+    pub fn take<const N: usize>(mut self) -> [View<'a>; N] {
         const AS_MANY: &str = "a kernel takes as many views as its contract binds";
-        let mut views = self.0.into_iter().flatten();
-        let taken = std::array::from_fn(|_| views.next().expect(AS_MANY));
-        assert!(views.next().is_none(), "{AS_MANY}");
+        let taken = std::array::from_fn(|i| self.0.get_mut(i).and_then(Option::take).expect(AS_MANY));
+        assert!(self.0.iter().all(Option::is_none), "{AS_MANY}");
         taken
     }
 }

@@ -1,6 +1,7 @@
 //! How one kernel differs from call to call: by part files that supply agreed functions, and by constants.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use crate::dtype::Dtype;
 
@@ -51,42 +52,70 @@ pub struct Part {
     pub dtype: Option<Dtype>,
 }
 
+/// A part is known by its name.
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Part {}
+
+impl Hash for Part {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+/// The most that a variant has.
+const MOST_PARTS: usize = 6;
+const MOST_CONSTANTS: usize = 4;
+
 /// One way to run a kernel: the parts that complete its shader and its constants.
-#[derive(Clone, Debug)]
+///
+/// All in place: a variant is chosen for each dispatch, and lists on the heap would take as long as a small kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Variant {
-    parts: Vec<&'static Part>,
-    constants: Vec<(&'static str, u32)>,
+    parts: [Option<&'static Part>; MOST_PARTS],
+    constants: [Option<(&'static str, u32)>; MOST_CONSTANTS],
 }
 
 impl Variant {
     /// The variant of a kernel that does not vary.
     pub fn new() -> Self {
-        // Room for what most variants have: they are made for each dispatch.
-        Self { parts: Vec::with_capacity(6), constants: Vec::with_capacity(4) }
+        Self::default()
     }
 
     /// Adds a part.
+    ///
+    /// # Panics
+    /// If the variant is full; the contract test builds every variant.
+    #[inline]
     #[must_use]
     pub fn part(mut self, part: &'static Part) -> Self {
-        self.parts.push(part);
+        fill(&mut self.parts, part);
         self
     }
 
     /// Sets an `override` constant.
+    ///
+    /// # Panics
+    /// As [`Self::part`].
+    #[inline]
     #[must_use]
     pub fn constant(mut self, name: &'static str, value: u32) -> Self {
-        self.constants.push((name, value));
+        fill(&mut self.constants, (name, value));
         self
     }
 
     /// The parts.
-    pub fn parts(&self) -> &[&'static Part] {
-        &self.parts
+    pub fn parts(&self) -> impl Iterator<Item = &'static Part> {
+        self.parts.iter().copied().flatten()
     }
 
     /// The constants.
-    pub fn constants(&self) -> &[(&'static str, u32)] {
-        &self.constants
+    pub fn constants(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.constants.iter().copied().flatten()
     }
 
     /// The value of a constant.
@@ -94,15 +123,15 @@ impl Variant {
     /// # Panics
     /// If the variant has none of that name; the contract test builds every variant.
     pub fn get(&self, name: &str) -> u32 {
-        match self.constants.iter().find(|(n, _)| *n == name) {
-            Some((_, value)) => *value,
+        match self.constants().find(|(n, _)| *n == name) {
+            Some((_, value)) => value,
             None => panic!("variant {self} has no constant {name}"),
         }
     }
 
     /// The part of a role.
     pub fn of(&self, role: Role) -> Option<&'static Part> {
-        self.parts.iter().copied().find(|p| p.role == role)
+        self.parts().find(|p| p.role == role)
     }
 
     /// The storage type that the part of a role reads.
@@ -118,24 +147,27 @@ impl Variant {
 
     /// What the variant needs of a device.
     pub fn needs(&self) -> Needs {
-        self.parts.iter().fold(Needs::default(), |all, p| Needs {
+        self.parts().fold(Needs::default(), |all, p| Needs {
             f16: all.f16 || p.needs.f16,
             subgroups: all.subgroups || p.needs.subgroups,
         })
     }
 }
 
-impl Default for Variant {
-    fn default() -> Self {
-        Self::new()
+/// Puts a value into the first place that is free.
+#[inline]
+fn fill<T>(places: &mut [Option<T>], value: T) {
+    match places.iter_mut().find(|place| place.is_none()) {
+        Some(place) => *place = Some(value),
+        None => panic!("no variant has more than {MOST_PARTS} parts and {MOST_CONSTANTS} constants"),
     }
 }
 
 /// Parts and constants joined by dots: `x_f16.codes_dense.BITS=4`.
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = self.parts.iter().filter(|p| p.role != Role::Library).map(|p| p.name.to_owned());
-        let constants = self.constants.iter().map(|(n, v)| format!("{n}={v}"));
+        let parts = self.parts().filter(|p| p.role != Role::Library).map(|p| p.name.to_owned());
+        let constants = self.constants().map(|(n, v)| format!("{n}={v}"));
         let words: Vec<_> = parts.chain(constants).collect();
         f.write_str(if words.is_empty() { "plain" } else { "" })?;
         f.write_str(&words.join("."))

@@ -16,7 +16,7 @@ pub(super) struct Pipeline {
 
 /// The pipelines of one device.
 #[derive(Debug, Default)]
-pub(super) struct Pipelines(Mutex<HashMap<String, Pipeline>>);
+pub(super) struct Pipelines(Mutex<HashMap<(&'static str, Variant), Pipeline>>);
 
 impl Pipelines {
     /// How many there are.
@@ -26,17 +26,18 @@ impl Pipelines {
 
     /// The pipeline of a kernel in a variant. One that cannot be created is not kept.
     pub(super) fn get(&self, device: &WgpuDevice, spec: &KernelSpec, variant: &Variant) -> Result<Pipeline> {
-        let key = format!("{} {variant}", spec.name);
+        let key = (spec.name, variant.clone());
         let mut pipelines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipeline) = pipelines.get(&key) {
             return Ok(pipeline.clone());
         }
-        let pipeline = device.watch(|| Ok(create(&device.device, &key, spec, variant)))?;
+        let pipeline = device.watch(|| Ok(create(&device.device, spec, variant)))?;
         Ok(pipelines.entry(key).or_insert(pipeline).clone())
     }
 }
 
-fn create(device: &wgpu::Device, label: &str, spec: &KernelSpec, variant: &Variant) -> Pipeline {
+fn create(device: &wgpu::Device, spec: &KernelSpec, variant: &Variant) -> Pipeline {
+    let label = &*format!("{} {variant}", spec.name);
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(label),
         source: wgpu::ShaderSource::Wgsl(super::source::assemble(spec, variant).into()),
@@ -60,7 +61,7 @@ fn create(device: &wgpu::Device, label: &str, spec: &KernelSpec, variant: &Varia
         bind_group_layouts: &[Some(&bindings)],
         immediate_size: 0,
     });
-    let constants: Vec<_> = variant.constants().iter().map(|(name, value)| (*name, f64::from(*value))).collect();
+    let constants: Vec<_> = variant.constants().map(|(name, value)| (name, f64::from(value))).collect();
     let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(label),
         layout: Some(&layout),
