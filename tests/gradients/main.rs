@@ -7,4 +7,5 @@ mod elementwise;
 mod loss;
 mod matmul;
 mod norm;
+mod torch;
 mod train;
