@@ -4,8 +4,10 @@ mod calibrator;
 mod dataset;
 mod inputs;
 mod samples;
+mod statistics;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
 pub use dataset::CalibrationDataset;
 pub use inputs::Inputs;
 pub use samples::Samples;
+pub use statistics::InputStatistics;

@@ -13,6 +13,7 @@ pub mod attention_backward_q;
 pub mod best_loss;
 pub mod cast;
 mod code;
+pub mod column_stats;
 pub mod column_sum;
 pub mod cross_entropy;
 pub mod embed;
@@ -29,6 +30,9 @@ pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod histogram_count;
+pub mod histogram_range;
+pub mod histogram_widen;
 pub mod keep_best;
 pub mod kl_loss;
 pub mod kl_rows;
@@ -104,4 +108,8 @@ pub static ALL: &[&KernelSpec] = &[
     keep_best::KeepBest::SPEC,
     sign_step::SignStep::SPEC,
     adamw_step::AdamWStep::SPEC,
+    column_stats::ColumnStats::SPEC,
+    histogram_range::HistogramRange::SPEC,
+    histogram_widen::HistogramWiden::SPEC,
+    histogram_count::HistogramCount::SPEC,
 ];
