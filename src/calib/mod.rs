@@ -7,6 +7,7 @@ mod inputs;
 mod range;
 mod ranges;
 mod samples;
+mod statistics;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
 pub use dataset::CalibrationDataset;
@@ -17,3 +18,4 @@ pub use range::{
 };
 pub use ranges::Ranges;
 pub use samples::Samples;
+pub use statistics::InputStatistics;

@@ -3,6 +3,7 @@
 pub mod activate;
 pub mod activate_backward;
 pub mod activation_quantize;
+pub mod adamw_step;
 pub mod add;
 pub mod add_bias;
 pub mod argmax;
@@ -12,8 +13,11 @@ pub mod attention_backward_q;
 pub mod best_loss;
 pub mod cast;
 mod code;
+pub mod column_stats;
 pub mod column_sum;
+pub mod cross_entropy;
 pub mod embed;
+pub mod embed_backward;
 pub mod fake_quant;
 pub mod fake_quant_backward;
 pub mod fake_range;
@@ -26,7 +30,11 @@ pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod histogram_count;
+pub mod histogram_range;
+pub mod histogram_widen;
 pub mod keep_best;
+pub mod kl_loss;
 pub mod kl_rows;
 pub mod layer_norm;
 pub mod layer_norm_backward;
@@ -92,8 +100,16 @@ pub static ALL: &[&KernelSpec] = &[
     fake_range_backward::FakeRangeBackward::SPEC,
     fake_quant::FakeQuant::SPEC,
     fake_quant_backward::FakeQuantBackward::SPEC,
+    embed_backward::EmbedBackward::SPEC,
+    cross_entropy::CrossEntropy::SPEC,
+    kl_loss::KlLoss::SPEC,
     squared_error::SquaredError::SPEC,
     best_loss::BestLoss::SPEC,
     keep_best::KeepBest::SPEC,
     sign_step::SignStep::SPEC,
+    adamw_step::AdamWStep::SPEC,
+    column_stats::ColumnStats::SPEC,
+    histogram_range::HistogramRange::SPEC,
+    histogram_widen::HistogramWiden::SPEC,
+    histogram_count::HistogramCount::SPEC,
 ];

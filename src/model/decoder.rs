@@ -9,7 +9,7 @@ use super::linear::Linear;
 use super::llama::Llama;
 use super::loader::Loader;
 use super::opt::Opt;
-use crate::device::Recorder;
+use crate::device::{Buffer, Recorder};
 use crate::error::Result;
 use crate::io::{Architecture, ModelConfig};
 use crate::op::{self, Activations, AttentionShape, KvCache, RopeTable};
@@ -43,6 +43,9 @@ pub(super) trait Block: Debug {
 
     /// [`Self::linears`], to change them.
     fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>>;
+
+    /// The weights and biases of its norms, under their names within the block.
+    fn norms(&self) -> Vec<(String, &Buffer)>;
 
     /// Bytes of its weights on the device.
     fn bytes(&self) -> u64 {

@@ -8,7 +8,7 @@ use super::loader::Loader;
 use super::positions::Positions;
 use super::vocabulary::Vocabulary;
 use crate::activation::Activation;
-use crate::device::Recorder;
+use crate::device::{Buffer, Recorder};
 use crate::error::Result;
 use crate::io::{Gpt2Config, ModelConfig};
 use crate::op::{self, Activations, AttentionShape};
@@ -116,6 +116,7 @@ impl Block for Gpt2Block {
         let contracted = self.contract.forward(rec, &inner)?;
         op::add(rec, &x, &contracted)
     }
+
     fn linears(&self) -> Vec<Vec<&Linear>> {
         vec![self.qkv.iter().collect(), vec![&self.out], vec![&self.expand], vec![&self.contract]]
     }
@@ -123,5 +124,10 @@ impl Block for Gpt2Block {
     fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>> {
         let Self { qkv, out, expand, contract, .. } = self;
         vec![qkv.iter_mut().collect(), vec![out], vec![expand], vec![contract]]
+    }
+
+    fn norms(&self) -> Vec<(String, &Buffer)> {
+        let [a, b] = [("ln_1", &self.attention_norm), ("ln_2", &self.feed_forward_norm)];
+        [a, b].into_iter().flat_map(|(name, norm)| norm.named(name)).collect()
     }
 }

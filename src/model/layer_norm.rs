@@ -26,6 +26,11 @@ impl LayerNorm {
         Ok(Self { weight: constant(1.0)?, bias: constant(0.0)?, eps: config.norm_eps })
     }
 
+    /// Weight and bias, by the name of the norm.
+    pub(super) fn named(&self, name: &str) -> [(String, &Buffer); 2] {
+        [(format!("{name}.weight"), &self.weight), (format!("{name}.bias"), &self.bias)]
+    }
+
     pub(super) fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
         op::layer_norm(rec, x, &self.weight, &self.bias, self.eps)
     }

@@ -74,6 +74,11 @@ impl Linear {
         }
     }
 
+    /// The bias, f32, one an output feature.
+    pub fn bias(&self) -> Option<&Buffer> {
+        self.bias.as_ref()
+    }
+
     /// Computes with another floating-point weight from now on.
     ///
     /// # Errors

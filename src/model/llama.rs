@@ -122,6 +122,7 @@ impl Block for LlamaBlock {
         let down = self.down.forward(rec, &gated)?;
         op::add(rec, &x, &down)
     }
+
     fn linears(&self) -> Vec<Vec<&Linear>> {
         vec![vec![&self.q, &self.k, &self.v], vec![&self.o], vec![&self.gate, &self.up], vec![&self.down]]
     }
@@ -129,5 +130,14 @@ impl Block for LlamaBlock {
     fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>> {
         let Self { q, k, v, o, gate, up, down, .. } = self;
         vec![vec![q, k, v], vec![o], vec![gate, up], vec![down]]
+    }
+
+    fn norms(&self) -> Vec<(String, &Buffer)> {
+        let mut norms =
+            vec![("input_layernorm.weight", &self.input_norm), ("post_attention_layernorm.weight", &self.post_norm)];
+        if let Some((q, k)) = &self.qk_norm {
+            norms.extend([("self_attn.q_norm.weight", q), ("self_attn.k_norm.weight", k)]);
+        }
+        norms.into_iter().map(|(name, norm)| (name.to_owned(), norm)).collect()
     }
 }

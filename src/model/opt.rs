@@ -8,7 +8,7 @@ use super::loader::Loader;
 use super::positions::Positions;
 use super::vocabulary::Vocabulary;
 use crate::activation::Activation;
-use crate::device::Recorder;
+use crate::device::{Buffer, Recorder};
 use crate::error::Result;
 use crate::io::{ModelConfig, OptConfig};
 use crate::op::{self, Activations, AttentionShape};
@@ -166,6 +166,7 @@ impl Block for OptBlock {
         let x = self.residual(rec, &x, &self.attention_norm, |rec, x| self.attention(rec, x, past))?;
         self.residual(rec, &x, &self.feed_forward_norm, |rec, x| self.feed_forward(rec, x))
     }
+
     fn linears(&self) -> Vec<Vec<&Linear>> {
         vec![self.qkv.iter().collect(), vec![&self.out], vec![&self.fc1], vec![&self.fc2]]
     }
@@ -173,5 +174,10 @@ impl Block for OptBlock {
     fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>> {
         let Self { qkv, out, fc1, fc2, .. } = self;
         vec![qkv.iter_mut().collect(), vec![out], vec![fc1], vec![fc2]]
+    }
+
+    fn norms(&self) -> Vec<(String, &Buffer)> {
+        let [a, b] = [("self_attn_layer_norm", &self.attention_norm), ("final_layer_norm", &self.feed_forward_norm)];
+        [a, b].into_iter().flat_map(|(name, norm)| norm.named(name)).collect()
     }
 }

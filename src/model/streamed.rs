@@ -6,7 +6,7 @@ use super::decoder::{self, Block, Decoder, Past};
 use super::linear::Linear;
 use super::loader::Loader;
 use super::{Cache, Model, check_ids};
-use crate::device::{Device, Recorder};
+use crate::device::{Buffer, Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::ModelConfig;
 use crate::op::{ActivationPrecision, Activations};
@@ -139,6 +139,12 @@ impl LoadedBlock {
     /// [`Self::linears`], to change their weights or to observe them.
     pub fn linears_mut(&mut self) -> Vec<Vec<&mut Linear>> {
         self.block.linears_mut()
+    }
+
+    /// The weights and biases of its norms, f32, under their names within the block. Those of norms that neither scale nor
+    /// shift are all 1 and all 0.
+    pub fn norms(&self) -> Vec<(String, &Buffer)> {
+        self.block.norms()
     }
 
     /// Number of weights of its linear layers.

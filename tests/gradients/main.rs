@@ -4,6 +4,8 @@ mod attention;
 mod block;
 mod check;
 mod elementwise;
+mod loss;
 mod matmul;
 mod norm;
+mod torch;
 mod train;
