@@ -31,12 +31,13 @@
 //! The rooms from the ground up, each using only those before it: [`scheme`] what integers mean; [`pack`] where bits lie;
 //! [`dispatch`] the contract between kernels and devices; [`kernel`]; [`device`]; [`check`] whether a device computes
 //! rightly; [`io`] files; [`hub`] models by name; [`op`] operations; [`export`] file formats of quantized layers;
-//! [`model`]; [`eval`]; [`quant`]; [`mod@bench`] how fast it is.
+//! [`model`]; [`calib`]; [`eval`]; [`quant`]; [`mod@bench`] how fast it is.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 mod activation;
 pub mod bench;
+pub mod calib;
 pub mod check;
 pub mod device;
 pub mod dispatch;

@@ -1,9 +1,10 @@
 //! Learned rounding of whole models.
 
+use bitsmith::calib::CalibrationDataset;
 use bitsmith::io::{Text, TokenStream, Tokenizer};
 use bitsmith::model::StreamedModel;
 use bitsmith::progress::Silent;
-use bitsmith::quant::learned::{Inputs, LearnedBlock, LearnedConfig, LearnedRun, sequences};
+use bitsmith::quant::learned::{Inputs, LearnedBlock, LearnedConfig, LearnedRun};
 use bitsmith::quant::{Skip, linear_layers};
 use bitsmith::scheme::Plan;
 use bitsmith::{Device, Error};
@@ -41,9 +42,9 @@ fn run(device: &Device, config: LearnedConfig, blocks: usize) -> Vec<LearnedBloc
     let tokenizer = Tokenizer::read(&folder, model.config().vocab_size).expect("it has a tokenizer");
     let text = Text::read(&folder.join("calibration.txt")).expect("it has a text");
     let stream = TokenStream::encode(&[text.content()], &tokenizer).expect("it encodes");
-    let chosen = sequences(&stream, config.samples, config.seq_len, config.seed).expect("it is long enough");
+    let chosen = CalibrationDataset::from_stream(&stream, config.samples, config.seq_len).expect("it is long enough");
     let plan = plan(&folder, &config);
-    let mut run = LearnedRun::new(model, config, plan, &chosen).expect("the settings fit");
+    let mut run = LearnedRun::new(model, config, plan, chosen.sequences()).expect("the settings fit");
     (0..blocks).map(|_| pollster::block_on(run.next_block(&mut Silent)).expect("it trains").expect("a block")).collect()
 }
 
@@ -152,8 +153,4 @@ fn unusable_settings_are_refused() {
     assert!(refused(tiny(1), &[]).contains("samples"));
     assert!(refused(tiny(1), &[vec![1, 2], vec![1]]).contains("samples"));
     assert!(refused(tiny(1), &[vec![1; 100_000]]).contains("context"));
-    let stream = TokenStream::encode(&["short"], &Tokenizer::read(&folder("examples/tiny-llama"), 1 << 20).unwrap());
-    if let Ok(stream) = stream {
-        assert!(sequences(&stream, 100, 2, 1).unwrap_err().to_string().contains("samples"));
-    }
 }

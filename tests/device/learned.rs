@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use bitsmith::Device;
+use bitsmith::calib::CalibrationDataset;
 use bitsmith::io::{Text, TokenStream, Tokenizer};
 use bitsmith::model::StreamedModel;
 use bitsmith::progress::Silent;
-use bitsmith::quant::learned::{LearnedBlock, LearnedConfig, LearnedRun, sequences};
+use bitsmith::quant::learned::{LearnedBlock, LearnedConfig, LearnedRun};
 use libtest_mimic::Failed;
 
 /// Codes that may differ: those of weights next to a threshold whose gradient is within rounding of 0.
@@ -50,6 +51,6 @@ fn block(device: &Device) -> Result<LearnedBlock, Failed> {
     let scheme = config.scheme()?;
     let paths: Vec<String> = model.block(0)?.linears().iter().flatten().map(|l| l.path().to_owned()).collect();
     let plan = paths.iter().map(|path| (path.as_str(), scheme)).collect();
-    let mut run = LearnedRun::new(model, config, plan, &sequences(&stream, 4, 32, 1)?)?;
+    let mut run = LearnedRun::new(model, config, plan, CalibrationDataset::from_stream(&stream, 4, 32)?.sequences())?;
     Ok(pollster::block_on(run.next_block(&mut Silent))?.ok_or("there is a block")?)
 }

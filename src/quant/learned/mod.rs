@@ -2,11 +2,9 @@
 //! the quantized block gives what the original block gave. AutoRound's method.
 
 mod block;
-mod calibration;
 mod config;
 mod run;
 mod sampler;
 
-pub use calibration::sequences;
 pub use config::{Inputs, LearnedConfig};
 pub use run::{LearnedBlock, LearnedLayer, LearnedRun};

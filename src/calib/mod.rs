@@ -1,0 +1,5 @@
+//! Data that methods learn from.
+
+mod dataset;
+
+pub use dataset::{CalibrationConfig, CalibrationDataset, CalibrationFacts};
