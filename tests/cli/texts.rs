@@ -30,8 +30,8 @@ fn json_lines_are_evaluated_and_quantized_on() {
     assert_eq!(quantized["evaluation"]["text_sha256"], of_rows["text_sha256"]);
     assert_eq!(quantized["quality"]["perplexity_before"], of_rows["perplexity"]);
     // For people.
-    let line = format!("eval {{}}/w4 --text {{}}/x.jsonl --text-field story --window 32 --device cpu --join-rows");
-    let told = typed(&line, folder.path()).ok().stdout;
+    let line = "eval {}/w4 --text {}/x.jsonl --text-field story --window 32 --device cpu --join-rows";
+    let told = typed(line, folder.path()).ok().stdout;
     assert!(told.contains("x.jsonl, 1 document of "), "{told}");
 }
 

@@ -46,7 +46,7 @@ fn parquet_is_read_however_it_is_written() {
 fn parquet_that_cannot_be_read_is_refused_with_a_remedy() {
     let with = |name: &str, field: &str| TextSource { field: field.to_owned(), ..TextSource::from(golden(name)) };
     for (name, field, words) in [
-        ("zstd.parquet", "text", &["zstd.parquet", "snappy"][..]),
+        ("zstd.parquet", "text", &["zstd.parquet", "zstd is not supported", "snappy"][..]),
         ("snappy.parquet", "body", &["snappy.parquet", "no column `body`", "id, text"]),
         ("snappy.parquet", "id", &["column `id` holds no strings"]),
         ("absent.parquet", "text", &["absent.parquet"]),

@@ -134,10 +134,10 @@ impl Documents {
         Ok(document)
     }
 
-    /// The next document that is more than white space.
+    /// The next document; a row of white space alone is none.
     fn next_written(&mut self) -> Result<Option<String>> {
         while let Some(row) = self.next_row()? {
-            if !row.trim().is_empty() {
+            if matches!(self.open, Some(Open::Plain(_))) || !row.trim().is_empty() {
                 return Ok(Some(row));
             }
         }

@@ -48,8 +48,8 @@ impl TextSource {
     }
 
     /// The first `max_documents` documents. A plain text is split at `separator`, its documents stripped of white space
-    /// at both ends; without a separator it is one document. Rows are as they are. Documents of white space alone are
-    /// left out.
+    /// at both ends, empty ones left out; without a separator it is one document. Rows are as they are; those of white
+    /// space alone are left out.
     ///
     /// # Errors
     /// [`crate::Error::Config`] for an empty separator, a field without a name, and no file. What is wrong with a file

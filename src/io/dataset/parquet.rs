@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::parquet::basic::{LogicalType, Type};
+use ::parquet::basic::{Compression, LogicalType, Type};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use ::parquet::data_type::{ByteArray, ByteArrayType};
 use ::parquet::errors::ParquetError;
@@ -131,6 +131,14 @@ impl ParquetRows {
         let wrong = |what: &str| Error::format(&self.path, format!("row group {number}: {what}"));
         let rows = usize::try_from(group.num_rows()).map_err(|_| wrong("it has a negative number of rows"))?;
         let chunk = group.column(self.column);
+        if !matches!(chunk.compression(), Compression::UNCOMPRESSED | Compression::SNAPPY) {
+            let codec = format!("{:?}", chunk.compression()).to_lowercase();
+            let codec = codec.split('(').next().unwrap_or_default();
+            return Err(Error::Unsupported {
+                what: format!("{}: a column compressed with {codec}", self.path.display()),
+                remedy: "write the file again with snappy or without compression".to_owned(),
+            });
+        }
         let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
         let end = start.checked_add(chunk.compressed_size()).and_then(|end| u64::try_from(end).ok());
         if start < 0 || chunk.compressed_size() < 0 || end.is_none_or(|end| end > self.input.len()) {
@@ -209,10 +217,7 @@ fn find(path: &Path, metadata: &ParquetMetaData, field: &str) -> Result<usize> {
 fn guarded<T>(path: &Path, call: impl FnOnce() -> std::result::Result<T, ParquetError>) -> Result<T> {
     let told = |what: &dyn Display| Error::format(path, format!("parquet: {what}"));
     match std::panic::catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|error| match error {
-            ParquetError::NYI(what) => told(&format!("{what}; write it again with snappy or without compression")),
-            error => told(&error),
-        }),
+        Ok(result) => result.map_err(|error| told(&error)),
         Err(_) => Err(told(&"its parts do not fit together")),
     }
 }
