@@ -12,7 +12,7 @@ use bitsmith::{Device, progress::Silent};
 pub fn run(out: &Path) -> bitsmith::Result<Outcome> {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny-llama");
     let text = EvalRequest {
-        text: model.join("validation.txt"),
+        text: model.join("validation.txt").into(),
         documents: Some("<|endoftext|>".into()),
         max_documents: Some(20),
         window: Some(128),

@@ -114,7 +114,7 @@ fn quantized_perplexity(shared: &Path, model: &str, config: RtnConfig) -> Result
 
 fn perplexity(model: &Path, shared: &Path, documents: usize, window: usize) -> Result<f64, Failed> {
     let request = EvalRequest {
-        text: shared.join("text/tinystories/val.txt"),
+        text: shared.join("text/tinystories/val.txt").into(),
         window: Some(window),
         documents: Some(SEPARATOR.into()),
         max_documents: Some(documents),

@@ -220,7 +220,7 @@ pub async fn bench_model(
             perplexity_error: e.perplexity_error,
             tokens_scored: e.tokens_scored,
             window: e.window,
-            text_sha256: e.text_sha256,
+            text_sha256: e.text.sha256,
         }),
     })
 }

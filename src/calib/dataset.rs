@@ -1,70 +1,242 @@
-//! Sequences to calibrate on.
+//! Sequences of tokens to calibrate on.
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::io::{Checksum, Digest, TokenStream, Windows};
-use crate::random::Random;
+use crate::io::{Checksum, Digest, Documents, TextFacts, TokenStream, Tokenizer};
+
+/// Reading a text ends soon after so many times the tokens that are taken: enough to choose from.
+const READ_AHEAD: usize = 16;
+/// Tokens of a sequence where no number is asked for and the model sees that many.
+const DEFAULT_SEQ_LEN: usize = 2048;
+
+/// How many sequences are taken, and how long they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
+#[serde(default, deny_unknown_fields)]
+pub struct CalibrationConfig {
+    /// Sequences to calibrate on
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = CalibrationConfig::default().samples))]
+    pub samples: usize,
+    /// Tokens of a sequence [default: 2048, or the model's context if that is shorter]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TOKENS"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq_len: Option<usize>,
+}
+
+impl Default for CalibrationConfig {
+    fn default() -> Self {
+        Self { samples: 128, seq_len: None }
+    }
+}
+
+impl CalibrationConfig {
+    /// Tokens of a sequence for a model that sees `context` tokens.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a length of 0 or over the context.
+    pub fn seq_len(&self, context: usize) -> Result<usize> {
+        match self.seq_len.unwrap_or(DEFAULT_SEQ_LEN.min(context)) {
+            0 => Err(Error::config("seq_len", "0 tokens; take at least 1")),
+            length if length > context => {
+                let detail = format!("{length} tokens, but the model's context is {context}; take fewer");
+                Err(Error::config("seq_len", detail))
+            }
+            length => Ok(length),
+        }
+    }
+}
 
 /// Token sequences of one length.
 ///
 /// ```
 /// use bitsmith::calib::CalibrationDataset;
-/// let data = CalibrationDataset::from_sequences(vec![vec![1, 50, 60], vec![1, 70, 80]])?;
-/// assert_eq!((data.sequences().len(), data.seq_len()), (2, 3));
-/// assert!(CalibrationDataset::from_sequences(vec![vec![1, 2], vec![1]]).is_err());
+/// let dataset = CalibrationDataset::from_sequences(vec![vec![1, 2, 3], vec![4, 5, 6]])?;
+/// assert_eq!((dataset.sequences().len(), dataset.seq_len()), (2, 3));
+/// assert!(CalibrationDataset::from_sequences(vec![vec![1], vec![2, 3]]).is_err());
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalibrationDataset {
     sequences: Vec<Vec<u32>>,
+    text: Option<TextFacts>,
 }
 
 impl CalibrationDataset {
-    /// These sequences.
+    /// Of sequences as they are.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are none, or they differ in length or are empty.
+    /// [`Error::Config`] if there is none, if they have no tokens, or if their lengths differ.
     pub fn from_sequences(sequences: Vec<Vec<u32>>) -> Result<Self> {
         let length = sequences.first().map_or(0, Vec::len);
-        if length == 0 || sequences.iter().any(|ids| ids.len() != length) {
-            return Err(Error::config("samples", "sequences of one length, at least one, are needed"));
+        if length == 0 {
+            return Err(Error::config("calib", "there are no tokens; give at least one sequence"));
         }
-        Ok(Self { sequences })
+        if let Some((index, other)) = sequences.iter().enumerate().find(|(_, sequence)| sequence.len() != length) {
+            let detail =
+                format!("sequence {index} has {} tokens, the first has {length}; one length is needed", other.len());
+            return Err(Error::config("calib", detail));
+        }
+        Ok(Self { sequences, text: None })
     }
 
-    /// `samples` sequences of `seq_len` tokens each: the stream cut into neighbouring windows, of which the seed chooses.
+    /// `samples` sequences of `seq_len` tokens out of a stream of T tokens: sequence i starts at token
+    /// `i (T - seq_len) / (samples - 1)`, rounded down, so that they lie evenly over all of the text. Where the text is
+    /// shorter than all of them together, they overlap.
+    ///
+    /// Nothing is drawn, so that the same text gives the same sequences, whatever the seed of a method, and short
+    /// documents need no rule of their own: sequences run across the ends of documents.
     ///
     /// # Errors
-    /// [`Error::Config`] if the stream holds fewer windows.
-    pub fn from_stream(stream: &TokenStream, samples: usize, seq_len: usize, seed: u32) -> Result<Self> {
+    /// [`Error::Config`] for 0 samples or 0 tokens, and for a stream without so many different sequences.
+    pub fn from_stream(stream: &TokenStream, samples: usize, seq_len: usize) -> Result<Self> {
         let ids = stream.ids();
-        let mut windows: Vec<_> = Windows::new(ids.len(), seq_len, seq_len)?.collect();
-        if windows.len() < samples {
-            let detail = format!(
-                "{samples}, but the text has only {} sequences of {seq_len} tokens; take a longer text, fewer samples \
-                 or a smaller seq_len",
-                windows.len()
-            );
-            return Err(Error::config("samples", detail));
+        if samples == 0 {
+            return Err(Error::config("samples", "0; take at least 1"));
         }
-        Random::new(seed).shuffle(&mut windows);
-        Self::from_sequences(windows[..samples].iter().map(|window| ids[window.tokens()].to_vec()).collect())
+        let room = match ids.len().checked_sub(seq_len) {
+            Some(room) if samples - 1 <= room => room as u128,
+            _ => {
+                let detail = format!(
+                    "{samples} of {seq_len} tokens, but the text has only {}; take a longer text, fewer samples or a \
+                     smaller --seq-len",
+                    ids.len()
+                );
+                return Err(Error::config("samples", detail));
+            }
+        };
+        let gaps = (samples as u128 - 1).max(1);
+        #[allow(clippy::cast_possible_truncation, reason = "at most `room`, which is a length in memory")]
+        let starts = (0..samples as u128).map(|i| (i * room / gaps) as usize);
+        Self::from_sequences(starts.map(|start| ids[start..start + seq_len].to_vec()).collect())
     }
 
-    /// The sequences.
+    /// [`Self::from_stream`] of documents, each encoded by itself and joined. Of a long text only the first documents are
+    /// read, up to about 16 times the tokens that are taken.
+    ///
+    /// # Errors
+    /// Those of the documents, of the tokenizer and of [`Self::from_stream`].
+    pub fn from_text(documents: Documents, tokenizer: &Tokenizer, samples: usize, seq_len: usize) -> Result<Self> {
+        let enough = samples.saturating_mul(seq_len).saturating_mul(READ_AHEAD);
+        let (stream, facts) = TokenStream::read(documents, tokenizer, enough)?;
+        Ok(Self { text: Some(facts), ..Self::from_stream(&stream, samples, seq_len)? })
+    }
+
+    /// The sequences, all of one length.
     pub fn sequences(&self) -> &[Vec<u32>] {
         &self.sequences
     }
 
-    /// Tokens of a sequence.
+    /// Tokens of a sequence, at least 1.
     pub fn seq_len(&self) -> usize {
-        self.sequences[0].len()
+        self.sequences.first().map_or(0, Vec::len)
     }
 
-    /// A checksum of all tokens and of where sequences end.
+    /// The text that the sequences come from, if it was one.
+    pub fn text(&self) -> Option<&TextFacts> {
+        self.text.as_ref()
+    }
+
+    /// Of shape and tokens: the part of a run's fingerprint that the data is.
     pub fn digest(&self) -> Digest {
         let mut checksum = Checksum::default();
-        checksum.update(&(self.seq_len() as u64).to_le_bytes());
-        self.sequences.iter().for_each(|ids| checksum.update(bytemuck::cast_slice(ids)));
+        for length in [self.sequences.len(), self.seq_len()] {
+            checksum.update(&(length as u64).to_le_bytes());
+        }
+        for id in self.sequences.iter().flatten() {
+            checksum.update(&id.to_le_bytes());
+        }
         checksum.finish()
+    }
+
+    /// What reports say of it.
+    pub fn facts(&self) -> CalibrationFacts {
+        let (samples, seq_len, digest) = (self.sequences.len(), self.seq_len(), self.digest());
+        CalibrationFacts { samples, seq_len, digest, text: self.text.clone() }
+    }
+}
+
+/// Which data something was calibrated on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CalibrationFacts {
+    /// Sequences.
+    pub samples: usize,
+    /// Tokens of each.
+    pub seq_len: usize,
+    /// Of their tokens: [`CalibrationDataset::digest`].
+    pub digest: Digest,
+    /// The text that they come from, if it was one.
+    #[serde(flatten)]
+    pub text: Option<TextFacts>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::TextSource;
+
+    const FOLDER: &str = "examples/tiny-llama";
+
+    fn text(samples: usize, seq_len: usize, max_documents: Option<usize>) -> Result<CalibrationDataset> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
+        let source = TextSource::from(folder.join("calibration.txt"));
+        let tokenizer = Tokenizer::read(&folder, 512)?;
+        let documents = source.documents(Some("<|endoftext|>"), max_documents)?;
+        CalibrationDataset::from_text(documents, &tokenizer, samples, seq_len)
+    }
+
+    #[test]
+    fn sequences_lie_evenly_over_the_text() {
+        let all = text(1, 512, None).expect("it is long enough");
+        let facts = all.text().expect("it comes from a text").clone();
+        assert_eq!(facts.documents, 196);
+        assert!(facts.source.ends_with("calibration.txt") && facts.sha256.len() == 64);
+        let total = facts.tokens;
+        let whole = text(1, total, None).expect("all of it");
+        let stream = &whole.sequences()[0];
+        assert_eq!(stream.len(), total);
+        let dataset = text(7, 100, None).expect("it is long enough");
+        for (i, sequence) in dataset.sequences().iter().enumerate() {
+            let start = i * (total - 100) / 6;
+            assert_eq!(sequence, &stream[start..start + 100], "sequence {i}");
+        }
+        // Short texts give sequences that overlap, but none twice.
+        assert_eq!(text(3, total - 2, None).expect("they differ").sequences().len(), 3);
+        let error = text(4, total - 2, None).expect_err("there are only three").to_string();
+        assert!(error.contains("samples: 4 of") && error.contains(&total.to_string()), "{error}");
+        assert!(text(0, 10, None).is_err() && text(1, 0, None).is_err() && text(1, total + 1, None).is_err());
+    }
+
+    #[test]
+    fn the_digest_is_that_of_shape_and_tokens() {
+        let digest = |sequences: &[&[u32]]| {
+            let sequences = sequences.iter().map(|s| s.to_vec()).collect();
+            CalibrationDataset::from_sequences(sequences).expect("one length").digest()
+        };
+        let one = digest(&[&[1, 2], &[3, 4]]);
+        assert_eq!(one, digest(&[&[1, 2], &[3, 4]]));
+        for other in [digest(&[&[1, 2, 3, 4]]), digest(&[&[1], &[2], &[3], &[4]]), digest(&[&[1, 2], &[4, 3]])] {
+            assert_ne!(one, other);
+        }
+        let dataset = text(3, 50, Some(20)).expect("it is long enough");
+        let facts = serde_json::to_value(dataset.facts()).expect("plain values");
+        assert_eq!(
+            (&facts["samples"], &facts["seq_len"], &facts["text_documents"]),
+            (&3.into(), &50.into(), &20.into())
+        );
+        assert_eq!(facts["digest"], dataset.digest().to_string());
+    }
+
+    #[test]
+    fn lengths_follow_the_context() {
+        let length = |seq_len, context| CalibrationConfig { seq_len, ..Default::default() }.seq_len(context);
+        assert_eq!(
+            (length(None, 256).ok(), length(None, 4096).ok(), length(Some(9), 9).ok()),
+            (Some(256), Some(2048), Some(9))
+        );
+        assert!(length(Some(10), 9).is_err() && length(Some(0), 9).is_err());
+        let config: CalibrationConfig = serde_json::from_str(r#"{"samples": 3}"#).expect("settings");
+        assert_eq!(config, CalibrationConfig { samples: 3, seq_len: None });
+        assert!(serde_json::from_str::<CalibrationConfig>(r#"{"sample": 3}"#).is_err());
     }
 }

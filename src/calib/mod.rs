@@ -10,7 +10,7 @@ mod samples;
 mod statistics;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
-pub use dataset::CalibrationDataset;
+pub use dataset::{CalibrationConfig, CalibrationDataset, CalibrationFacts};
 pub use histogram::Histogram;
 pub use inputs::Inputs;
 pub use range::{

@@ -1,7 +1,5 @@
 //! `bitsmith eval`.
 
-use std::path::PathBuf;
-
 use bitsmith::eval::{EvalRequest, evaluate_folders};
 use bitsmith::op::ActivationPrecision;
 use bitsmith::{Result, report};
@@ -10,7 +8,7 @@ use clap::Args;
 use super::bar::Bar;
 use super::device::DeviceArg;
 use super::model::{HubArgs, ModelArg};
-use super::text::Cut;
+use super::text::{Cut, TEXTS, TextArg};
 use super::{Json, interrupt, stdout};
 
 /// Measure how well a model predicts a text, and how far it is from another model
@@ -26,9 +24,9 @@ use super::{Json, interrupt, stdout};
 pub(super) struct Eval {
     /// The model, quantized or not: a folder, or a name on the hub
     model: ModelArg,
-    /// UTF-8 text to predict
-    #[arg(long, value_name = "FILE")]
-    text: PathBuf,
+    /// Text to predict: a file (plain text, or rows in .jsonl or .parquet), or a dataset on the hub such as wikitext-2
+    #[arg(long, value_name = "FILE|NAME", group = TEXTS)]
+    text: TextArg,
     /// The model to compare with, usually the one that MODEL was made from: a folder, or a name on the hub
     #[arg(long, value_name = "MODEL")]
     reference: Option<ModelArg>,
@@ -55,7 +53,8 @@ Example:
 
 impl Eval {
     pub(super) async fn run(&self) -> Result<()> {
-        let request = EvalRequest { activations: self.activations, ..self.cut.request(&self.text)? };
+        let request =
+            EvalRequest { activations: self.activations, ..self.cut.request(&self.text, &self.hub, self.quiet)? };
         let model = self.model.find(&self.hub, self.quiet)?;
         let reference = self.reference.as_ref().map(|model| model.find(&self.hub, self.quiet)).transpose()?;
         let reference = reference.as_ref().map(|model| model.path.as_path());

@@ -22,19 +22,20 @@ pub(super) struct Model {
     pub(super) id: Option<RepoId>,
 }
 
-/// Where models come from that are no folders.
+/// Where models and texts come from that are not on this machine.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct HubArgs {
-    /// Keep downloaded models here [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
+    /// Keep downloads here [default: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub]
     #[arg(long, value_name = "DIR", help_heading = "Download")]
     cache_dir: Option<PathBuf>,
-    /// Download nothing: a model that is no folder must be in the cache
+    /// Download nothing: a model that is no folder, and a text that is no file, must be in the cache
     #[arg(long, help_heading = "Download")]
     offline: bool,
 }
 
 impl HubArgs {
-    fn hub(&self) -> Hub {
+    /// The hub that they describe.
+    pub(super) fn hub(&self) -> Hub {
         let mut hub = Hub::from_env();
         if let Some(folder) = &self.cache_dir {
             hub = hub.cache_dir(folder);

@@ -15,7 +15,7 @@ use super::bar::Bar;
 use super::device::DeviceArg;
 use super::model::{HubArgs, ModelArg};
 use super::size::Bytes;
-use super::text::Cut;
+use super::text::{Cut, TEXTS, TextArg};
 use super::{Json, interrupt, stderr, stdout};
 
 /// Name of the command.
@@ -64,9 +64,10 @@ pub(super) struct Quantize {
     /// page of that name is replaced
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
-    /// Measure on this UTF-8 text what it cost: perplexity before and after, KL divergence
-    #[arg(long, value_name = "FILE", help_heading = "Evaluation")]
-    text: Option<PathBuf>,
+    /// Measure what it cost, perplexity before and after and KL divergence, on this text: a file (plain text, or rows in
+    /// .jsonl or .parquet), or a dataset on the hub such as wikitext-2
+    #[arg(long, value_name = "FILE|NAME", help_heading = "Evaluation", group = TEXTS)]
+    text: Option<TextArg>,
     #[command(flatten)]
     cut: Cut,
 }
@@ -101,7 +102,7 @@ struct Output<'a> {
 impl Quantize {
     fn request(&self) -> Result<QuantizeRequest> {
         let Calibration::None = self.calibration;
-        let quality = self.text.as_deref().map(|text| self.cut.request(text)).transpose()?;
+        let quality = self.text.as_ref().map(|text| self.cut.request(text, &self.hub, self.quiet)).transpose()?;
         let model = self.model.find(&self.hub, self.quiet)?;
         Ok(QuantizeRequest {
             name: model.id.map(|id| id.to_string()),

@@ -3,7 +3,7 @@
 mod score;
 mod summary;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub use summary::{Estimate, KlSummary};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::io::{ModelConfig, Text, TokenStream, Tokenizer, Windows};
+use crate::io::{ModelConfig, TextFacts, TextSource, TokenStream, Tokenizer, Windows};
 use crate::model::Model;
 use crate::op::ActivationPrecision;
 use crate::progress::Progress;
@@ -19,15 +19,15 @@ use crate::progress::Progress;
 /// Which text, and how it is cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvalRequest {
-    /// A UTF-8 file.
-    pub text: PathBuf,
+    /// Where it lies.
+    pub text: TextSource,
     /// Tokens of a window; 512, or the model's context if that is shorter.
     pub window: Option<usize>,
     /// Tokens between the starts of windows; the window.
     pub stride: Option<usize>,
     /// Use only this many tokens of the text.
     pub max_tokens: Option<usize>,
-    /// Split the text at this separator into documents.
+    /// Split plain text at this separator into documents.
     pub documents: Option<String>,
     /// Use only this many documents.
     pub max_documents: Option<usize>,
@@ -62,8 +62,9 @@ pub struct Evaluation {
     pub window: usize,
     /// Tokens between windows.
     pub stride: usize,
-    /// Of the text file.
-    pub text_sha256: String,
+    /// Which text.
+    #[serde(flatten)]
+    pub text: TextFacts,
     /// Precision of the model's activations that enter quantized layers.
     pub activations: ActivationPrecision,
     /// What the model was compared with, if anything.
@@ -115,7 +116,7 @@ pub async fn evaluate(
         let detail = format!("it has {other} tokens, the model {vocab}; take the model it was made from");
         return Err(Error::config("reference", detail));
     }
-    let Prepared { text_sha256, ids, windows, window, stride } = prepare(model.folder(), model.config(), request)?;
+    let Prepared { text, ids, windows, window, stride } = prepare(model.folder(), model.config(), request)?;
     let same = |r: &Model| r.folder() == model.folder() && r.activations() != model.activations();
     let kind = |r| if same(r) { Reference::ExactActivations } else { Reference::Model };
     let start = std::time::Instant::now();
@@ -128,7 +129,7 @@ pub async fn evaluate(
         tokens_scored: scores.nll.len(),
         window,
         stride,
-        text_sha256,
+        text,
         activations: model.activations(),
         reference: reference.map(kind),
         reference_perplexity: reference.map(|_| Estimate::of(&scores.reference_nll).mean.exp()),
@@ -150,7 +151,7 @@ pub fn check(model: &Path, request: &EvalRequest) -> Result<()> {
 
 /// A text cut for evaluation.
 struct Prepared {
-    text_sha256: String,
+    text: TextFacts,
     ids: Vec<u32>,
     windows: Windows,
     window: usize,
@@ -158,11 +159,11 @@ struct Prepared {
 }
 
 fn prepare(folder: &Path, config: &ModelConfig, request: &EvalRequest) -> Result<Prepared> {
-    let text = Text::read(&request.text)?;
+    let documents = request.text.documents(request.documents.as_deref(), request.max_documents)?;
     let tokenizer = Tokenizer::read(folder, config.vocab_size)?;
-    let documents = text.documents(request.documents.as_deref(), request.max_documents)?;
-    let mut tokens = TokenStream::encode(&documents, &tokenizer)?;
-    tokens.truncate(request.max_tokens.unwrap_or(usize::MAX));
+    let max_tokens = request.max_tokens.unwrap_or(usize::MAX);
+    let (mut tokens, text) = TokenStream::read(documents, &tokenizer, max_tokens)?;
+    tokens.truncate(max_tokens);
     let context = config.max_position_embeddings;
     let window = request.window.unwrap_or_else(|| DEFAULT_WINDOW.min(context));
     if window > context {
@@ -171,5 +172,5 @@ fn prepare(folder: &Path, config: &ModelConfig, request: &EvalRequest) -> Result
     }
     let stride = request.stride.unwrap_or(window);
     let windows = Windows::new(tokens.ids().len(), window, stride)?;
-    Ok(Prepared { text_sha256: text.sha256().to_owned(), ids: tokens.ids().to_vec(), windows, window, stride })
+    Ok(Prepared { text, ids: tokens.ids().to_vec(), windows, window, stride })
 }

@@ -17,12 +17,8 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Of a repository, in the cache folder `root`. Nothing is made on disk.
-    pub(super) fn new(root: PathBuf, wanted: Wanted, id: &RepoId) -> Self {
-        let kind = match wanted {
-            Wanted::Model => "models",
-            Wanted::DatasetFile(_) => "datasets",
-        };
-        Self { root, name: format!("{kind}--{}", id.path().replace('/', "--")) }
+    pub(super) fn new(root: PathBuf, wanted: Wanted<'_>, id: &RepoId) -> Self {
+        Self { root, name: format!("{}s--{}", wanted.kind(), id.path().replace('/', "--")) }
     }
 
     /// The cache folder.

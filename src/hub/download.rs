@@ -9,10 +9,11 @@ use hf_hub::{HFClient, HFRepository, HFResult, RepoType};
 
 use super::cache::is_commit;
 use super::content::{is_git_name, is_sha256};
+use super::dataset::choose;
 use super::failure::{Asked, is_unreachable, patiently};
 use super::files::{is_companion, is_plain};
 use super::relay::Event;
-use super::{Hub, Request, Wanted};
+use super::{DatasetId, Hub, Request, Split, Wanted};
 use crate::error::{Error, Result};
 use crate::io::{INDEX_FILE, Index, SINGLE_FILE};
 
@@ -22,7 +23,7 @@ const RETRIES: usize = 4;
 const MAX_FILES: usize = 20_000;
 
 /// Fetches what is wanted and tells of it.
-pub(super) async fn fetch(hub: &Hub, request: &Request<'_>, events: Sender<Event>) -> Result<PathBuf> {
+pub(super) async fn fetch(hub: &Hub, request: &Request<'_>, events: Sender<Event>) -> Result<Vec<PathBuf>> {
     let client = client(hub)?;
     let (owner, name, revision) = (request.id.owner(), request.id.name(), request.id.revision());
     match request.wanted {
@@ -31,7 +32,7 @@ pub(super) async fn fetch(hub: &Hub, request: &Request<'_>, events: Sender<Event
             let info = patiently(repository.info().revision(revision).send()).await;
             Download { repository, request, events }.run(info.map(|info| info.sha)).await
         }
-        Wanted::DatasetFile(_) => {
+        Wanted::DatasetFile(_) | Wanted::Dataset(..) => {
             let repository = client.dataset(owner, name);
             let info = patiently(repository.info().revision(revision).send()).await;
             Download { repository, request, events }.run(info.map(|info| info.sha)).await
@@ -75,16 +76,16 @@ pub(super) struct Download<'a, T: RepoType> {
 
 impl<T: RepoType> Download<'_, T> {
     /// Given what the hub says of the revision.
-    async fn run(&self, commit: HFResult<Option<String>>) -> Result<PathBuf> {
+    async fn run(&self, commit: HFResult<Option<String>>) -> Result<Vec<PathBuf>> {
         let commit = match commit {
             Ok(commit) => commit.unwrap_or_default(),
             Err(error) => {
                 let unreachable = is_unreachable(&error);
                 let error = self.asked(None).failed(error);
                 return match self.request.cached("") {
-                    Ok(path) if unreachable => {
+                    Ok(paths) if unreachable => {
                         tracing::warn!("{error}; the cache has it and is used");
-                        Ok(path)
+                        Ok(paths)
                     }
                     _ => Err(error),
                 };
@@ -93,16 +94,27 @@ impl<T: RepoType> Download<'_, T> {
         if !is_commit(&commit) {
             return Err(self.asked(None).no_hub("it names no commit"));
         }
-        match self.request.wanted {
-            Wanted::Model => self.model(&commit).await?,
-            Wanted::DatasetFile(file) => self.file(&commit, file).await?,
-        }
+        let snapshot = self.request.cache.snapshot(&commit);
+        let paths = match self.request.wanted {
+            Wanted::Model => {
+                self.model(&commit).await?;
+                vec![snapshot]
+            }
+            Wanted::DatasetFile(file) => {
+                self.file(&commit, file).await?;
+                vec![snapshot.join(file)]
+            }
+            Wanted::Dataset(id, split) => {
+                let files = self.dataset(&commit, id, split).await?;
+                files.into_iter().map(|file| snapshot.join(file)).collect()
+            }
+        };
         self.request.cache.set_commit(self.request.id.revision(), &commit)?;
-        Ok(self.request.path(&self.request.cache.snapshot(&commit)))
+        Ok(paths)
     }
 
     async fn model(&self, commit: &str) -> Result<()> {
-        let listed = self.list(commit, None).await?;
+        let listed = self.list(commit, None, false).await?;
         let find = |name: &str| listed.iter().find(|entry| entry.path == name).cloned();
         let mut wanted: Vec<Entry> = listed.iter().filter(|entry| is_companion(&entry.path)).cloned().collect();
         if let Some(weights) = find(SINGLE_FILE) {
@@ -124,18 +136,36 @@ impl<T: RepoType> Download<'_, T> {
 
     async fn file(&self, commit: &str, file: &str) -> Result<()> {
         let folder = file.rsplit_once('/').map(|(folder, _)| folder);
-        let listed = self.list(commit, folder).await?;
+        let listed = self.list(commit, folder, false).await?;
         let Some(entry) = listed.into_iter().find(|entry| entry.path == file) else {
-            let remedy = format!("its files are listed at {}", self.repository.client().endpoint());
-            return Err(self.asked(Some(file)).error("the dataset has no such file", remedy));
+            let asked = self.asked(Some(file));
+            return Err(
+                asked.error("the dataset has no such file", format!("its files are listed at {}", asked.page()))
+            );
         };
         self.get(commit, &[entry]).await
     }
 
-    /// The files in a folder of the repository, by name. What has a name that leads elsewhere is left out.
-    async fn list(&self, commit: &str, folder: Option<&str>) -> Result<Vec<Entry>> {
+    /// Names of the files that were chosen and fetched.
+    async fn dataset(&self, commit: &str, id: &DatasetId, split: Split) -> Result<Vec<String>> {
+        let listed = self.list(commit, None, true).await?;
+        let names: Vec<(String, u64)> = listed.iter().map(|entry| (entry.path.clone(), entry.size)).collect();
+        let chosen = choose(id, split, &names).map_err(|detail| {
+            let remedy = "name a folder of it as OWNER/NAME:FOLDER; most datasets have parquet files in the revision \
+                          refs/convert/parquet, named as OWNER/NAME@refs/convert/parquet";
+            self.asked(None).error(detail, remedy)
+        })?;
+        let wanted: Vec<Entry> = listed.into_iter().filter(|entry| chosen.contains(&entry.path)).collect();
+        self.get(commit, &wanted).await?;
+        Ok(chosen)
+    }
+
+    /// The files in a folder of the repository, by name, or in all folders in it. What has a name that leads elsewhere is
+    /// left out.
+    async fn list(&self, commit: &str, folder: Option<&str>, deep: bool) -> Result<Vec<Entry>> {
         let failed = |error| self.asked(None).failed(error);
-        let entries = self.repository.list_tree().revision(commit).maybe_path_in_repo(folder).limit(MAX_FILES);
+        let entries =
+            self.repository.list_tree().revision(commit).maybe_path_in_repo(folder).recursive(deep).limit(MAX_FILES);
         let entries = patiently(async { entries.send()?.try_collect::<Vec<_>>().await }).await.map_err(failed)?;
         let mut files = Vec::new();
         for entry in entries {
@@ -179,7 +209,12 @@ impl<T: RepoType> Download<'_, T> {
     }
 
     pub(super) fn asked<'b>(&'b self, file: Option<&'b str>) -> Asked<'b> {
-        Asked { endpoint: self.repository.client().endpoint(), id: self.request.id, file }
+        Asked {
+            endpoint: self.repository.client().endpoint(),
+            id: self.request.id,
+            kind: self.request.wanted.kind(),
+            file,
+        }
     }
 
     pub(super) fn tell(&self, event: Event) {

@@ -37,6 +37,8 @@ pub(super) fn is_break(error: &HFError) -> bool {
 pub(super) struct Asked<'a> {
     pub(super) endpoint: &'a str,
     pub(super) id: &'a RepoId,
+    /// What it is, as `model`.
+    pub(super) kind: &'static str,
     /// A file, where it was one.
     pub(super) file: Option<&'a str>,
 }
@@ -79,15 +81,29 @@ impl Asked<'_> {
             HFError::Url(error) => Error::config("HF_ENDPOINT", format!("`{}`: {error}", self.endpoint)),
             error if is_unreachable(&error) => self.error(
                 format!("cannot reach {}: {}", self.endpoint, cause(&error)),
-                "check the network and HF_ENDPOINT; a model that was fetched before is found with --offline",
+                format!(
+                    "check the network and HF_ENDPOINT; a {} that was fetched before is found with --offline",
+                    self.kind
+                ),
             ),
             HFError::Request { source, .. } if is_json(&source) => self.no_hub("the answer is no JSON"),
             error => self.broken(&cause(&error)),
         }
     }
 
+    /// Its page for people.
+    pub(super) fn page(&self) -> String {
+        let folder = if self.kind == "model" { "" } else { "datasets/" };
+        format!("{}/{folder}{}", self.endpoint, self.id.path())
+    }
+
+    /// What on this machine a name may have been meant for.
+    fn local(&self) -> &'static str {
+        if self.kind == "model" { "a folder" } else { "a file" }
+    }
+
     fn status(&self, status: u16, code: Option<&str>, wait: Option<Duration>) -> Error {
-        let page = format!("{}/{}", self.endpoint, self.id.path());
+        let (kind, page) = (self.kind, self.page());
         let revision = self.id.revision();
         match (status, code) {
             (401 | 403, Some("GatedRepo")) => self.error(
@@ -95,8 +111,11 @@ impl Asked<'_> {
                 format!("accept it at {page} and set HF_TOKEN to a token of the same account"),
             ),
             (401, _) => self.error(
-                "there is no such model, or it is not shown to everybody (401)",
-                "check the spelling, and the path if a folder was meant; for a private or gated model set HF_TOKEN",
+                format!("there is no such {kind}, or it is not shown to everybody (401)"),
+                format!(
+                    "check the spelling, and the path if {} was meant; for a private or gated {kind} set HF_TOKEN",
+                    self.local()
+                ),
             ),
             (403, _) => self.error(
                 "the token in HF_TOKEN may not read it (403)",
@@ -111,12 +130,12 @@ impl Asked<'_> {
                 format!("its files are listed at {page}/tree/{revision}"),
             ),
             (404, _) if self.id.has_revision() => self.error(
-                format!("there is no such model on the hub, or it has no revision `{revision}` (404)"),
+                format!("there is no such {kind} on the hub, or it has no revision `{revision}` (404)"),
                 format!("check the spelling of both at {page}"),
             ),
             (404, _) => self.error(
-                "there is no such model on the hub (404)",
-                "check the spelling, and the path if a folder was meant",
+                format!("there is no such {kind} on the hub (404)"),
+                format!("check the spelling, and the path if {} was meant", self.local()),
             ),
             (429, _) => self.error(
                 "the hub has had too many requests from here (429)",

@@ -68,7 +68,17 @@ impl FromStr for RepoId {
     /// # Errors
     /// [`Error::Config`] for what the hub would never give a repository as its name.
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = |why: &str| Err(Error::config("model", format!("`{text}` is no name of a model: {why}")));
+        Self::parse("model", text)
+    }
+}
+
+impl RepoId {
+    /// The name of a repository of this kind.
+    ///
+    /// # Errors
+    /// [`Error::Config`] as [`Self::from_str`], which names the kind.
+    pub(super) fn parse(kind: &str, text: &str) -> Result<Self> {
+        let refuse = |why: &str| Err(Error::config(kind, format!("`{text}` is no name of a {kind}: {why}")));
         let (path, revision) = match text.split_once('@') {
             Some((path, revision)) => (path, Some(revision)),
             None => (text, None),

@@ -1,4 +1,4 @@
-//! Models by name: fetched from the Hugging Face hub into the cache that all its clients share.
+//! Models and datasets by name: fetched from the Hugging Face hub into the cache that all its clients share.
 //!
 //! ```no_run
 //! use bitsmith::hub::Hub;
@@ -12,6 +12,7 @@
 //! Without the feature `hub` nothing is downloaded: what is in the cache is found all the same.
 
 mod cache;
+mod dataset;
 mod files;
 mod id;
 
@@ -31,6 +32,7 @@ mod transfer;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use dataset::{DatasetId, Split};
 pub use id::RepoId;
 
 use crate::error::{Error, Result};
@@ -99,7 +101,7 @@ impl Hub {
     /// [`Error::Io`] if the cache cannot be written; [`Error::Config`] for an address that is none;
     /// [`Error::Cancelled`].
     pub fn fetch_model(&self, id: &RepoId, progress: &mut dyn Progress) -> Result<PathBuf> {
-        self.fetch(id, Wanted::Model, progress)
+        self.fetch_one(id, Wanted::Model, progress)
     }
 
     /// One file of a dataset, given by its path there, on the same terms as [`Self::fetch_model`].
@@ -110,10 +112,25 @@ impl Hub {
         if !files::is_plain(file) {
             return Err(Error::config("file", format!("`{file}` is no path within {id}; give it as folder/name")));
         }
-        self.fetch(id, Wanted::DatasetFile(file), progress)
+        self.fetch_one(id, Wanted::DatasetFile(file), progress)
     }
 
-    fn fetch(&self, id: &RepoId, wanted: Wanted, progress: &mut dyn Progress) -> Result<PathBuf> {
+    /// The files with the texts of a dataset, in order: parquet, JSON lines or plain text, as far as the dataset has
+    /// them, of the split that is asked for. Where it has several files, the first ones as far as they have 256 MiB
+    /// together, and always one. On the same terms as [`Self::fetch_model`].
+    ///
+    /// # Errors
+    /// As [`Self::fetch_model`]; [`Error::Hub`] that lists what is there if nothing fits.
+    pub fn fetch_dataset(&self, id: &DatasetId, split: Split, progress: &mut dyn Progress) -> Result<Vec<PathBuf>> {
+        self.fetch(id.repository(), Wanted::Dataset(id, split), progress)
+    }
+
+    fn fetch_one(&self, id: &RepoId, wanted: Wanted<'_>, progress: &mut dyn Progress) -> Result<PathBuf> {
+        let paths = self.fetch(id, wanted, progress)?;
+        paths.into_iter().next().ok_or_else(|| Error::config("file", format!("nothing of {id} was asked for")))
+    }
+
+    fn fetch(&self, id: &RepoId, wanted: Wanted<'_>, progress: &mut dyn Progress) -> Result<Vec<PathBuf>> {
         let root = self.cache_dir.clone().unwrap_or_else(cache::default_root);
         let request = Request { id, wanted, cache: Cache::new(root, wanted, id) };
         if self.offline {
@@ -143,6 +160,17 @@ impl fmt::Debug for Hub {
 enum Wanted<'a> {
     Model,
     DatasetFile(&'a str),
+    Dataset(&'a DatasetId, Split),
+}
+
+impl Wanted<'_> {
+    /// What the repository is.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::DatasetFile(_) | Self::Dataset(..) => "dataset",
+        }
+    }
 }
 
 /// What is wanted and where it is kept.
@@ -155,32 +183,34 @@ struct Request<'a> {
 
 impl Request<'_> {
     /// What is wanted, if the cache has all of it.
-    fn cached(&self, remedy: &str) -> Result<PathBuf> {
+    fn cached(&self, remedy: &str) -> Result<Vec<PathBuf>> {
         let snapshot = self.cache.commit(self.id.revision()).map(|commit| self.cache.snapshot(&commit));
         let lacking = match snapshot.filter(|snapshot| snapshot.is_dir()) {
             None => "it is not".to_owned(),
-            Some(snapshot) => match self.lacking(&snapshot)? {
-                None => return Ok(self.path(&snapshot)),
-                Some(file) => format!("its file {file} is not"),
+            Some(snapshot) => match self.find(&snapshot)? {
+                Ok(paths) => return Ok(paths),
+                Err(file) => format!("its file {file} is not"),
             },
         };
         let detail = format!("{lacking} in the cache {}", self.cache.root().display());
         Err(Error::Hub { id: self.id.to_string(), detail, remedy: remedy.to_owned() })
     }
 
-    /// A file that a snapshot lacks, if there is one.
-    fn lacking(&self, snapshot: &Path) -> Result<Option<String>> {
-        match self.wanted {
-            Wanted::Model => files::missing(snapshot),
-            Wanted::DatasetFile(file) => Ok((!snapshot.join(file).exists()).then(|| file.to_owned())),
-        }
-    }
-
-    /// What is wanted, in a snapshot that has it.
-    fn path(&self, snapshot: &Path) -> PathBuf {
-        match self.wanted {
-            Wanted::Model => snapshot.to_path_buf(),
-            Wanted::DatasetFile(file) => snapshot.join(file),
-        }
+    /// What is wanted, in a snapshot; or a file that it lacks.
+    fn find(&self, snapshot: &Path) -> Result<std::result::Result<Vec<PathBuf>, String>> {
+        Ok(match self.wanted {
+            Wanted::Model => match files::missing(snapshot)? {
+                None => Ok(vec![snapshot.to_path_buf()]),
+                Some(file) => Err(file),
+            },
+            Wanted::DatasetFile(file) => {
+                let path = snapshot.join(file);
+                if path.exists() { Ok(vec![path]) } else { Err(file.to_owned()) }
+            }
+            Wanted::Dataset(id, split) => match dataset::choose(id, split, &files::listing(snapshot)?) {
+                Ok(chosen) => Ok(chosen.into_iter().map(|file| snapshot.join(file)).collect()),
+                Err(_) => Err(format!("for the split {split}")),
+            },
+        })
     }
 }

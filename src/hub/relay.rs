@@ -28,7 +28,7 @@ pub(super) enum Event {
 }
 
 /// Fetches what is wanted.
-pub(super) fn run(hub: &Hub, request: &Request<'_>, progress: &mut dyn Progress) -> Result<PathBuf> {
+pub(super) fn run(hub: &Hub, request: &Request<'_>, progress: &mut dyn Progress) -> Result<Vec<PathBuf>> {
     let (events, heard) = channel();
     let (stop, stopped) = oneshot::channel();
     std::thread::scope(|scope| {
@@ -64,7 +64,12 @@ fn listen(heard: &Receiver<Event>, stop: oneshot::Sender<()>, progress: &mut dyn
 }
 
 /// Ends when all is fetched, something fails or a stop is asked for; all it had opened is closed then.
-fn work(hub: &Hub, request: &Request<'_>, events: Sender<Event>, stopped: oneshot::Receiver<()>) -> Result<PathBuf> {
+fn work(
+    hub: &Hub,
+    request: &Request<'_>,
+    events: Sender<Event>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<Vec<PathBuf>> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Error::io("the download's runtime", e))?;
     let done = runtime.block_on(async {

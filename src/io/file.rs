@@ -27,7 +27,12 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
 
 /// As [`read_limited`], for a file of UTF-8 text. The error names the byte where it stops being text.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
-    String::from_utf8(read_limited(path, limit)?).map_err(|e| {
+    utf8(path, read_limited(path, limit)?)
+}
+
+/// The text that the content of a file is.
+pub fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to();
         Error::format(path, format!("is not UTF-8 text: byte {offset} begins no valid character"))
     })

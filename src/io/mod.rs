@@ -4,6 +4,7 @@
 mod checkpoint;
 mod checksum;
 mod config;
+mod dataset;
 mod file;
 mod header;
 mod index;
@@ -27,6 +28,7 @@ pub use config::{
     Architecture, CONFIG_FILE, Family, Gpt2Config, LlamaConfig, ModelConfig, OptConfig, RopeConfig, RopeScaling,
     WindowLayers, is_conv1d, read_config,
 };
+pub use dataset::{Documents, TextFacts, TextSource};
 pub(crate) use file::{read_limited, replace};
 pub use header::{Header, TensorInfo};
 pub(crate) use index::INDEX_FILE;

@@ -11,7 +11,7 @@ use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
 /// The largest text read; above it the tokens of one run would not fit a machine anyway.
-const MAX_TEXT_BYTES: u64 = 4 << 30;
+pub(super) const MAX_TEXT_BYTES: u64 = 4 << 30;
 
 /// A text file.
 #[derive(Clone, Debug)]
@@ -32,10 +32,7 @@ impl Text {
 
     /// A text that is in memory already; `path` serves the messages only.
     pub fn new(path: &Path, content: String) -> Self {
-        let mut sha256 = String::with_capacity(64);
-        for byte in Sha256::digest(content.as_bytes()) {
-            let _ = write!(sha256, "{byte:02x}");
-        }
+        let sha256 = hexadecimal(&Sha256::digest(content.as_bytes()));
         Self { path: path.to_path_buf(), content, sha256 }
     }
 
@@ -78,10 +75,19 @@ impl Text {
     }
 }
 
+/// In lower case.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// The token ids of a text, documents one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenStream {
-    ids: Vec<u32>,
+    pub(super) ids: Vec<u32>,
 }
 
 impl TokenStream {

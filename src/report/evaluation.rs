@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::number::{estimate, value};
+use super::visible;
 use crate::eval::{Evaluation, KlSummary, Reference};
 use crate::op::ActivationPrecision;
 
@@ -34,7 +35,9 @@ pub fn evaluation(e: &Evaluation) -> String {
     }
     let windows = format!("{} in windows of {}, stride {}", e.tokens_scored, e.window, e.stride);
     line("tokens scored", windows);
-    line("text sha256", e.text_sha256.clone());
+    let documents = if e.text.documents == 1 { "document" } else { "documents" };
+    line("text", format!("{}, {} {documents} of {} tokens", visible(&e.text.source), e.text.documents, e.text.tokens));
+    line("text sha256", e.text.sha256.clone());
     line("time", format!("{:.1} s on {}", e.seconds, e.device));
     text
 }

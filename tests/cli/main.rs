@@ -17,6 +17,7 @@ mod damage;
 mod edges;
 mod ends;
 mod report;
+mod texts;
 mod usage;
 
 /// How a run ended and what it said.

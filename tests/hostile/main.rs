@@ -141,4 +141,19 @@ macro_rules! survives {
     };
 }
 
-survives!(header, index, config, tokenizer, quantization, scheme, plan, record, pattern, text, settings, name);
+survives!(
+    header,
+    index,
+    config,
+    tokenizer,
+    quantization,
+    scheme,
+    plan,
+    record,
+    pattern,
+    text,
+    settings,
+    name,
+    rows,
+    parquet
+);

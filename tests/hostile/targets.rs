@@ -6,7 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use bitsmith::export::{Record, Stored, TensorSource, importer};
-use bitsmith::io::{Architecture, Header, Index, ModelConfig, Text, Tokenizer, Windows};
+use bitsmith::io::{Architecture, Documents, Header, Index, ModelConfig, Text, Tokenizer, Windows};
 use bitsmith::quant::{GroupSize, Quantizer, Rtn, RtnConfig};
 use bitsmith::scheme::{Pattern, Plan};
 use bitsmith::{Activation, DeviceRequest, Dtype, Error, RangeRule, Result, Rounding, Scheme, Span};
@@ -17,7 +17,7 @@ use serde_json::Value;
 pub type Target = fn(&[u8]) -> Result<()>;
 
 /// Every target by its name, which is also the folder of its cases.
-pub const ALL: [(&str, Target); 12] = [
+pub const ALL: [(&str, Target); 14] = [
     ("header", header),
     ("index", index),
     ("config", config),
@@ -30,6 +30,8 @@ pub const ALL: [(&str, Target); 12] = [
     ("text", text),
     ("settings", settings),
     ("name", name),
+    ("rows", rows),
+    ("parquet", parquet),
 ];
 
 /// Rows of the embedding that a tokenizer under test belongs to.
@@ -211,4 +213,23 @@ pub fn name(bytes: &[u8]) -> Result<()> {
         Some(("group-size", name)) => same::<GroupSize>(name),
         _ => Err(Error::config("kind", "is none of those that are tried here")),
     }
+}
+
+/// The bytes are rows as JSON lines.
+pub fn rows(bytes: &[u8]) -> Result<()> {
+    documents("rows.jsonl", bytes)
+}
+
+/// The bytes are a parquet file.
+pub fn parquet(bytes: &[u8]) -> Result<()> {
+    documents("rows.parquet", bytes)
+}
+
+fn documents(name: &str, bytes: &[u8]) -> Result<()> {
+    let mut documents = Documents::parse(name.as_ref(), bytes.to_vec(), "text")?;
+    for document in &mut documents {
+        assert!(!document?.trim().is_empty());
+    }
+    assert!(documents.next().is_none() && documents.sha256().len() == 64);
+    Ok(())
 }

@@ -20,6 +20,8 @@ pub struct Asked {
     pub method: String,
     /// Decoded, without the query.
     pub path: String,
+    /// Whether a listing of all folders was asked for.
+    pub recursive: bool,
     /// First byte asked for.
     pub from: usize,
     pub token: Option<String>,
@@ -116,7 +118,7 @@ impl Server {
 
     /// Adds a file to a repository, or replaces it.
     pub fn put(&self, repository: &str, name: &str, content: &[u8]) {
-        let large = [".safetensors", ".bin"].iter().any(|ending| name.ends_with(ending));
+        let large = [".safetensors", ".bin", ".parquet"].iter().any(|ending| name.ends_with(ending));
         let mut state = lock(&self.state);
         let repository = state.repositories.entry(repository.to_owned()).or_default();
         repository.files.insert(name.to_owned(), File { content: content.to_vec(), large });
@@ -199,11 +201,12 @@ impl Repository {
         revision == "main" || revision == self.commit || self.revisions.iter().any(|r| r == revision)
     }
 
-    fn tree(&self, folder: &str) -> Value {
+    fn tree(&self, folder: &str, recursive: bool) -> Value {
         let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         // A name that leads out of the repository is told like any other: a client must not trust it.
-        let own =
-            |name: &str| name.strip_prefix(&prefix).is_some_and(|rest| rest.contains("..") || !rest.contains('/'));
+        let own = |name: &str| {
+            name.strip_prefix(&prefix).is_some_and(|rest| recursive || rest.contains("..") || !rest.contains('/'))
+        };
         let entries = self.files.iter().filter(|(name, _)| own(name)).map(|(name, file)| {
             let (oid, size) = (sha256(&file.content), file.content.len());
             if !file.large {
@@ -295,7 +298,8 @@ fn read(stream: &TcpStream) -> std::io::Result<Asked> {
     let mut words = first.split(' ').map(str::to_owned);
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = decoded(target.split('?').next().unwrap_or_default());
-    let mut asked = Asked { method, path, ..Asked::default() };
+    let recursive = target.split(['?', '&']).any(|part| part.eq_ignore_ascii_case("recursive=true"));
+    let mut asked = Asked { method, path, recursive, ..Asked::default() };
     for line in lines {
         let line = line?;
         let Some((name, value)) = line.split_once(": ") else { break };
@@ -340,7 +344,7 @@ fn answer(state: &State, asked: &Asked, port: u16) -> Answer {
             };
         }
         if let Some(rest) = path.strip_prefix(&format!("/api/{name}/tree/{}", repository.commit)) {
-            return Answer::json(&repository.tree(rest.trim_matches('/')));
+            return Answer::json(&repository.tree(rest.trim_matches('/'), asked.recursive));
         }
         let cached = format!("/api/resolve-cache/{name}/");
         if let Some(rest) = path.strip_prefix(&plain).or_else(|| path.strip_prefix(&cached)) {

@@ -3,6 +3,7 @@
 mod config;
 mod hostile;
 mod round_trip;
+mod rows;
 mod staging;
 mod text;
 

@@ -42,7 +42,7 @@ pub fn trials(name: &str, device: &Device) -> Vec<Trial> {
 
 fn evaluated(folder: &std::path::Path, device: &Device) -> Result<Evaluation, Failed> {
     let request = EvalRequest {
-        text: tiny_llama().join("validation.txt"),
+        text: tiny_llama().join("validation.txt").into(),
         documents: Some("<|endoftext|>".into()),
         max_tokens: Some(1024),
         window: Some(128),

@@ -159,7 +159,7 @@ fn not_a_number() -> Outcome {
     std::fs::write(&path, bytes)?;
     let parts = ["model.layers.2.input_layernorm.weight", "[2, 0]", "NaN"];
     let text = tiny_llama().join("validation.txt");
-    let request = EvalRequest { text, window: Some(16), max_tokens: Some(64), ..Default::default() };
+    let request = EvalRequest { text: text.into(), window: Some(16), max_tokens: Some(64), ..Default::default() };
     let device = Device::cpu();
     let found = pollster::block_on(evaluate_folders(&device, folder.path(), None, &request, &mut Silent));
     refused(found, &parts)?;
@@ -171,7 +171,7 @@ fn not_a_number() -> Outcome {
 fn tokenizer() -> Outcome {
     let folder = copy(&root("tests/golden/families/smollm"))?;
     std::fs::copy(tiny_llama().join("tokenizer.json"), folder.path().join("tokenizer.json"))?;
-    let request = EvalRequest { text: tiny_llama().join("validation.txt"), ..Default::default() };
+    let request = EvalRequest { text: tiny_llama().join("validation.txt").into(), ..Default::default() };
     let result = pollster::block_on(evaluate_folders(&Device::cpu(), folder.path(), None, &request, &mut Silent));
     refused(result, &["tokenizer.json", "token id 511", "64 rows"])
 }

@@ -81,7 +81,7 @@ impl Alone {
 impl Bench {
     /// The other process: measures one model and prints it as JSON.
     pub(super) async fn measure(&self, alone: &Alone) -> Result<()> {
-        let request = self.text.as_deref().map(|text| self.cut.request(text)).transpose()?;
+        let request = self.text.as_ref().map(|text| self.cut.request(text, &self.hub, self.quiet)).transpose()?;
         let device = check::open_device(&self.model_device()?).await?;
         let mut bar = Bar::new(self.quiet);
         let Alone { folder, lengths } = alone;

@@ -11,7 +11,7 @@ use bitsmith::{Error, Result};
 use clap::Args;
 
 use super::model::{HubArgs, ModelArg};
-use super::text::Cut;
+use super::text::{Cut, TEXTS, TextArg};
 use super::{Json, interrupt};
 use alone::Alone;
 use devices::Devices;
@@ -66,9 +66,10 @@ pub(super) struct Bench {
     /// Tokens to generate after it [default: 128, or what the shorter context has room for]
     #[arg(long, value_name = "N", requires = "models", help_heading = "Models")]
     decode_tokens: Option<usize>,
-    /// Measure perplexity on this UTF-8 text
-    #[arg(long, value_name = "FILE", requires = "models", help_heading = "Evaluation")]
-    text: Option<PathBuf>,
+    /// Measure perplexity on this text: a file (plain text, or rows in .jsonl or .parquet), or a dataset on the hub such
+    /// as wikitext-2
+    #[arg(long, value_name = "FILE|NAME", requires = "models", help_heading = "Evaluation", group = TEXTS)]
+    text: Option<TextArg>,
     #[command(flatten)]
     cut: Cut,
     /// How the program starts itself to measure one model

@@ -15,7 +15,7 @@ impl Bench {
         self.model_device()?;
         let find = |model: &ModelArg| Ok(model.find(&self.hub, self.quiet)?.path);
         let folders = models.iter().map(find).collect::<Result<Vec<_>>>()?;
-        let request = self.text.as_deref().map(|text| self.cut.request(text)).transpose()?;
+        let request = self.text.as_ref().map(|text| self.cut.request(text, &self.hub, self.quiet)).transpose()?;
         let mut contexts = Vec::with_capacity(folders.len());
         for folder in &folders {
             contexts.push(ModelConfig::read(folder)?.0.context());

@@ -174,7 +174,9 @@ fn quality(quality: Option<&Quality>, evaluation: &Evaluation) -> Markup {
     }
     let windows = format!("in windows of {}, stride {}", evaluation.window, evaluation.stride);
     rows.push(("tokens scored", html! { (count(evaluation.tokens_scored as u64)) " " (windows) }));
-    rows.push(("text", html! { "sha256 " code.name { (evaluation.text_sha256) } }));
+    let text = &evaluation.text;
+    rows.push(("text", html! { (name(&text.source)) ", " (count(text.documents as u64)) " documents of " (count(text.tokens as u64)) " tokens" }));
+    rows.push(("its SHA-256", html! { code.name { (text.sha256) } }));
     html! {
         (values(&rows))
         p.note { "± is one standard error. Perplexities compare only over the same text, windows and tokens." }
