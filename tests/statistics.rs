@@ -1,5 +1,6 @@
 //! Statistics and histograms kept on a device: batches give what all values at once give, beside formulas in f64.
 
+use bitsmith::calib::Histogram;
 use bitsmith::op::{Activations, Bins, ColumnStats, Columns, ValueCounts};
 use bitsmith::{Device, Error, Random, Recorder};
 
@@ -86,6 +87,21 @@ fn bins_hold_every_value_where_it_belongs() {
     }
     assert_eq!(bins.counts, expected);
     assert_eq!(width, 1.0, "4096 bins up to 4096");
+}
+
+#[test]
+fn percentiles_come_from_the_bins() {
+    let mut values = values(1000);
+    let (columns, bins) = collect(&Device::cpu(), &values.chunks(50 * COLS).collect::<Vec<_>>());
+    let whole = columns.whole();
+    let histogram = Histogram::from_bins(&bins, [whole.min, whole.max]).unwrap();
+    values.sort_by(f32::total_cmp);
+    for share in [0.001, 0.25, 0.5, 0.9, 0.9999] {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+        let exact = values[(share * values.len() as f64) as usize];
+        assert!(f64::from((histogram.quantile(share) - exact).abs()) <= histogram.width(), "{share}");
+    }
+    assert!(Histogram::from_bins(&bins, [whole.min, 2.0 * whole.max]).is_err());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How often values occur, whatever their range turns out to be.
 
 use crate::error::{Error, Result};
+use crate::op::Bins;
 
 /// Bins that are kept at most.
 const BINS: i64 = 8192;
@@ -40,6 +41,25 @@ impl Histogram {
         let mut histogram = Self::default();
         histogram.add(values)?;
         Ok(histogram)
+    }
+
+    /// Of bins that were counted on a device, with the smallest and the largest value of all.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for ends that are not finite or do not lie in the outermost bins.
+    pub fn from_bins(bins: &Bins, ends: [f32; 2]) -> Result<Self> {
+        let Bins { exponent, first, counts } = bins;
+        if counts.is_empty() {
+            return Ok(Self::default());
+        }
+        let last = first + counts.len() as i64 - 1;
+        let fits = ends.iter().all(|end| end.is_finite()) && ends.map(|end| bin(end, *exponent)) == [*first, last];
+        if !fits {
+            let expected = format!("ends in bins {first} and {last} of width 2^{exponent}");
+            return Err(Error::Shape { op: "histogram", expected, found: format!("{ends:?}") });
+        }
+        let counts = counts.iter().map(|n| u64::from(*n)).collect();
+        Ok(Self { exponent: *exponent, first: *first, counts, ends: Some(ends) })
     }
 
     /// Counts more values.

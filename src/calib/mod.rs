@@ -3,6 +3,7 @@
 mod calibrator;
 mod dataset;
 mod histogram;
+mod input_histograms;
 mod inputs;
 mod range;
 mod ranges;
@@ -12,6 +13,7 @@ mod statistics;
 pub use calibrator::{CalibratedBlock, Calibrator};
 pub use dataset::{CalibrationConfig, CalibrationDataset, CalibrationFacts};
 pub use histogram::Histogram;
+pub use input_histograms::input_histograms;
 pub use inputs::Inputs;
 pub use range::{
     Coding, Gradient, KlDivergence, MeanSquaredError, MinMax, Percentile, RANGE_METHODS, RangeMethod, range_method,

@@ -1,7 +1,9 @@
 //! Statistics of what goes into a layer.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
+use super::Histogram;
 use crate::device::{Device, Recorder};
 use crate::error::Result;
 use crate::model::Observer;
@@ -60,6 +62,29 @@ impl InputStatistics {
         // Ended before the read: nothing is borrowed while it waits.
         let columns = self.columns.borrow().clone();
         columns.read(device).await
+    }
+
+    /// Reads the counts of all values of several layers, with their ends, in one wait; empty where they were not asked for.
+    ///
+    /// # Errors
+    /// Those of the device, and [`Error::NotFinite`](crate::Error::NotFinite) for a value that was not finite.
+    pub async fn histograms(device: &Device, layers: &[Rc<Self>]) -> Result<Vec<Histogram>> {
+        let held = |layer: &Rc<Self>| {
+            layer.counts.as_ref().map(|counts| (layer.columns.borrow().clone(), counts.borrow().clone()))
+        };
+        let held: Vec<Option<(ColumnStats, ValueCounts)>> = layers.iter().map(held).collect();
+        let buffers = held.iter().flatten().flat_map(|(columns, counts)| {
+            let [range, counts] = counts.buffers();
+            [columns.state(), range, counts]
+        });
+        let read = device.read_all(&buffers.collect::<Vec<_>>()).await?;
+        let mut read = read.as_chunks::<3>().0.iter();
+        let mut histogram = |(columns, _): &(ColumnStats, ValueCounts)| {
+            let [state, range, counts] = read.next().expect("three buffers a layer were read");
+            let whole = columns.decode(&bytemuck::pod_collect_to_vec(state))?.whole();
+            Histogram::from_bins(&ValueCounts::decode([range, counts]), [whole.min, whole.max])
+        };
+        held.iter().map(|held| held.as_ref().map_or_else(|| Ok(Histogram::default()), &mut histogram)).collect()
     }
 
     /// Reads the counts of all values, if they were asked for.

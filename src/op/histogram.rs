@@ -88,17 +88,27 @@ impl ValueCounts {
     /// # Errors
     /// Those of the device.
     pub async fn read(&self, device: &Device) -> Result<Bins> {
-        let read = device.read_all(&[&self.range, &self.counts]).await?;
-        let [range, counts] = [0, 1].map(|i| bytemuck::pod_collect_to_vec::<u8, u32>(&read[i]));
+        let read = device.read_all(&self.buffers()).await?;
+        Ok(Self::decode([&read[0], &read[1]]))
+    }
+
+    /// What holds the counts.
+    pub(crate) fn buffers(&self) -> [&Buffer; 2] {
+        [&self.range, &self.counts]
+    }
+
+    /// [`Self::read`], from the content of [`Self::buffers`].
+    pub(crate) fn decode(read: [&[u8]; 2]) -> Bins {
+        let [range, counts] = read.map(bytemuck::pod_collect_to_vec::<u8, u32>);
         let held = |n: &u32| *n > 0;
         let (Some(first), Some(last)) = (counts.iter().position(held), counts.iter().rposition(held)) else {
-            return Ok(Bins::default());
+            return Bins::default();
         };
         let half = BINS / 2;
-        Ok(Bins {
+        Bins {
             exponent: range[1].cast_signed() - range::BIAS - half.ilog2().cast_signed(),
             first: first as i64 - i64::from(half),
             counts: counts[first..=last].to_vec(),
-        })
+        }
     }
 }

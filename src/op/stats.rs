@@ -96,10 +96,14 @@ impl ColumnStats {
     /// [`Error::NotFinite`] for a column that held a value that is not finite, [`Error::Shape`] before the first batch, and
     /// those of the device.
     pub async fn read(&self, device: &Device) -> Result<Columns> {
+        self.decode(&device.read(&self.state).await?)
+    }
+
+    /// [`Self::read`], from the content of [`Self::state`].
+    pub(crate) fn decode(&self, state: &[f32]) -> Result<Columns> {
         if self.rows == 0 {
             return Err(shape("column_stats", "at least one row", 0));
         }
-        let state = device.read::<f32>(&self.state).await?;
         let [min, max, mean, m2]: [&[f32]; 4] = std::array::from_fn(|k| &state[k * self.cols..][..self.cols]);
         let column = |col: usize| {
             let value = [min[col], max[col], mean[col]].into_iter().find(|value| !value.is_finite());
