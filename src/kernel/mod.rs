@@ -26,6 +26,7 @@ pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod group_search;
 pub mod keep_best;
 pub mod kl_rows;
 pub mod layer_norm;
@@ -44,10 +45,13 @@ pub mod product_int8;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope;
+pub mod second_moment;
 pub mod sign_step;
 pub mod softmax_loss;
 pub mod squared_error;
 pub mod store_rows;
+
+pub(crate) use fast::gemm;
 
 use crate::dispatch::{Kernel, KernelSpec};
 
@@ -96,4 +100,6 @@ pub static ALL: &[&KernelSpec] = &[
     best_loss::BestLoss::SPEC,
     keep_best::KeepBest::SPEC,
     sign_step::SignStep::SPEC,
+    second_moment::SecondMoment::SPEC,
+    group_search::GroupSearch::SPEC,
 ];

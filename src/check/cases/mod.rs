@@ -7,6 +7,7 @@ mod group;
 mod int8;
 mod loss;
 mod matmul;
+mod search;
 mod storage;
 mod train;
 
@@ -34,6 +35,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         loss::cases,
         backward::cases,
         train::cases,
+        search::cases,
     ];
     areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }
