@@ -17,12 +17,14 @@ mod int8;
 mod loss;
 mod matmul;
 mod matmul_backward;
+mod moments;
 mod norm;
 mod norm_backward;
 mod quantize;
 mod rope;
 mod train;
 mod weight;
+mod weight_error;
 
 pub use activations::{Activations, Half, Input};
 pub use attention::{AttentionShape, KvCache, attention};
@@ -36,10 +38,12 @@ pub use fake_quant::{FakeQuantized, TrainedGradients, TrainedWeight, fake_quant,
 pub use int8::{ActivationPrecision, Int8Activations, group_int8, int8, int8_block};
 pub use loss::{argmax, kl, nll};
 pub use matmul::{dense, dense_into, group, group_into};
+pub use moments::{gram, importance, proportions, second_moment};
 pub use norm::{layer_norm, layer_norm_into, rms_norm, rms_norm_heads, rms_norm_into};
-pub use quantize::{Quantization, WeightError, quantize, quantize_trained};
+pub use quantize::{Quantization, quantize, quantize_searched, quantize_trained};
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
 pub use train::{Best, BestState, SignSgd, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
+pub use weight_error::{WeightError, weight_error};
 
 use checks::size as param;
