@@ -2,9 +2,12 @@
 
 mod calibrator;
 mod dataset;
+mod gram;
 mod histogram;
 mod input_histograms;
 mod inputs;
+mod moments;
+mod observe;
 mod range;
 mod ranges;
 mod samples;
@@ -12,9 +15,11 @@ mod statistics;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
 pub use dataset::{CalibrationConfig, CalibrationDataset, CalibrationFacts};
+pub use gram::GramMatrix;
 pub use histogram::Histogram;
 pub use input_histograms::input_histograms;
 pub use inputs::Inputs;
+pub use moments::SecondMoments;
 pub use range::{
     Coding, Gradient, KlDivergence, MeanSquaredError, MinMax, Percentile, RANGE_METHODS, RangeMethod, range_method,
 };

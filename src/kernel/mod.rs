@@ -30,6 +30,7 @@ pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod group_search;
 pub mod histogram_count;
 pub mod histogram_range;
 pub mod histogram_widen;
@@ -52,10 +53,13 @@ pub mod product_int8;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope;
+pub mod second_moment;
 pub mod sign_step;
 pub mod softmax_loss;
 pub mod squared_error;
 pub mod store_rows;
+
+pub(crate) use fast::gemm;
 
 use crate::dispatch::{Kernel, KernelSpec};
 
@@ -112,4 +116,6 @@ pub static ALL: &[&KernelSpec] = &[
     histogram_range::HistogramRange::SPEC,
     histogram_widen::HistogramWiden::SPEC,
     histogram_count::HistogramCount::SPEC,
+    second_moment::SecondMoment::SPEC,
+    group_search::GroupSearch::SPEC,
 ];

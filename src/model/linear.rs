@@ -79,6 +79,17 @@ impl Linear {
         self.bias.as_ref()
     }
 
+    /// The weight of a layer that is to be quantized.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it is quantized already.
+    pub fn original(&self) -> Result<&DenseWeight> {
+        self.dense().ok_or_else(|| Error::Unsupported {
+            what: format!("quantizing {}, which is quantized already", self.path),
+            remedy: "give the original model".into(),
+        })
+    }
+
     /// Computes with another floating-point weight from now on.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod loss;
 mod loss_gradient;
 mod matmul;
 mod matmul_backward;
+mod moments;
 mod norm;
 mod norm_backward;
 mod optimiser;
@@ -29,6 +30,7 @@ mod schedule;
 mod stats;
 mod train;
 mod weight;
+mod weight_error;
 
 pub use activations::{Activations, Half, Input};
 pub use attention::{AttentionShape, KvCache, attention};
@@ -44,13 +46,15 @@ pub use int8::{ActivationPrecision, Int8Activations, group_int8, int8, int8_bloc
 pub use loss::{argmax, kl, nll};
 pub use loss_gradient::{ChunkedLoss, RowLosses, cross_entropy, kl_loss, loss_in_chunks};
 pub use matmul::{dense, dense_into, group, group_into};
+pub use moments::{gram, importance, proportions, second_moment};
 pub use norm::{layer_norm, layer_norm_into, rms_norm, rms_norm_heads, rms_norm_into};
 pub use optimiser::{AdamW, AdamWConfig, SignSgd};
-pub use quantize::{Quantization, WeightError, quantize, quantize_trained, quantize_within};
+pub use quantize::{Quantization, quantize, quantize_searched, quantize_trained, quantize_within};
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
 pub use schedule::{Decay, Schedule};
 pub use stats::{ColumnStats, Columns, Moments};
 pub use train::{Best, BestState, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
+pub use weight_error::{WeightError, weight_error};
 
 use checks::size as param;

@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::{FakeQuantized, TrainedWeight, choose, fake_quant, param};
+use super::{FakeQuantized, TrainedWeight, WeightError, choose, fake_quant, param};
 use crate::device::{Buffer, Caps, Device, DeviceKind, Recorder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::group_error::{self, GroupError};
 use crate::kernel::group_quantize::{self, GroupQuantize};
 use crate::kernel::group_range::{self, GroupRange, Lanes};
+use crate::kernel::group_search::{self, GroupSearch};
 use crate::pack::{PackedTensor, Packing};
 use crate::scheme::{RangeRule, Rounding, Scheme, Span};
 use crate::tensor::Tensor;
@@ -33,49 +34,6 @@ impl From<Scheme> for Quantization {
     }
 }
 
-/// What quantization did to a weight, as sums over its elements: w the weight, v the dequantized one.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct WeightError {
-    elements: u64,
-    /// Of w*w, (w-v)^2, w*v, v*v.
-    sums: [f64; 4],
-}
-
-impl WeightError {
-    /// Both weights together, as if they were one.
-    #[must_use]
-    pub fn join(self, other: Self) -> Self {
-        let mut sums = self.sums;
-        sums.iter_mut().zip(other.sums).for_each(|(sum, value)| *sum += value);
-        Self { elements: self.elements + other.elements, sums }
-    }
-
-    /// Adds the sums of some rows.
-    fn add(&mut self, elements: usize, rows: &[f32]) {
-        for row in rows.as_chunks::<4>().0 {
-            self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-        }
-        self.elements += elements as u64;
-    }
-
-    /// Mean squared error.
-    pub fn mse(&self) -> f64 {
-        self.sums[1] / self.elements.max(1) as f64
-    }
-
-    /// Signal to noise in decibels, `10 log10(sum w^2 / sum (w-v)^2)`; none without noise or without signal.
-    pub fn sqnr_db(&self) -> Option<f64> {
-        let ratio = self.sums[0] / self.sums[1];
-        (ratio.is_finite() && ratio > 0.0).then(|| 10.0 * ratio.log10())
-    }
-
-    /// Cosine of the angle between w and v; none if either is zero.
-    pub fn cosine(&self) -> Option<f64> {
-        let norms = (self.sums[0] * self.sums[3]).sqrt();
-        (norms > 0.0).then(|| (self.sums[2] / norms).clamp(-1.0, 1.0))
-    }
-}
-
 /// Input bytes handled at once: bounds memory on the host and the device whatever the weight's size. On a processor all
 /// steps of a part find it in the cache, and it is still enough for all threads.
 fn part_bytes(caps: &Caps) -> usize {
@@ -95,11 +53,11 @@ pub async fn quantize(
     name: &str,
 ) -> Result<(PackedTensor, WeightError)> {
     check(tensor, quantization, name)?;
-    let one_scale = match quantization.scheme.span() {
-        Span::Tensor => Some(tensor_scale(tensor, quantization, name)?),
-        Span::Channel | Span::Group(_) => None,
+    let scales = match quantization.scheme.span() {
+        Span::Tensor => Scales::One(tensor_scale(tensor, quantization, name)?),
+        Span::Channel | Span::Group(_) => Scales::Rule,
     };
-    quantize_parts(device, tensor, quantization, one_scale, name).await
+    in_parts(device, tensor, quantization, scales, name).await
 }
 
 /// [`quantize`] of a tensor that is one group, with a range of values that was found before.
@@ -125,18 +83,56 @@ pub async fn quantize_within(
     if !scale.is_finite() {
         return Err(Error::config("range", format!("{min} to {max} gives no scale in {}", scheme.scale_type())));
     }
-    quantize_parts(device, tensor, quantization, Some((scale, zero)), name).await
+    in_parts(device, tensor, quantization, Scales::One((scale, zero)), name).await
 }
 
-async fn quantize_parts(
+/// [`quantize`] with the scale, and zero point, of each group searched for: of a grid, those with the least squared error,
+/// in which each column counts by its `importance`, one number a column on the device as [`importance`](super::importance)
+/// gives it. The range rule is without effect.
+///
+/// # Errors
+/// As [`quantize`], [`Error::Config`] for one scale for the whole tensor, and [`Error::Shape`] for another number of
+/// columns.
+pub async fn quantize_searched(
     device: &Device,
     tensor: &Tensor<'_>,
     quantization: &Quantization,
-    one_scale: Option<(f32, u8)>,
+    importance: &Buffer,
+    name: &str,
+) -> Result<(PackedTensor, WeightError)> {
+    if quantization.scheme.span() == Span::Tensor {
+        return Err(Error::config("group_size", "`tensor` cannot be searched; use a number or channel"));
+    }
+    if importance.bytes() != tensor.cols() * 4 {
+        let (expected, found) = (format!("{} importances", tensor.cols()), format!("{} bytes", importance.bytes()));
+        return Err(Error::Shape { op: "quantize", expected, found });
+    }
+    let quantization = Quantization { range: RangeRule::FullRange, ..*quantization };
+    check(tensor, &quantization, name)?;
+    in_parts(device, tensor, &quantization, Scales::Searched(importance), name).await
+}
+
+/// Where scales and zero points come from.
+#[derive(Clone, Copy)]
+enum Scales<'a> {
+    /// From the range of each group.
+    Rule,
+    /// One group spans the tensor, and this is its scale and zero point.
+    One((f32, u8)),
+    /// From a search of each group, for these importances of columns.
+    Searched(&'a Buffer),
+}
+
+/// Part by part.
+async fn in_parts(
+    device: &Device,
+    tensor: &Tensor<'_>,
+    quantization: &Quantization,
+    scales: Scales<'_>,
     name: &str,
 ) -> Result<(PackedTensor, WeightError)> {
     let (scheme, rows, cols) = (quantization.scheme, tensor.rows(), tensor.cols());
-    let mut job = Job { device, tensor, quantization, name, one_scale, error: WeightError::default() };
+    let mut job = Job { device, tensor, quantization, scales, name, error: WeightError::default() };
     let mut packed = PackedTensor {
         scheme,
         rows,
@@ -149,7 +145,7 @@ async fn quantize_parts(
     for first in (0..rows).step_by(step) {
         job.part(first, step.min(rows - first), &mut packed).await?;
     }
-    if let Some((scale, zero)) = one_scale {
+    if let Scales::One((scale, zero)) = scales {
         packed.scales = vec![scale];
         packed.zeros = packed.zeros.map(|_| vec![zero]);
     }
@@ -228,9 +224,8 @@ struct Job<'a> {
     device: &'a Device,
     tensor: &'a Tensor<'a>,
     quantization: &'a Quantization,
+    scales: Scales<'a>,
     name: &'a str,
-    /// Scale and zero point, where one group spans the tensor.
-    one_scale: Option<(f32, u8)>,
     error: WeightError,
 }
 
@@ -243,9 +238,10 @@ impl Job<'_> {
         let weight = device.upload(&self.tensor.bytes()[first * stride..(first + rows) * stride])?;
         let mut rec = Recorder::new(device);
         let groups = scheme.groups(rows, cols);
-        let (scales, zeros) = match self.one_scale {
-            Some((scale, zero)) => (device.upload(&[scale])?, device.upload(&[u32::from(zero)])?),
-            None => self.ranges(&mut rec, &weight, rows)?,
+        let (scales, zeros) = match self.scales {
+            Scales::One((scale, zero)) => (device.upload(&[scale])?, device.upload(&[u32::from(zero)])?),
+            Scales::Rule => self.group_scales(&mut rec, &weight, rows, None)?,
+            Scales::Searched(importance) => self.group_scales(&mut rec, &weight, rows, Some(importance))?,
         };
         let words_per_row = Packing::Rows.words(1, cols, scheme.bits());
         let codes = rec.alloc(rows * words_per_row * 4)?;
@@ -283,21 +279,35 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn ranges(&self, rec: &mut Recorder, weight: &Buffer, rows: usize) -> Result<(Buffer, Buffer)> {
+    fn group_scales(
+        &self,
+        rec: &mut Recorder,
+        weight: &Buffer,
+        rows: usize,
+        importance: Option<&Buffer>,
+    ) -> Result<(Buffer, Buffer)> {
         let (scheme, cols, dtype) = (self.quantization.scheme, self.tensor.cols(), self.tensor.dtype());
         let groups = scheme.groups(rows, cols);
         let (scales, zeros) = (rec.alloc(groups.count() * 4)?, rec.alloc(groups.count() * 4)?);
+        let [r, c, group, groups_per_row] = [rows, cols, groups.size(), groups.per_row()].map(|n| param("quantize", n));
+        let (r, c, group, groups_per_row) = (r?, c?, group?, groups_per_row?);
+        let lanes = Lanes::suited(groups.size());
+        if let Some(importance) = importance {
+            let params = group_search::Params::new(r, c, group, groups_per_row, scheme);
+            let variant = group_search::variant(dtype, lanes);
+            rec.dispatch::<GroupSearch>(&params, variant, &[weight, importance, &scales, &zeros])?;
+            return Ok((scales, zeros));
+        }
         let params = group_range::Params {
-            rows: param("quantize", rows)?,
-            cols: param("quantize", cols)?,
-            group: param("quantize", groups.size())?,
-            groups_per_row: param("quantize", groups.per_row())?,
+            rows: r,
+            cols: c,
+            group,
+            groups_per_row,
             bits: scheme.bits().get().into(),
             symmetric: scheme.is_symmetric().into(),
             rule: self.quantization.range.tag(),
             scale_type: scheme.scale_type() as u32,
         };
-        let lanes = Lanes::suited(groups.size());
         rec.dispatch::<GroupRange>(&params, group_range::variant(dtype, lanes), &[weight, &scales, &zeros])?;
         Ok((scales, zeros))
     }

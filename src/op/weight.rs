@@ -87,6 +87,21 @@ impl DenseWeight {
         self.parts.iter().map(|p| p.values.bytes()).sum()
     }
 
+    /// Reads the values back, as they are stored.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn read(&self, device: &Device) -> Result<Tensor<'static>> {
+        let buffers: Vec<&Buffer> = self.parts.iter().map(|part| &part.values).collect();
+        let row_bytes = self.cols * self.dtype.bytes();
+        let mut data = Vec::with_capacity(self.rows * row_bytes);
+        for (part, read) in self.parts.iter().zip(device.read_all(&buffers).await?) {
+            // Buffers are whole words, and may be longer than what they were made for.
+            data.extend_from_slice(&read[..part.rows.len() * row_bytes]);
+        }
+        Tensor::new(self.dtype, vec![self.rows, self.cols], data)
+    }
+
     pub(super) fn parts(&self) -> &[DensePart] {
         &self.parts
     }
@@ -179,10 +194,15 @@ impl GroupWeight {
 
     /// The shape as kernels take it: group, groups of a row, words of a row.
     pub(super) fn layout(&self, op: &'static str) -> Result<[u32; 3]> {
-        let groups = self.scheme.groups(self.rows, self.cols);
-        let words = Packing::Rows.words(1, self.cols, self.scheme.bits());
-        Ok([param(op, groups.size())?, param(op, groups.per_row())?, param(op, words)?])
+        layout(self.scheme, self.rows, self.cols, op)
     }
+}
+
+/// Group, groups of a row, and words of a row, as kernels take them.
+pub(super) fn layout(scheme: Scheme, rows: usize, cols: usize, op: &'static str) -> Result<[u32; 3]> {
+    let groups = scheme.groups(rows, cols);
+    let words = Packing::Rows.words(1, cols, scheme.bits());
+    Ok([param(op, groups.size())?, param(op, groups.per_row())?, param(op, words)?])
 }
 
 /// The largest part: what can be bound, and what a buffer can hold after the pool rounds it up by a quarter at most.

@@ -1,6 +1,7 @@
 //! Quantization methods, and the pipeline that takes a model folder through one.
 
 mod block_run;
+mod gptq;
 mod layers;
 mod learned;
 mod original;
@@ -18,6 +19,7 @@ use std::ops::Range;
 use std::pin::Pin;
 
 pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
+pub use gptq::{Gptq, GptqConfig};
 pub use layers::{LinearLayer, Skip, linear_layers};
 pub use learned::{Learned, LearnedConfig};
 pub use pipeline::quantize_model;

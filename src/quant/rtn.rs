@@ -1,11 +1,19 @@
-//! Round to nearest: each weight takes the code closest to it. No data, no search.
+//! Round to nearest: each weight takes the code closest to it. The scales follow from the extremes of each group or, on
+//! request, from a search, which calibration data makes aware of what goes into the layers.
+
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LayerJob, LayerQuantizer, QuantizedLayer, Quantizer, Task, Way};
+use super::{
+    BlockJob, BlockQuantizer, BlockResult, LayerJob, LayerQuantizer, QuantizedLayer, QuantizedPart, Quantizer, Task,
+    Way,
+};
+use crate::calib::{Inputs, SecondMoments};
 use crate::dtype::Dtype;
-use crate::error::Result;
-use crate::op::{Quantization, quantize};
+use crate::error::{Error, Result};
+use crate::model::Observer;
+use crate::op::{Quantization, importance, quantize, quantize_searched};
 use crate::scheme::{Bits, RangeRule, Rounding, Scheme, Span, Zero};
 
 /// Settings of round-to-nearest, as typed on the command line and as recorded.
@@ -25,6 +33,10 @@ pub struct RtnConfig {
     /// Type that scales are rounded to: f32, f16 or bf16 (the file of an f32 model holds the rounded values in f32)
     #[cfg_attr(feature = "cli", arg(long, value_name = "TYPE", default_value_t = RtnConfig::default().scale_type))]
     pub scale_type: Dtype,
+    /// Search the scale of each group for the least squared error, in place of a range rule; with calibration data each
+    /// input feature counts by its second moment
+    #[cfg_attr(feature = "cli", arg(long, conflicts_with = "range"))]
+    pub search: bool,
     /// Range rule: full-range, 2n-1, restricted (symmetric only) or raw (asymmetric only)
     #[cfg_attr(feature = "cli", arg(long, value_name = "RULE", default_value_t = RtnConfig::default().range))]
     pub range: RangeRule,
@@ -43,6 +55,7 @@ impl Default for RtnConfig {
             group_size: GroupSize(Span::Group(128)),
             asymmetric: false,
             scale_type: Dtype::F16,
+            search: false,
             range: RangeRule::default(),
             rounding: Rounding::default(),
             seed: 0,
@@ -116,6 +129,7 @@ impl<'de> Deserialize<'de> for GroupSize {
 pub struct Rtn {
     config: RtnConfig,
     quantization: Quantization,
+    calibrated: bool,
 }
 
 impl Rtn {
@@ -124,8 +138,28 @@ impl Rtn {
         let zero = if config.asymmetric { Zero::Stored } else { Zero::Symmetric };
         let scheme = Scheme::new(Bits::new(config.bits)?, config.group_size.0, zero).with_scale_type(config.scale_type);
         config.range.check(scheme)?;
+        if config.search && config.range != RangeRule::default() {
+            return Err(Error::config("range", "a search takes the place of a rule; leave out one of them"));
+        }
+        if config.search && scheme.span() == Span::Tensor {
+            return Err(Error::config("group_size", "`tensor` cannot be searched; use a number or channel"));
+        }
         let RtnConfig { range, rounding, seed, .. } = config;
-        Ok(Self { config, quantization: Quantization { scheme, range, rounding, seed } })
+        Ok(Self { config, quantization: Quantization { scheme, range, rounding, seed }, calibrated: false })
+    }
+
+    /// The same with calibration data, which a search weights its errors by: the method then goes block by block.
+    ///
+    /// # Errors
+    /// [`Error::Config`] without a search.
+    pub fn calibrated(self) -> Result<Self> {
+        if !self.config.search {
+            return Err(Error::config(
+                "search",
+                "without it there is nothing to calibrate; add it, or leave out the data",
+            ));
+        }
+        Ok(Self { calibrated: true, ..self })
     }
 }
 
@@ -143,7 +177,7 @@ impl Quantizer for Rtn {
     }
 
     fn way(&self) -> Way<'_> {
-        Way::Layers(self)
+        if self.calibrated { Way::Blocks(self) } else { Way::Layers(self) }
     }
 }
 
@@ -151,8 +185,56 @@ impl LayerQuantizer for Rtn {
     fn quantize<'a>(&'a self, job: &'a LayerJob<'a>) -> Task<'a, QuantizedLayer> {
         Box::pin(async move {
             let quantization = Quantization { scheme: job.scheme, ..self.quantization };
-            let (weight, error) = quantize(job.device, &job.weight, &quantization, job.path).await?;
+            let (weight, error) = if self.config.search {
+                let alike = importance(job.device, &vec![1.0; job.weight.cols()])?;
+                quantize_searched(job.device, &job.weight, &quantization, &alike, job.path).await?
+            } else {
+                quantize(job.device, &job.weight, &quantization, job.path).await?
+            };
             Ok(QuantizedLayer { weight, error })
+        })
+    }
+}
+
+impl BlockQuantizer for Rtn {
+    fn inputs(&self) -> Inputs {
+        Inputs::Quantized
+    }
+
+    fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult> {
+        Box::pin(async move {
+            let BlockJob { model, step, plan, progress } = job;
+            let device = model.device();
+            let lists = step.block.linears();
+            let planned = lists.iter().flatten().filter(|linear| plan.get(linear.path()).is_some()).count();
+            let moments = lists.iter().map(|linears| match linears.iter().find(|l| plan.get(l.path()).is_some()) {
+                Some(linear) => SecondMoments::new(device, linear.shape()[1]).map(Rc::new).map(Some),
+                None => Ok(None),
+            });
+            let moments: Vec<Option<Rc<SecondMoments>>> = moments.collect::<Result<_>>()?;
+            progress.begin(&format!("block {} of {}", step.index + 1, model.blocks()), planned as u64);
+            let observers: Vec<_> = moments.iter().map(|m| m.clone().map(|m| m as Rc<dyn Observer>)).collect();
+            step.observe(model, &observers)?;
+            let mut parts = Vec::with_capacity(planned);
+            for (linears, moments) in step.block.linears().into_iter().zip(moments) {
+                let Some(moments) = moments else { continue };
+                let weights = importance(device, &moments.read().await?)?;
+                for linear in linears {
+                    let path = linear.path();
+                    let Some(scheme) = plan.get(path) else { continue };
+                    if progress.cancelled() {
+                        return Err(Error::Cancelled);
+                    }
+                    let quantization = Quantization { scheme, ..self.quantization };
+                    let weight = linear.original()?.read(device).await?;
+                    let (weight, error) = quantize_searched(device, &weight, &quantization, &weights, path).await?;
+                    let layer = QuantizedLayer { weight, error };
+                    parts.push(QuantizedPart { path: path.to_owned(), rows: linear.rows(), layer });
+                    progress.advance(1, path);
+                }
+            }
+            progress.end();
+            Ok(BlockResult { parts, ..BlockResult::default() })
         })
     }
 }

@@ -7,6 +7,7 @@ mod group;
 mod int8;
 mod loss;
 mod matmul;
+mod search;
 mod stats;
 mod storage;
 mod train;
@@ -36,6 +37,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         backward::cases,
         train::cases,
         stats::cases,
+        search::cases,
     ];
     areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }

@@ -27,7 +27,6 @@ macro_rules! vectorized {
 mod columns;
 mod exp;
 mod fixed;
-mod gemm;
 mod group_fixed;
 mod quads;
 mod reduce;
@@ -46,10 +45,12 @@ pub mod column_stats;
 pub mod elementwise;
 pub mod elementwise_backward;
 pub mod fake_quant;
+pub mod gemm;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
+pub mod group_search;
 pub mod histogram_count;
 pub mod loss;
 pub mod matmul;
@@ -61,6 +62,7 @@ pub mod norm;
 pub mod norm_backward;
 pub mod product_int8;
 pub mod rope;
+pub mod second_moment;
 pub mod train;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
