@@ -31,7 +31,6 @@ mod gemm;
 mod group_fixed;
 mod quads;
 mod reduce;
-mod row_int8;
 mod rows;
 mod simd;
 mod stored;
