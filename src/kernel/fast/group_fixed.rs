@@ -50,9 +50,16 @@ pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Targe
     }
     let (cols, batch) = (p.cols as usize, p.batch as usize);
     let Some(x) = Fixed::new::<B>(x, cols) else { return false };
-    let lanes = if one_group { usize::MAX } else { p.group as usize / lane_columns(B) };
-    let groups = Groups::new(cols.div_ceil(block_columns(B)), lanes);
-    let weight = Packed::<B> { w, groups: &groups, x_scales: &[], blocks_per_group: 1, decode: decode_groups::<T> };
+    let (group, block) = (p.group as usize, block_columns(B));
+    // One row of x can have the units of its blocks in the scales, if no block has two of these.
+    let whole = batch == 1 && (one_group || group.is_multiple_of(block));
+    let (lanes, x_scales) = match whole {
+        true => (LANES, x.row(0).1),
+        false if one_group => (usize::MAX, &[][..]),
+        false => (group / lane_columns(B), &[][..]),
+    };
+    let groups = Groups::new(cols.div_ceil(block), lanes);
+    let weight = Packed::<B>::new::<T>(w, &groups, x_scales, block, whole);
     target.by_passes(batch, PASS, cols, out, |part, first, y| {
         simd::run_bytes(Pass { weight, x: &x, part: part.start, batch: part.len(), first, y });
     });
@@ -72,8 +79,7 @@ pub fn int8_row<T: Stored, const B: u32>(w: Weight<'_>, x: &[i8], x_scales: &[f3
     let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
     let lanes = if x_scales.len() <= 1 { usize::MAX } else { block / lane_columns(B) };
     let groups = Groups::new(x.len().div_ceil(block_columns(B)), lanes);
-    let blocks_per_group = if w.p.groups_per_row <= 1 { usize::MAX } else { w.p.group as usize / block };
-    let weight = Packed::<B> { w, groups: &groups, x_scales, blocks_per_group, decode: decode_groups::<T> };
+    let weight = Packed::<B>::new::<T>(w, &groups, x_scales, block, x_scales.len() <= 1 || lanes.is_multiple_of(LANES));
     let fixed = Fixed::bytes::<B>(x);
     target.by_passes(1, 1, x.len(), out, |_, first, y| {
         simd::run_bytes(Pass { weight, x: &fixed, part: 0, batch: 1, first, y });
@@ -122,11 +128,19 @@ struct Packed<'a, const B: u32> {
     x_scales: &'a [f32],
     /// Such blocks in a group of the weight.
     blocks_per_group: usize,
+    /// Whether a block of codes has one scale, which has all of those of x in it.
+    whole: bool,
     /// [`decode_groups`] for the type of the scales.
     decode: fn(Weight<'_>, usize, &mut [f32], &mut [u32]),
 }
 
-impl<const B: u32> Packed<'_, B> {
+impl<'a, const B: u32> Packed<'a, B> {
+    /// `x_scales` are for blocks of so many columns.
+    fn new<T: Stored>(w: Weight<'a>, groups: &'a Groups, x_scales: &'a [f32], block: usize, whole: bool) -> Self {
+        let blocks_per_group = if w.p.groups_per_row <= 1 { usize::MAX } else { w.p.group as usize / block };
+        Self { w, groups, x_scales, blocks_per_group, whole, decode: decode_groups::<T> }
+    }
+
     /// Scales and zero points of a row.
     #[inline(always)]
     fn decode(&self, row: usize, scales: &mut [f32], zeros: &mut [u32]) {
@@ -197,11 +211,13 @@ impl<const B: u32, const D: usize> RunBytes for Pass<'_, B, D> {
             while b < batch {
                 let (to, n) = (&mut *y, if B == 2 || (batch - b) % 2 == 1 { 1 } else { 2 });
                 let at = (apart * batch, b);
-                match (n, w.zeros) {
-                    (1, None) => four.dots::<S, 1, true>(simd, x, part + b, to, at),
-                    (1, Some(_)) => four.dots::<S, 1, false>(simd, x, part + b, to, at),
-                    (_, None) => four.dots::<S, 2, true>(simd, x, part + b, to, at),
-                    (_, Some(_)) => four.dots::<S, 2, false>(simd, x, part + b, to, at),
+                match (n, w.zeros, weight.whole) {
+                    (1, None, true) => four.dots::<S, 1, true, true>(simd, x, part + b, to, at),
+                    (1, None, false) => four.dots::<S, 1, true, false>(simd, x, part + b, to, at),
+                    (1, Some(_), true) => four.dots::<S, 1, false, true>(simd, x, part + b, to, at),
+                    (1, Some(_), false) => four.dots::<S, 1, false, false>(simd, x, part + b, to, at),
+                    (_, None, _) => four.dots::<S, 2, true, false>(simd, x, part + b, to, at),
+                    (_, Some(_), _) => four.dots::<S, 2, false, false>(simd, x, part + b, to, at),
                 }
                 // The first have fetched it all; fetching what is there costs nothing.
                 four.ahead = 0;
@@ -229,7 +245,7 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
     /// Products with `NB` rows of x; those of the first row of the weight go to `column` of `y` on, those of the next rows
     /// `width` further each.
     #[inline(always)]
-    fn dots<S: ByteDots, const NB: usize, const MIDDLE: bool>(
+    fn dots<S: ByteDots, const NB: usize, const MIDDLE: bool, const WHOLE: bool>(
         &self,
         simd: S,
         x: &Fixed<D>,
@@ -237,20 +253,20 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
         y: &mut [f32],
         (width, column): (usize, usize),
     ) {
-        let sums = self.sums::<S, NB, MIDDLE>(simd, std::array::from_fn(|n| x.row(first + n)));
+        let sums = self.sums::<S, NB, MIDDLE, WHOLE>(simd, std::array::from_fn(|n| x.row(first + n)));
         for (r, sums) in sums.iter().enumerate() {
             y[r * width + column..][..NB].copy_from_slice(sums);
         }
     }
 
+    /// `MIDDLE`: the zero point is the middle code. `WHOLE`: see [`Packed::whole`].
     #[inline(always)]
-    fn sums<S: ByteDots, const NB: usize, const MIDDLE: bool>(
+    fn sums<S: ByteDots, const NB: usize, const MIDDLE: bool, const WHOLE: bool>(
         &self,
         simd: S,
         x: [(&[Line], &[f32]); NB],
     ) -> [[f32; NB]; ROWS] {
         let stride = self.scales.len() / ROWS;
-        let scales: &[u32] = bytemuck::must_cast_slice(self.scales);
         let mut totals = [[simd.zero(); NB]; ROWS];
         for (block, (index, group)) in self.groups.index.iter().zip(&self.groups.first).enumerate() {
             let index = simd.words(index);
@@ -259,8 +275,19 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
             x_lines.iter_mut().zip(x).for_each(|(to, x)| *to = &x.0[block * lines..][..lines]);
             let at = block * block_words(B);
             let codes = spread::<S, B>(simd, self.words, self.apart, at);
-            let scales = simd.load_rows::<ROWS>(scales, stride, *group);
-            let zeros = simd.load_rows::<ROWS>(self.zeros, stride, *group);
+            let (mut scales, mut zeros) = ([simd.splat(0); ROWS], [simd.splat(0); ROWS]);
+            if WHOLE {
+                for r in 0..ROWS {
+                    scales[r] = simd.splat(self.scales[r * stride + group].to_bits());
+                    zeros[r] = simd.splat(self.zeros[r * stride + group]);
+                }
+            } else {
+                scales = simd.load_rows(bytemuck::must_cast_slice(self.scales), stride, *group);
+                zeros = simd.load_rows(self.zeros, stride, *group);
+                for r in 0..ROWS {
+                    (scales[r], zeros[r]) = (simd.permute(scales[r], index), simd.permute(zeros[r], index));
+                }
+            }
             for part in 0..parts(B, D) {
                 for r in 0..ROWS {
                     for line in (part..const { block_words(B).div_ceil(LANES) }).step_by(parts(B, D)) {
@@ -274,18 +301,14 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
                 for n in 0..NB {
                     let minus_x = simd.words(&x_lines[n][D * planes(B) + part].0);
                     let minus_middle = simd.shift_left(minus_x, B - 1);
-                    let unit = if D == 1 { 1.0 } else { x[n].1[block] };
-                    let unit = simd::in_all(simd, unit * if part + 1 < parts(B, D) { 256.0 } else { 1.0 });
+                    let unit = if WHOLE || D == 1 { 1.0 } else { x[n].1[block] };
+                    let unit = unit * if part + 1 < parts(B, D) { 256.0 } else { 1.0 };
                     for r in 0..ROWS {
-                        let minus_zero = if MIDDLE {
-                            minus_middle
-                        } else {
-                            simd.multiply_words(simd.permute(zeros[r], index), minus_x)
-                        };
+                        let minus_zero = if MIDDLE { minus_middle } else { simd.multiply_words(zeros[r], minus_x) };
                         let sum = simd.integer(simd.add(sums[r][n], minus_zero));
-                        let mut scale = simd.number(simd.permute(scales[r], index));
-                        if D > 1 {
-                            scale = simd.multiply(scale, unit);
+                        let mut scale = simd.number(scales[r]);
+                        if part + 1 < parts(B, D) || !WHOLE && D > 1 {
+                            scale = simd.multiply(scale, simd::in_all(simd, unit));
                         }
                         totals[r][n] = simd.multiply_add(sum, scale, totals[r][n]);
                     }
