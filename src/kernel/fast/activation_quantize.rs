@@ -47,7 +47,8 @@ vectorized! {
                 most[lane] = most[lane].max(values[lane].abs().to_bits());
             }
         }
-        let most = most.iter().copied().chain(rest.iter().map(|v| v.abs().to_bits())).max().unwrap_or_default();
+        let of_rest = rest.iter().fold(0, |most, v| most.max(v.abs().to_bits()));
+        let most = most.into_iter().fold(of_rest, u32::max);
         let scale = scale_of(most);
         let Some(scale) = scale.filter(|s| *s > 0.0) else {
             codes.fill(0);

@@ -75,7 +75,6 @@ pub fn fits_int8<const B: u32>(cols: usize, block: usize) -> bool {
 /// The product with a row of int8 activations, whose scales are for blocks of so many columns.
 pub fn int8_row<T: Stored, const B: u32>(w: Weight<'_>, x: &[i8], x_scales: &[f32], block: usize, out: &mut [f32]) {
     let p = w.p;
-    let x_scales = &x_scales[..x.len().div_ceil(block)];
     let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
     let lanes = if x_scales.len() <= 1 { usize::MAX } else { block / lane_columns(B) };
     let groups = Groups::new(x.len().div_ceil(block_columns(B)), lanes);

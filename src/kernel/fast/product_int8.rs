@@ -6,7 +6,7 @@
 //!   cache holds.
 //! * Codes stay packed: shifts and masks bring one code to each byte, a quad of four codes a lane, in whatever order costs
 //!   least. The activations are put into that order once a call, and four of them meet a quad in one instruction.
-//! * One row of x alone takes another way where it can: see [`group_fixed`](super::group_fixed).
+//! * One row of x, or two, one after the other, takes another way where it can: see [`group_fixed`](super::group_fixed).
 //! * Over a block sums are integers; at its end they are scaled and added in f32.
 
 use std::ops::Range;
@@ -34,6 +34,8 @@ const WIDTH: usize = R * LANES;
 /// Most rows of x that a tile keeps sums for: with [`R`] half the registers of AVX-512; the others hold four words, their
 /// codes and the activations of two quads.
 const PASS: usize = 4;
+/// Rows of x that are faster one after the other, by [`int8_row`], than together.
+const FEW: u32 = 2;
 /// Packed words of a row that are turned at once, about: for [`WIDTH`] rows 64 KB of the second cache.
 const CHUNK: usize = 256;
 
@@ -78,12 +80,20 @@ pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
         return;
     }
     let block = p.block as usize;
-    if p.batch == 1 && by_bits!(bits, fits_int8(p.cols as usize, block)) {
-        let Int8Params { batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride, .. } = *p;
-        let p = GroupParams { batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride };
-        let w = Weight::new(&p, variant, job.codes, job.scales, zeros.words());
-        let x = &bytemuck::must_cast_slice(job.x)[..cols as usize];
-        return by_dtype!(variant.dtype(Role::Scale), one_row(bits, w, x, job.x_scales, block, out.f32_mut()));
+    if p.batch <= FEW && by_bits!(bits, fits_int8(p.cols as usize, block)) {
+        let Int8Params { rows, cols, group, groups_per_row, words_per_row, out_stride, .. } = *p;
+        let bytes: &[i8] = bytemuck::must_cast_slice(job.x);
+        let blocks = p.activations().blocks();
+        let row_bytes = 4 * blocks * p.activations().block_words();
+        for b in 0..p.batch {
+            let out_offset = p.out_offset + b * out_stride;
+            let p = GroupParams { batch: 1, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride };
+            let w = Weight::new(&p, variant, job.codes, job.scales, zeros.words());
+            let (x, x_scales) = (&bytes[b as usize * row_bytes..], &job.x_scales[b as usize * blocks..]);
+            let (x, x_scales) = (&x[..cols as usize], &x_scales[..blocks]);
+            by_dtype!(variant.dtype(Role::Scale), one_row(bits, w, x, x_scales, block, out.f32_mut()));
+        }
+        return;
     }
     let out = &mut out.f32_mut()[p.out_offset as usize..];
     if job.unpacked {
