@@ -13,20 +13,31 @@ use crate::error::Result;
 
 /// Words in main memory.
 #[derive(Debug)]
-pub struct CpuMemory(RwLock<Vec<u32>>);
+pub struct CpuMemory {
+    words: RwLock<Vec<u32>>,
+    /// The first that is used; it begins a cache line, so that vectors do not cross two.
+    first: usize,
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 impl CpuMemory {
     /// Zeros, or nothing where the system has no such memory.
     pub(super) fn zeroed(bytes: u64) -> Option<Self> {
-        let words = bytemuck::try_zeroed_slice_box(usize::try_from(bytes / 4).ok()?).ok()?;
-        Some(Self(RwLock::new(words.into_vec())))
+        // Aligned by hand: the system gives zeros for nothing only at the alignment it likes.
+        let words: Box<[u32]> =
+            bytemuck::try_zeroed_slice_box(usize::try_from(bytes.div_ceil(4)).ok()? + LINE / 4).ok()?;
+        let first = words.as_ptr().align_offset(LINE).min(LINE / 4);
+        Some(Self { words: RwLock::new(words.into_vec()), first })
     }
 
     /// Copies bytes to the front; the rest of the last word becomes zero.
     pub(super) fn fill(&self, bytes: &[u8]) {
-        let mut words = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
+        let words = &mut words[self.first..];
         let (whole, rest) = bytes.split_at(bytes.len() / 4 * 4);
-        bytemuck::must_cast_slice_mut::<u32, u8>(&mut words)[..whole.len()].copy_from_slice(whole);
+        bytemuck::must_cast_slice_mut::<u32, u8>(words)[..whole.len()].copy_from_slice(whole);
         if !rest.is_empty() {
             let mut last = [0; 4];
             last[..rest.len()].copy_from_slice(rest);
@@ -36,8 +47,8 @@ impl CpuMemory {
 
     /// `length` bytes from `offset`.
     pub(super) fn bytes(&self, offset: usize, length: usize) -> Vec<u8> {
-        let words = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        bytemuck::must_cast_slice::<u32, u8>(&words)[offset..][..length].to_vec()
+        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
+        bytemuck::must_cast_slice::<u32, u8>(&words[self.first..])[offset..][..length].to_vec()
     }
 }
 
@@ -102,20 +113,23 @@ impl CpuDevice {
 /// Locks the memory of a step and hands it with the step's kernel to `run`.
 fn execute(step: Step<'_>, run: impl FnOnce(ErasedRun, Bindings<'_>)) -> Result<()> {
     enum Guard<'a> {
-        Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
-        Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
+        Read(std::sync::RwLockReadGuard<'a, Vec<u32>>, usize),
+        Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>, usize),
     }
     let mut guards = [const { None }; MAX_BINDINGS];
     for ((bound, access), guard) in step.buffers.iter().zip(step.spec.access).zip(&mut guards) {
-        let memory = &bound.raw().cpu()?.0;
+        let CpuMemory { words, first } = bound.raw().cpu()?;
+        let first = first + bound.offset / 4;
         *guard = Some(match access {
-            Access::Read => Guard::Read(memory.read().unwrap_or_else(PoisonError::into_inner)),
-            Access::Write | Access::ReadWrite => Guard::Write(memory.write().unwrap_or_else(PoisonError::into_inner)),
+            Access::Read => Guard::Read(words.read().unwrap_or_else(PoisonError::into_inner), first),
+            Access::Write | Access::ReadWrite => {
+                Guard::Write(words.write().unwrap_or_else(PoisonError::into_inner), first)
+            }
         });
     }
     let views = guards.iter_mut().flatten().zip(step.buffers).map(|(guard, bound)| match guard {
-        Guard::Read(words) => View::Read(&words[bound.offset / 4..][..bound.bytes / 4]),
-        Guard::Write(words) => View::Write(&mut words[bound.offset / 4..][..bound.bytes / 4]),
+        Guard::Read(words, first) => View::Read(&words[*first..][..bound.bytes / 4]),
+        Guard::Write(words, first) => View::Write(&mut words[*first..][..bound.bytes / 4]),
     });
     run(step.spec.fast.unwrap_or(step.spec.run), Bindings::new(views));
     Ok(())

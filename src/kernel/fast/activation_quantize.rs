@@ -19,15 +19,19 @@ pub fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {
     let codes = &mut codes.words_mut()[..count * words];
     let (scales, sums) = (&mut scales.words_mut()[..count], &mut sums.words_mut()[..count]);
     let panel = rows::per_task(cols);
-    let parts = x.par_chunks(panel * cols).zip(codes.par_chunks_mut(panel * blocks * words));
-    let results = scales.par_chunks_mut(panel * blocks).zip(sums.par_chunks_mut(panel * blocks));
-    parts.zip(results).for_each(|((x, codes), (scales, sums))| {
+    let quantize = |((x, codes), (scales, sums)): ((&[f32], &mut [u32]), (&mut [u32], &mut [u32]))| {
         let values = x.chunks_exact(cols).flat_map(|row| row.chunks(p.block as usize));
         let results = scales.iter_mut().zip(sums);
         for ((values, codes), (scale, sum)) in values.zip(codes.chunks_exact_mut(words)).zip(results) {
             (*scale, *sum) = block(values, bytemuck::must_cast_slice_mut(codes));
         }
-    });
+    };
+    if p.rows as usize <= panel {
+        return quantize(((x, codes), (scales, sums)));
+    }
+    let parts = x.par_chunks(panel * cols).zip(codes.par_chunks_mut(panel * blocks * words));
+    let results = scales.par_chunks_mut(panel * blocks).zip(sums.par_chunks_mut(panel * blocks));
+    parts.zip(results).for_each(quantize);
 }
 
 /// A number whose last significand bit is worth 1: added to a small number it leaves its nearest integer in the low bits.
@@ -43,7 +47,8 @@ vectorized! {
                 most[lane] = most[lane].max(values[lane].abs().to_bits());
             }
         }
-        let most = most.iter().copied().chain(rest.iter().map(|v| v.abs().to_bits())).max().unwrap_or_default();
+        let of_rest = rest.iter().fold(0, |most, v| most.max(v.abs().to_bits()));
+        let most = most.into_iter().fold(of_rest, u32::max);
         let scale = scale_of(most);
         let Some(scale) = scale.filter(|s| *s > 0.0) else {
             codes.fill(0);

@@ -18,7 +18,7 @@ pub struct Target {
 impl Target {
     /// Calls `visit(x_rows, first_row, results)`, with up to `pass` rows of x and `results` being `[rows, x_rows.len()]`
     /// for some rows of the weight, until `out` is complete. The passes are of equal size, within one. A row of the weight
-    /// takes `work` steps for each row of x.
+    /// takes `work` steps for each row of x. A thread gets few tasks: memory answers fastest where streams are long.
     pub fn by_passes(
         self,
         batch: usize,
@@ -30,7 +30,7 @@ impl Target {
         let passes = batch.div_ceil(pass);
         for i in 0..passes {
             let part = batch * i / passes..batch * (i + 1) / passes;
-            let panel = rows::per_task(work * part.len());
+            let panel = rows::per_task(work * part.len()).max(self.rows.div_ceil(4 * rayon::current_num_threads()));
             let to = Self { offset: self.offset + part.start * self.stride, ..self };
             to.by_panels(part.len(), panel, out, |row, y| visit(part.clone(), row, y));
         }

@@ -2,14 +2,14 @@
 //!
 //! The 16 lanes of a block, each of 8 or 16 neighbouring columns, share a power of two, so chosen that integers of 24 bits
 //! hold all of them: the rounding is at most a unit in the last place of the block's largest activation in f32. Sums of these integers times codes are exact. An integer is three signed digits of
-//! a byte each, the highest first.
+//! a byte each, the highest first. Activations that are bytes already are integers of one digit.
 
 use rayon::prelude::*;
 
 use super::LANES;
 use super::simd::Line;
 
-/// Digits of an activation.
+/// Digits of an activation that was f32.
 pub const DIGITS: usize = 3;
 
 /// The largest integer of three digits from -128 to 127.
@@ -39,48 +39,63 @@ pub const fn block_columns(bits: u32) -> usize {
 
 /// Partial products that are summed apart, because sums of 24-bit activations and 8-bit codes do not fit 32 bits: the
 /// upper two digits and the last.
-pub const fn parts(bits: u32) -> usize {
-    if bits == 8 { 2 } else { 1 }
+pub const fn parts(bits: u32, digits: usize) -> usize {
+    if bits == 8 && digits > 1 { 2 } else { 1 }
 }
 
 /// Lines of a block: the digits' planes, then for each part the lanes' sums of activations, negative.
-pub const fn block_lines(bits: u32) -> usize {
-    DIGITS * planes(bits) + parts(bits)
+pub const fn block_lines(bits: u32, digits: usize) -> usize {
+    digits * planes(bits) + parts(bits, digits)
 }
 
-/// Rows of activations.
-pub struct Fixed {
-    /// Blocks of a row.
-    blocks: usize,
-    /// Lines of a block.
-    lines_per_block: usize,
+/// Rows of activations of `D` digits.
+pub struct Fixed<const D: usize> {
+    lines_per_row: usize,
+    units_per_row: usize,
     lines: Vec<Line>,
-    /// The unit of each block.
+    /// The unit of each block; none of activations that were bytes.
     units: Vec<f32>,
 }
 
-impl Fixed {
+impl Fixed<1> {
+    /// A row of bytes for codes of `B` bits; what a byte is worth is for the caller to know.
+    pub fn bytes<const B: u32>(x: &[i8]) -> Self {
+        let mut lines = vec![Line::default(); x.len().div_ceil(block_columns(B)) * block_lines(B, 1)];
+        for (x, lines) in x.chunks(block_columns(B)).zip(lines.chunks_exact_mut(block_lines(B, 1))) {
+            spread_bytes::<B>(x, lines);
+        }
+        Self { lines_per_row: lines.len(), units_per_row: 0, lines, units: Vec::new() }
+    }
+}
+
+impl Fixed<DIGITS> {
     /// The activations of `[batch, cols]` for codes of `B` bits. None if integers cannot stand for them: some are not finite,
     /// or one is so large that its neighbours would be lost.
     pub fn new<const B: u32>(x: &[f32], cols: usize) -> Option<Self> {
         let blocks = cols.div_ceil(block_columns(B));
-        let lines_per_block = block_lines(B);
+        let lines_per_row = blocks * block_lines(B, DIGITS);
         let batch = x.len() / cols.max(1);
-        let mut lines = vec![Line::default(); batch * blocks * lines_per_block];
+        let mut lines = vec![Line::default(); batch * lines_per_row];
         let mut units = vec![0.0; batch * blocks];
-        let rows = x.par_chunks_exact(cols.max(1));
-        let targets = lines.par_chunks_exact_mut((blocks * lines_per_block).max(1));
-        let fits = rows.zip(targets).zip(units.par_chunks_exact_mut(blocks.max(1))).all(|((x, lines), units)| {
-            let blocks = x.chunks(block_columns(B)).zip(lines.chunks_exact_mut(lines_per_block)).zip(units);
+        let round = |((x, lines), units): ((&[f32], &mut [Line]), &mut [f32])| {
+            let blocks = x.chunks(block_columns(B)).zip(lines.chunks_exact_mut(block_lines(B, DIGITS))).zip(units);
             blocks.into_iter().all(|((x, lines), unit)| round_block::<B>(x, lines, unit))
-        });
-        fits.then_some(Self { blocks, lines_per_block, lines, units })
+        };
+        let fits = if batch == 1 {
+            round(((x, &mut lines), &mut units))
+        } else {
+            let rows = x.par_chunks_exact(cols.max(1)).zip(lines.par_chunks_exact_mut(lines_per_row.max(1)));
+            rows.zip(units.par_chunks_exact_mut(blocks.max(1))).all(round)
+        };
+        fits.then_some(Self { lines_per_row, units_per_row: blocks, lines, units })
     }
+}
 
+impl<const D: usize> Fixed<D> {
     /// Lines and units of a row.
     pub fn row(&self, row: usize) -> (&[Line], &[f32]) {
-        let length = self.blocks * self.lines_per_block;
-        (&self.lines[row * length..][..length], &self.units[row * self.blocks..][..self.blocks])
+        let (lines, units) = (self.lines_per_row, self.units_per_row);
+        (&self.lines[row * lines..][..lines], &self.units[row * units..][..units])
     }
 }
 
@@ -120,9 +135,16 @@ vectorized! {
         let own = (largest * per_unit).min(0.5);
         let fits = largest.is_finite() && lost.into_iter().sum::<f32>() - own <= others * MOST_LOST;
         if fits {
-            spread::<B>(&integers.as_flattened()[..block_columns(B)], lines);
+            spread::<B, DIGITS>(&integers.as_flattened()[..block_columns(B)], lines);
         }
         fits
+    }
+
+    /// The lines of a block of bytes.
+    fn spread_bytes<const B: u32>(x: &[i8], lines: &mut [Line]) {
+        let mut integers = [0; 16 * LANES];
+        integers.iter_mut().zip(x).for_each(|(integer, x)| *integer = i32::from(*x));
+        spread::<B, 1>(&integers[..block_columns(B)], lines);
     }
 }
 
@@ -154,12 +176,14 @@ fn power_of_two(exponent: i32) -> f32 {
 /// bits, where a byte of the weight holds several codes, for code `planes * j + p`.
 #[inline(always)]
 #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "bytes are cut out on purpose")]
-fn spread<const B: u32>(integers: &[i32], lines: &mut [Line]) {
-    let mut bytes = [[0u8; 16 * LANES]; DIGITS];
+fn spread<const B: u32, const D: usize>(integers: &[i32], lines: &mut [Line]) {
+    let mut bytes = [[0u8; 16 * LANES]; D];
     for (i, x) in integers.iter().enumerate() {
-        bytes[0][i] = upper(upper(*x)) as u8;
-        bytes[1][i] = upper(*x) as u8;
-        bytes[2][i] = *x as u8;
+        let mut x = *x;
+        for bytes in bytes.iter_mut().rev() {
+            bytes[i] = x as u8;
+            x = upper(x);
+        }
     }
     let (planes, columns) = (planes(B), lane_columns(B));
     for (bytes, lines) in bytes.iter().zip(lines.chunks_exact_mut(planes)) {
@@ -183,8 +207,8 @@ fn spread<const B: u32>(integers: &[i32], lines: &mut [Line]) {
     for (lane, x) in integers.chunks_exact(columns).enumerate() {
         let all: i32 = x.iter().sum();
         let uppers: i32 = x.iter().map(|x| upper(*x)).sum();
-        let sums = if parts(B) == 2 { [uppers, all - 256 * uppers] } else { [all, 0] };
-        let (_, lines) = lines.split_at_mut(DIGITS * planes);
+        let sums = if parts(B, D) == 2 { [uppers, all - 256 * uppers] } else { [all, 0] };
+        let (_, lines) = lines.split_at_mut(D * planes);
         lines.iter_mut().zip(sums).for_each(|(line, sum)| line.0[lane] = (-sum) as u32);
     }
 }
@@ -211,7 +235,7 @@ mod tests {
     use crate::random::Random;
 
     /// What the lines of a row hold, column by column.
-    fn values<const B: u32>(x: &Fixed, row: usize, cols: usize) -> Vec<f64> {
+    fn values<const B: u32>(x: &Fixed<DIGITS>, row: usize, cols: usize) -> Vec<f64> {
         let (lines, units) = x.row(row);
         let value = |col: usize| {
             let (block, within) = (col / block_columns(B), col % block_columns(B));
@@ -219,7 +243,7 @@ mod tests {
             let planes = planes(B);
             let (plane, j) = if matches!(B, 2 | 4) { (code % planes, code / planes) } else { (code / 4, code % 4) };
             let digits = (0..DIGITS).map(|d| {
-                let word = lines[block * block_lines(B) + d * planes + plane].0[lane];
+                let word = lines[block * block_lines(B, DIGITS) + d * planes + plane].0[lane];
                 f64::from(word.to_le_bytes()[j].cast_signed())
             });
             digits.fold(0.0, |value, digit| value * 256.0 + digit) * f64::from(units[block])

@@ -4,8 +4,10 @@
 //!   are multiplied from the highest down, the sum moved up by a digit between them, so that one 32-bit sum holds the exact
 //!   sum of `(code - zero) * x` over a lane. It becomes a number once a block, and is scaled then.
 //! * `zero` times the sum of the lane's activations is taken off at the end; being integers, these lose nothing.
-//! * Rows of the weight come from memory four at a time, and the next four are fetched meanwhile in the order in which they
-//!   lie: hardware follows four streams of a few KB each less well.
+//! * Rows of the weight come from memory four at a time, from four long streams: the quarters of a task's rows. Memory
+//!   answers them a quarter faster than one, and much faster than streams of a few KB, which end before hardware follows.
+//!   Each stream is fetched to the second cache a row ahead.
+//! * Activations of int8 are integers of one digit, whose scales are multiplied into those of the weight.
 //! * Multiplying takes longer than spreading codes, so codes are spread again for every two rows of x; those of 2 bits, which
 //!   fill 16 vectors, for every one.
 
@@ -13,7 +15,7 @@ use std::ops::Range;
 
 use super::LANES;
 use super::columns::Target;
-use super::fixed::{DIGITS, Fixed, block_columns, block_lines, lane_columns, parts, planes};
+use super::fixed::{Fixed, block_columns, block_lines, lane_columns, parts, planes};
 use super::simd::{self, ByteDots, Line, Run, RunBytes, Simd};
 use super::stored::{Stored, elements};
 use super::weight::{Groups, Weight};
@@ -48,19 +50,45 @@ pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Targe
     }
     let (cols, batch) = (p.cols as usize, p.batch as usize);
     let Some(x) = Fixed::new::<B>(x, cols) else { return false };
-    let lanes = if one_group { usize::MAX } else { p.group as usize / lane_columns(B) };
-    let groups = Groups::new(cols.div_ceil(block_columns(B)), lanes);
-    let weight = Packed::<B> { w, groups: &groups, decode: decode_groups::<T> };
+    let (group, block) = (p.group as usize, block_columns(B));
+    // One row of x can have the units of its blocks in the scales, if no block has two of these.
+    let whole = batch == 1 && (one_group || group.is_multiple_of(block));
+    let (lanes, x_scales) = match whole {
+        true => (LANES, x.row(0).1),
+        false if one_group => (usize::MAX, &[][..]),
+        false => (group / lane_columns(B), &[][..]),
+    };
+    let groups = Groups::new(cols.div_ceil(block), lanes);
+    let weight = Packed::<B>::new::<T>(w, &groups, x_scales, block, whole);
     target.by_passes(batch, PASS, cols, out, |part, first, y| {
         simd::run_bytes(Pass { weight, x: &x, part: part.start, batch: part.len(), first, y });
     });
     true
 }
 
-/// Scales and zero points of the groups of a row; those of the row that comes [`ROWS`] later are fetched meanwhile.
+/// Whether [`int8_row`] takes activations that share scales by blocks of so many columns.
+pub fn fits_int8<const B: u32>(cols: usize, block: usize) -> bool {
+    // Other processors gather bytes of 3 bits more slowly than they turn words of many rows.
+    (B != 3 || simd::has_byte_dots()) && (block >= cols || block.is_multiple_of(lane_columns(B)))
+}
+
+/// The product with a row of int8 activations, whose scales are for blocks of so many columns.
+pub fn int8_row<T: Stored, const B: u32>(w: Weight<'_>, x: &[i8], x_scales: &[f32], block: usize, out: &mut [f32]) {
+    let p = w.p;
+    let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    let lanes = if x_scales.len() <= 1 { usize::MAX } else { block / lane_columns(B) };
+    let groups = Groups::new(x.len().div_ceil(block_columns(B)), lanes);
+    let weight = Packed::<B>::new::<T>(w, &groups, x_scales, block, x_scales.len() <= 1 || lanes.is_multiple_of(LANES));
+    let fixed = Fixed::bytes::<B>(x);
+    target.by_passes(1, 1, x.len(), out, |_, first, y| {
+        simd::run_bytes(Pass { weight, x: &fixed, part: 0, batch: 1, first, y });
+    });
+}
+
+/// Scales and zero points of the groups of a row; those of the row after it are fetched meanwhile.
 fn decode_groups<T: Stored>(w: Weight<'_>, row: usize, scales: &mut [f32], zeros: &mut [u32]) {
     let (group, count) = w.groups(row);
-    simd::run(Decode::<T> { from: elements(w.scales), range: group..group + count, ahead: ROWS * count, to: scales });
+    simd::run(Decode::<T> { from: elements(w.scales), range: group..group + count, ahead: count, to: scales });
     if let Some(stored) = w.zeros {
         zeros.iter_mut().zip(&stored[group..][..count]).for_each(|(zero, stored)| *zero = u32::from(*stored));
     }
@@ -95,64 +123,103 @@ impl<T: Stored> Run for Decode<'_, T> {
 struct Packed<'a, const B: u32> {
     w: Weight<'a>,
     groups: &'a Groups,
+    /// Scales of the one row of x by the blocks that `groups` tells of, or none.
+    x_scales: &'a [f32],
+    /// Such blocks in a group of the weight.
+    blocks_per_group: usize,
+    /// Whether a block of codes has one scale, which has all of those of x in it.
+    whole: bool,
     /// [`decode_groups`] for the type of the scales.
     decode: fn(Weight<'_>, usize, &mut [f32], &mut [u32]),
 }
 
+impl<'a, const B: u32> Packed<'a, B> {
+    /// `x_scales` are for blocks of so many columns.
+    fn new<T: Stored>(w: Weight<'a>, groups: &'a Groups, x_scales: &'a [f32], block: usize, whole: bool) -> Self {
+        let blocks_per_group = if w.p.groups_per_row <= 1 { usize::MAX } else { w.p.group as usize / block };
+        Self { w, groups, x_scales, blocks_per_group, whole, decode: decode_groups::<T> }
+    }
+
+    /// Scales and zero points of a row.
+    #[inline(always)]
+    fn decode(&self, row: usize, scales: &mut [f32], zeros: &mut [u32]) {
+        (self.decode)(self.w, row, scales, zeros);
+        if self.blocks_per_group > 1 {
+            // From the last on, as no group comes after its blocks.
+            for block in (0..self.x_scales.len()).rev() {
+                let group = block / self.blocks_per_group;
+                (scales[block], zeros[block]) = (scales[group], zeros[group]);
+            }
+        }
+        scales.iter_mut().zip(self.x_scales).for_each(|(scale, x_scale)| *scale *= x_scale);
+    }
+}
+
 /// `batch` rows of x from `part` on with the rows of the weight from `first` on; `y` is `[rows, batch]`.
-struct Pass<'a, const B: u32> {
+struct Pass<'a, const B: u32, const D: usize> {
     weight: Packed<'a, B>,
-    x: &'a Fixed,
+    x: &'a Fixed<D>,
     part: usize,
     batch: usize,
     first: usize,
     y: &'a mut [f32],
 }
 
-impl<const B: u32> RunBytes for Pass<'_, B> {
+impl<const B: u32, const D: usize> RunBytes for Pass<'_, B, D> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: ByteDots>(self, simd: S) {
-        let Self { weight: Packed { w, groups, decode }, x, part, batch, first, y } = self;
+        let Self { weight, x, part, batch, first, y } = self;
+        let Packed { w, groups, x_scales, .. } = weight;
         // Sixteen from any group on.
-        let stride = w.groups(0).1 + LANES;
+        let stride = w.groups(0).1.max(x_scales.len()) + LANES;
         let (mut scales, mut zeros) = (vec![0.0; ROWS * stride], vec![0; ROWS * stride]);
-        let rows = first + y.len() / batch;
-        let length = (ROWS - 1) * w.stride() + groups.index.len() * block_words(B) + loaded(B) - block_words(B);
+        // Streams of equal length, which share a row or more where the rows are not a multiple of them.
+        let rows = y.len() / batch;
+        let apart = rows / ROWS;
+        let padded = w.stride().max(groups.index.len() * block_words(B) + loaded(B) - block_words(B));
         let mut end = vec![];
-        for (i, y) in y.chunks_mut(ROWS * batch).enumerate() {
-            let row = first + i * ROWS;
-            for (r, row) in (row..rows.min(row + ROWS)).enumerate() {
-                decode(w, row, &mut scales[r * stride..][..stride], &mut zeros[r * stride..][..stride]);
+        for i in 0..rows - (ROWS - 1) * apart {
+            for r in 0..ROWS {
+                weight.decode(
+                    first + i + r * apart,
+                    &mut scales[r * stride..][..stride],
+                    &mut zeros[r * stride..][..stride],
+                );
             }
-            let mut words = w.from(row);
-            if words.len() < length {
-                end.clear();
-                end.extend_from_slice(words);
-                end.resize(length, 0);
-                words = &end;
-            }
-            let mut four = Four::<B> {
-                words,
-                stride: w.stride(),
-                ahead: if row + ROWS < w.p.rows as usize { w.from(row + ROWS) } else { words },
+            let mut four = Four::<B, D> {
+                words: w.from(first + i),
+                apart: apart * w.stride(),
+                ahead: w.stride(),
                 groups,
                 scales: &scales,
                 zeros: &zeros,
             };
+            if four.words.len() < four.apart * (ROWS - 1) + padded {
+                end.clear();
+                for r in 0..ROWS {
+                    end.extend_from_slice(w.row(first + i + r * apart));
+                    end.resize((r + 1) * padded, 0);
+                }
+                (four.words, four.apart) = (&end, padded);
+            }
+            let y = &mut y[i * batch..];
             // The odd one first: memory takes its time then.
             let mut b = 0;
             while b < batch {
                 let (to, n) = (&mut *y, if B == 2 || (batch - b) % 2 == 1 { 1 } else { 2 });
-                match (n, w.zeros) {
-                    (1, None) => four.dots::<S, 1, true>(simd, x, part + b, to, b, batch),
-                    (1, Some(_)) => four.dots::<S, 1, false>(simd, x, part + b, to, b, batch),
-                    (_, None) => four.dots::<S, 2, true>(simd, x, part + b, to, b, batch),
-                    (_, Some(_)) => four.dots::<S, 2, false>(simd, x, part + b, to, b, batch),
+                let at = (apart * batch, b);
+                match (n, w.zeros, weight.whole) {
+                    (1, None, true) => four.dots::<S, 1, true, true>(simd, x, part + b, to, at),
+                    (1, None, false) => four.dots::<S, 1, true, false>(simd, x, part + b, to, at),
+                    (1, Some(_), true) => four.dots::<S, 1, false, true>(simd, x, part + b, to, at),
+                    (1, Some(_), false) => four.dots::<S, 1, false, false>(simd, x, part + b, to, at),
+                    (_, None, _) => four.dots::<S, 2, true, false>(simd, x, part + b, to, at),
+                    (_, Some(_), _) => four.dots::<S, 2, false, false>(simd, x, part + b, to, at),
                 }
                 // The first have fetched it all; fetching what is there costs nothing.
-                four.ahead = words;
+                four.ahead = 0;
                 b += n;
             }
         }
@@ -160,77 +227,89 @@ impl<const B: u32> RunBytes for Pass<'_, B> {
 }
 
 /// Rows of a weight that are taken together.
-struct Four<'a, const B: u32> {
+struct Four<'a, const B: u32, const D: usize> {
     /// From the first row on; behind the last row as much as [`loaded`] together.
     words: &'a [u32],
-    /// Words of a row.
-    stride: usize,
-    /// What comes after them, to be fetched.
-    ahead: &'a [u32],
+    /// Words from one row to the next.
+    apart: usize,
+    /// Words between those that are read and those that are fetched.
+    ahead: usize,
     groups: &'a Groups,
     /// Of each row, with room for 16 from any group on.
     scales: &'a [f32],
     zeros: &'a [u32],
 }
 
-impl<const B: u32> Four<'_, B> {
-    /// Products with `NB` rows of x, to columns from `column` on of `y`, `[rows, width]`.
+impl<const B: u32, const D: usize> Four<'_, B, D> {
+    /// Products with `NB` rows of x; those of the first row of the weight go to `column` of `y` on, those of the next rows
+    /// `width` further each.
     #[inline(always)]
-    fn dots<S: ByteDots, const NB: usize, const MIDDLE: bool>(
+    fn dots<S: ByteDots, const NB: usize, const MIDDLE: bool, const WHOLE: bool>(
         &self,
         simd: S,
-        x: &Fixed,
+        x: &Fixed<D>,
         first: usize,
         y: &mut [f32],
-        column: usize,
-        width: usize,
+        (width, column): (usize, usize),
     ) {
-        let sums = self.sums::<S, NB, MIDDLE>(simd, std::array::from_fn(|n| x.row(first + n)));
-        for (y, sums) in y.chunks_exact_mut(width).zip(sums) {
-            y[column..][..NB].copy_from_slice(&sums);
+        let sums = self.sums::<S, NB, MIDDLE, WHOLE>(simd, std::array::from_fn(|n| x.row(first + n)));
+        for (r, sums) in sums.iter().enumerate() {
+            y[r * width + column..][..NB].copy_from_slice(sums);
         }
     }
 
+    /// `MIDDLE`: the zero point is the middle code. `WHOLE`: see [`Packed::whole`].
     #[inline(always)]
-    fn sums<S: ByteDots, const NB: usize, const MIDDLE: bool>(
+    fn sums<S: ByteDots, const NB: usize, const MIDDLE: bool, const WHOLE: bool>(
         &self,
         simd: S,
         x: [(&[Line], &[f32]); NB],
     ) -> [[f32; NB]; ROWS] {
         let stride = self.scales.len() / ROWS;
-        let scales: &[u32] = bytemuck::must_cast_slice(self.scales);
         let mut totals = [[simd.zero(); NB]; ROWS];
         for (block, (index, group)) in self.groups.index.iter().zip(&self.groups.first).enumerate() {
             let index = simd.words(index);
             let mut x_lines: [&[Line]; NB] = [&[]; NB];
-            x_lines.iter_mut().zip(x).for_each(|(lines, x)| *lines = &x.0[block * block_lines(B)..][..block_lines(B)]);
-            let codes = spread::<S, B>(simd, self.words, self.stride, block * block_words(B));
-            let scales = simd.load_rows::<ROWS>(scales, stride, *group);
-            let zeros = simd.load_rows::<ROWS>(self.zeros, stride, *group);
-            for part in 0..parts(B) {
-                // Four lines at once, at most.
-                let lines = ROWS * block_words(B) / LANES / parts(B);
-                for line in 0..lines {
-                    simd.prefetch(self.ahead, ((block * parts(B) + part) * lines + line) * LANES);
+            let lines = const { block_lines(B, D) };
+            x_lines.iter_mut().zip(x).for_each(|(to, x)| *to = &x.0[block * lines..][..lines]);
+            let at = block * block_words(B);
+            let codes = spread::<S, B>(simd, self.words, self.apart, at);
+            let (mut scales, mut zeros) = ([simd.splat(0); ROWS], [simd.splat(0); ROWS]);
+            if WHOLE {
+                for r in 0..ROWS {
+                    scales[r] = simd.splat(self.scales[r * stride + group].to_bits());
+                    zeros[r] = simd.splat(self.zeros[r * stride + group]);
+                }
+            } else {
+                scales = simd.load_rows(bytemuck::must_cast_slice(self.scales), stride, *group);
+                zeros = simd.load_rows(self.zeros, stride, *group);
+                for r in 0..ROWS {
+                    (scales[r], zeros[r]) = (simd.permute(scales[r], index), simd.permute(zeros[r], index));
+                }
+            }
+            for part in 0..parts(B, D) {
+                for r in 0..ROWS {
+                    for line in (part..const { block_words(B).div_ceil(LANES) }).step_by(parts(B, D)) {
+                        simd.prefetch(self.words, r * self.apart + at + line * LANES + self.ahead);
+                    }
                 }
                 let mut sums = [[simd.splat(0); NB]; ROWS];
-                for digit in digits(B, part) {
+                for digit in digits(B, D, part) {
                     add_digit::<S, B, NB>(simd, digit, &codes, &x_lines, &mut sums);
                 }
                 for n in 0..NB {
-                    let minus_x = simd.words(&x_lines[n][DIGITS * planes(B) + part].0);
+                    let minus_x = simd.words(&x_lines[n][D * planes(B) + part].0);
                     let minus_middle = simd.shift_left(minus_x, B - 1);
-                    let unit = x[n].1[block] * if part + 1 < parts(B) { 256.0 } else { 1.0 };
-                    let unit = simd.number(simd.splat(unit.to_bits()));
+                    let unit = if WHOLE || D == 1 { 1.0 } else { x[n].1[block] };
+                    let unit = unit * if part + 1 < parts(B, D) { 256.0 } else { 1.0 };
                     for r in 0..ROWS {
-                        let minus_zero = if MIDDLE {
-                            minus_middle
-                        } else {
-                            simd.multiply_words(simd.permute(zeros[r], index), minus_x)
-                        };
+                        let minus_zero = if MIDDLE { minus_middle } else { simd.multiply_words(zeros[r], minus_x) };
                         let sum = simd.integer(simd.add(sums[r][n], minus_zero));
-                        let scale = simd.number(simd.permute(scales[r], index));
-                        totals[r][n] = simd.multiply_add(sum, simd.multiply(scale, unit), totals[r][n]);
+                        let mut scale = simd.number(scales[r]);
+                        if part + 1 < parts(B, D) || !WHOLE && D > 1 {
+                            scale = simd.multiply(scale, simd::in_all(simd, unit));
+                        }
+                        totals[r][n] = simd.multiply_add(sum, scale, totals[r][n]);
                     }
                 }
             }
@@ -241,11 +320,11 @@ impl<const B: u32> Four<'_, B> {
 }
 
 /// The digits that are summed together.
-const fn digits(bits: u32, part: usize) -> Range<usize> {
-    match (parts(bits), part) {
-        (1, _) => 0..DIGITS,
-        (_, 0) => 0..DIGITS - 1,
-        _ => DIGITS - 1..DIGITS,
+const fn digits(bits: u32, digits: usize, part: usize) -> Range<usize> {
+    match (parts(bits, digits), part) {
+        (1, _) => 0..digits,
+        (_, 0) => 0..digits - 1,
+        _ => digits - 1..digits,
     }
 }
 
@@ -265,7 +344,11 @@ fn add_digit<S: ByteDots, const B: u32, const NB: usize>(
         for n in 0..NB {
             let x = simd.words(&x[n][digit * planes(B) + plane].0);
             for r in 0..ROWS {
-                sums[r][n] = simd.dot(sums[r][n], codes[r][plane], x);
+                sums[r][n] = if B == 8 {
+                    simd.dot::<true>(sums[r][n], codes[r][plane], x)
+                } else {
+                    simd.dot::<false>(sums[r][n], codes[r][plane], x)
+                };
             }
         }
     }

@@ -30,7 +30,6 @@ mod fixed;
 mod group_fixed;
 mod quads;
 mod reduce;
-mod row_int8;
 mod rows;
 mod simd;
 mod stored;

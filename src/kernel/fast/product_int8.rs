@@ -6,23 +6,25 @@
 //!   cache holds.
 //! * Codes stay packed: shifts and masks bring one code to each byte, a quad of four codes a lane, in whatever order costs
 //!   least. The activations are put into that order once a call, and four of them meet a quad in one instruction.
-//! * One row of x alone takes another way where it can: see [`row_int8`](super::row_int8).
+//! * One row of x, or two, one after the other, takes another way where it can: see [`group_fixed`](super::group_fixed).
 //! * Over a block sums are integers; at its end they are scaled and added in f32.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::group_fixed::{fits_int8, int8_row};
 use super::quads::{arrange, unit_quads, unit_words};
-use super::row_int8::{Rows, by_vectors, first_lanes, fits};
 use super::simd::Words;
 use super::simd::int8::{self, Bytes, Group, Run};
 use super::stored::{Stored, by_dtype, decode, elements};
 use super::stream::{by_bits, padded, unpack};
 use super::tile_int8::Tile;
+use super::weight::Weight;
 use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
 use crate::kernel::part::ZERO_MIDDLE;
+use crate::kernel::product::GroupParams;
 use crate::kernel::product_int8::Int8Params;
 
 /// Vectors of weights that a tile keeps sums for.
@@ -32,6 +34,8 @@ const WIDTH: usize = R * LANES;
 /// Most rows of x that a tile keeps sums for: with [`R`] half the registers of AVX-512; the others hold four words, their
 /// codes and the activations of two quads.
 const PASS: usize = 4;
+/// Rows of x that are faster one after the other, by [`int8_row`], than together.
+const FEW: u32 = 2;
 /// Packed words of a row that are turned at once, about: for [`WIDTH`] rows 64 KB of the second cache.
 const CHUNK: usize = 256;
 
@@ -75,12 +79,32 @@ pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
     if p.batch == 0 || p.rows == 0 || p.cols == 0 {
         return;
     }
+    let block = p.block as usize;
+    if p.batch <= FEW && by_bits!(bits, fits_int8(p.cols as usize, block)) {
+        let Int8Params { rows, cols, group, groups_per_row, words_per_row, out_stride, .. } = *p;
+        let bytes: &[i8] = bytemuck::must_cast_slice(job.x);
+        let blocks = p.activations().blocks();
+        let row_bytes = 4 * blocks * p.activations().block_words();
+        for b in 0..p.batch {
+            let out_offset = p.out_offset + b * out_stride;
+            let p = GroupParams { batch: 1, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride };
+            let w = Weight::new(&p, variant, job.codes, job.scales, zeros.words());
+            let (x, x_scales) = (&bytes[b as usize * row_bytes..], &job.x_scales[b as usize * blocks..]);
+            let (x, x_scales) = (&x[..cols as usize], &x_scales[..blocks]);
+            by_dtype!(variant.dtype(Role::Scale), one_row(bits, w, x, x_scales, block, out.f32_mut()));
+        }
+        return;
+    }
     let out = &mut out.f32_mut()[p.out_offset as usize..];
     if job.unpacked {
         products::<8>(&job, out);
     } else {
         by_bits!(bits, products(&job, out));
     }
+}
+
+fn one_row<T: Stored>(bits: u32, w: Weight<'_>, x: &[i8], x_scales: &[f32], block: usize, out: &mut [f32]) {
+    by_bits!(bits, int8_row::<T>(w, x, x_scales, block, out));
 }
 
 fn decoder<T: Stored>() -> fn(&[u32], usize, &mut [f32]) {
@@ -92,13 +116,6 @@ fn products<const B: u32>(job: &Job<'_>, out: &mut [f32]) {
     let (batch, rows, stride) = (job.p.batch as usize, job.p.rows as usize, job.p.out_stride as usize);
     let sizes = Sizes::new::<B>(job);
     let x = arranged::<B>(job, &sizes);
-    if batch == 1 && !job.unpacked && fits::<B>(job, &sizes) {
-        let (x, x_sums) = (by_vectors::<B>(&x), first_lanes(&job.x_sums[..sizes.blocks]));
-        let panel = rows::per_task(job.p.cols as usize);
-        return rows::each(&mut out[..rows], 1, panel, |first, results| {
-            int8::run(Rows::<B> { job, sizes: &sizes, x: &x, x_sums: &x_sums, first, results });
-        });
-    }
     let panel = rows::per_task(job.p.cols as usize * batch).next_multiple_of(2 * WIDTH);
     let visit = |first, results: &mut [f32]| int8::run(Panels::<B> { job, sizes: &sizes, x: &x, first, results });
     if batch == 1 {

@@ -11,10 +11,13 @@ pub fn per_task(elements: usize) -> usize {
 }
 
 /// Calls `visit(first_row, rows)` on runs of `panel` rows of `out`, each row `width` long, in parallel if there are
-/// several.
+/// several. A single thread does it itself: waking another takes longer than many a product.
 pub fn each<T: Send>(out: &mut [T], width: usize, panel: usize, visit: impl Fn(usize, &mut [T]) + Sync) {
     if width == 0 || out.len() <= panel * width {
         return visit(0, out);
+    }
+    if rayon::current_num_threads() == 1 {
+        return out.chunks_mut(panel * width).enumerate().for_each(|(i, chunk)| visit(i * panel, chunk));
     }
     out.par_chunks_mut(panel * width).enumerate().for_each(|(i, chunk)| visit(i * panel, chunk));
 }

@@ -13,8 +13,9 @@ pub struct Line(pub Words);
 
 /// Vectors of 64 bytes.
 pub trait ByteDots: Simd {
-    /// `sum` and, in each lane, the products of its four bytes: of `codes` without a sign, of `digits` with one.
-    fn dot(self, sum: Self::W, codes: Self::W, digits: Self::W) -> Self::W;
+    /// `sum` and, in each lane, the products of its four bytes: of `codes` without a sign, of `digits` with one. With
+    /// `HIGH` the top bit of codes may be set.
+    fn dot<const HIGH: bool>(self, sum: Self::W, codes: Self::W, digits: Self::W) -> Self::W;
     fn and(self, a: Self::W, b: Self::W) -> Self::W;
     fn add(self, a: Self::W, b: Self::W) -> Self::W;
     fn shift_left(self, a: Self::W, by: u32) -> Self::W;
@@ -41,7 +42,7 @@ pub trait RunBytes {
     fn run<S: ByteDots>(self, simd: S) -> Self::Output;
 }
 
-/// Whether products of bytes are worth while here.
+/// Whether products of bytes are one instruction here.
 pub fn has_byte_dots() -> bool {
     #[cfg(target_arch = "x86_64")]
     return x86::Avx512::<true>::found().is_some();
@@ -49,19 +50,24 @@ pub fn has_byte_dots() -> bool {
     false
 }
 
-/// Runs with the instructions if they are there.
+/// Runs with the best instructions there are.
 #[inline]
 pub fn run_bytes<R: RunBytes>(task: R) -> R::Output {
     #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = x86::Avx512::<true>::found() {
-        return simd.run(task);
+    {
+        if let Some(simd) = x86::Avx512::<true>::found() {
+            return simd.run(task);
+        }
+        if let Some(simd) = x86::Avx2::found() {
+            return simd.run_bytes(task);
+        }
     }
     task.run(Portable)
 }
 
 impl ByteDots for Portable {
     #[inline(always)]
-    fn dot(self, sum: Words, codes: Words, digits: Words) -> Words {
+    fn dot<const HIGH: bool>(self, sum: Words, codes: Words, digits: Words) -> Words {
         let products = both(&codes, &digits, |codes, digits| {
             let pairs = codes.to_le_bytes().into_iter().zip(digits.to_le_bytes());
             pairs.map(|(code, digit)| i32::from(code) * i32::from(digit.cast_signed())).sum::<i32>().cast_unsigned()
@@ -134,7 +140,13 @@ mod tests {
             let picked = simd.permute(a, simd.load_rows::<1>(&rows, 0, 0)[0]);
             let [even, odd] = simd.every_other(a, b);
             let [first, last] = simd.eights_of_3_bits(a);
-            let words = [simd.dot(a, a, b), simd.and(a, b), simd.add(a, b), simd.shift_left(a, 8)];
+            let words = [
+                simd.dot::<true>(a, a, b),
+                simd.dot::<false>(a, simd.and(a, simd.splat(0x7f7f_7f7f)), b),
+                simd.and(a, b),
+                simd.add(a, b),
+                simd.shift_left(a, 8),
+            ];
             let words = words
                 .into_iter()
                 .chain([simd.multiply_words(a, b), even, odd, first, last, row, next, picked])
@@ -151,6 +163,11 @@ mod tests {
 
     #[test]
     fn instruction_sets_agree() {
-        assert_eq!(run_bytes(Everything), Everything.run(Portable));
+        let expected = Everything.run(Portable);
+        assert_eq!(run_bytes(Everything), expected);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = x86::Avx2::found() {
+            assert_eq!(simd.run_bytes(Everything), expected);
+        }
     }
 }

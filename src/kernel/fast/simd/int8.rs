@@ -25,8 +25,6 @@ pub trait Bytes: Copy + Send + Sync {
     fn transpose(self, vectors: &mut [Self::W; LANES]);
     /// `to += (sum - zeros * x_sum) * (scales * x_scale)`: the bracket in i32, the rest in f32.
     fn add_scaled(self, to: &mut Words, sum: Self::W, group: &Group, x_sum: i32, x_scale: f32);
-    /// `to += (sum - zero * x_sum) * scale`, with a sum of x for each lane.
-    fn add_row(self, to: &mut Words, sum: Self::W, zero: u32, x_sum: &Words, scale: f32);
 }
 
 /// Sixteen groups of a weight, one for each of sixteen rows.
@@ -119,13 +117,6 @@ impl Bytes for Portable {
             to[lane] = (f32::from_bits(to[lane]) + scaled).to_bits();
         }
     }
-    #[inline(always)]
-    fn add_row(self, to: &mut Words, sum: Words, zero: u32, x_sum: &Words, scale: f32) {
-        for lane in 0..LANES {
-            let dot = sum[lane].wrapping_sub(zero.wrapping_mul(x_sum[lane])) as i32;
-            to[lane] = (f32::from_bits(to[lane]) + dot as f32 * scale).to_bits();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -170,9 +161,6 @@ mod tests {
             let group = Group { scales: [0.5f32.to_bits(); LANES], zeros: std::array::from_fn(|i| i as u32) };
             let mut to = [3.0f32.to_bits(); LANES];
             simd.add_scaled(&mut to, simd.splat(-300i32 as u32), &group, -77, 0.25);
-            all.push(to);
-            let x_sum = std::array::from_fn(|i| (i as i32 * 9 - 70) as u32);
-            simd.add_row(&mut to, simd.splat(-300i32 as u32), 15, &x_sum, 0.25);
             all.push(to);
         }
     }

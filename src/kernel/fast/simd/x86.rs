@@ -187,7 +187,7 @@ const STARTS: [u64; 2] = [0x2926_2320_0906_0300, 0x3532_2f2c_1512_0f0c];
 // SAFETY as above.
 impl ByteDots for Avx512<true> {
     #[inline(always)]
-    fn dot(self, sum: __m512i, codes: __m512i, digits: __m512i) -> __m512i {
+    fn dot<const HIGH: bool>(self, sum: __m512i, codes: __m512i, digits: __m512i) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sum, codes, digits) }
     }
     #[inline(always)]
@@ -326,15 +326,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn pick(self, from: &Words, index: [__m256i; 2]) -> [__m256i; 2] {
-        let [low, high] = self.words(from);
-        unsafe {
-            let half = |index| {
-                let low = _mm256_permutevar8x32_epi32(low, index);
-                let high = _mm256_permutevar8x32_epi32(high, index);
-                _mm256_blendv_epi8(low, high, _mm256_cmpgt_epi32(index, _mm256_set1_epi32(7)))
-            };
-            [half(index[0]), half(index[1])]
-        }
+        self.permute(self.words(from), index)
     }
     #[inline(always)]
     fn number(self, a: [__m256i; 2]) -> [__m256; 2] {

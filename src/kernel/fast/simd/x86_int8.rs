@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::int8::{Bytes, Group, Run};
-use super::{LANES, Words};
+use super::{ByteDots, LANES, Level, Portable, RunBytes, Simd, Words, x86};
 
 /// AVX-512 with VNNI: one register.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ impl Avx512Vnni {
     pub fn found() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         let has = has && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512vnni");
-        (has && Avx2::found().is_some()).then_some(Self(()))
+        (has && Avx2::found().is_some() && Level::allows(Level::Bytes)).then_some(Self(()))
     }
 
     #[inline]
@@ -40,7 +40,8 @@ impl Avx512Vnni {
 impl Avx2 {
     #[inline]
     pub fn found() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        (has && Level::allows(Level::Avx2)).then_some(Self(()))
     }
 
     #[inline]
@@ -128,15 +129,6 @@ impl Bytes for Avx512Vnni {
             self.store(_mm512_castps_si512(_mm512_fmadd_ps(dot, scale, old)), to);
         }
     }
-    #[inline(always)]
-    fn add_row(self, to: &mut Words, sum: __m512i, zero: u32, x_sum: &Words, scale: f32) {
-        unsafe {
-            let zeros = _mm512_mullo_epi32(self.splat(zero), self.words(x_sum));
-            let dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, zeros));
-            let old = _mm512_castsi512_ps(self.words(to));
-            self.store(_mm512_castps_si512(_mm512_fmadd_ps(dot, _mm512_set1_ps(scale), old)), to);
-        }
-    }
 }
 
 impl Bytes for Avx2 {
@@ -189,21 +181,7 @@ impl Bytes for Avx2 {
     }
     #[inline(always)]
     fn dot<const HIGH: bool>(self, sum: [__m256i; 2], a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
-        unsafe {
-            let ones = _mm256_set1_epi16(1);
-            // Sums of two products must fit 16 bits: 2 * 127 * 128 does, 2 * 255 * 128 does not, so the lowest bit of
-            // large codes goes alone and the others count twice.
-            let half = |sum, a, b| {
-                if HIGH {
-                    let low = _mm256_maddubs_epi16(_mm256_and_si256(a, _mm256_set1_epi8(1)), b);
-                    let high = _mm256_and_si256(_mm256_srli_epi16::<1>(a), _mm256_set1_epi8(0x7f));
-                    let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, b), _mm256_set1_epi16(2));
-                    return _mm256_add_epi32(_mm256_add_epi32(sum, high), _mm256_madd_epi16(low, ones));
-                }
-                _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones))
-            };
-            [half(sum[0], a[0], b[0]), half(sum[1], a[1], b[1])]
-        }
+        unsafe { [dot_by_pairs::<HIGH>(sum[0], a[0], b[0]), dot_by_pairs::<HIGH>(sum[1], a[1], b[1])] }
     }
     #[inline(always)]
     fn transpose(self, v: &mut [[__m256i; 2]; LANES]) {
@@ -225,18 +203,6 @@ impl Bytes for Avx2 {
                 let scale = _mm256_mul_ps(_mm256_castsi256_ps(scales[i]), x_scale);
                 let new = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, _mm256_castsi256_ps(old[i]));
                 _mm256_castps_si256(new)
-            };
-            self.store([half(0), half(1)], to);
-        }
-    }
-    #[inline(always)]
-    fn add_row(self, to: &mut Words, sum: [__m256i; 2], zero: u32, x_sum: &Words, scale: f32) {
-        let (zeros, x_sums, old) = (self.splat(zero), self.words(x_sum), self.words(to));
-        unsafe {
-            let scale = _mm256_set1_ps(scale);
-            let half = |i: usize| {
-                let dot = _mm256_sub_epi32(sum[i], _mm256_mullo_epi32(zeros[i], x_sums[i]));
-                _mm256_castps_si256(_mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, _mm256_castsi256_ps(old[i])))
             };
             self.store([half(0), half(1)], to);
         }
@@ -265,5 +231,109 @@ fn eight_by_eight(_: Avx2, v: [__m256i; 8]) -> [__m256i; 8] {
             out[i + 4] = _mm256_permute2x128_si256::<0x31>(fours[i], fours[i + 4]);
         }
         out
+    }
+}
+
+/// `sum` and in each lane the products of four bytes, by instructions that sum two of them to 16 bits.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn dot_by_pairs<const HIGH: bool>(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    unsafe {
+        let ones = _mm256_set1_epi16(1);
+        // Sums of two products must fit 16 bits: 2 * 127 * 128 does, 2 * 255 * 128 does not, so the lowest bit of large
+        // codes goes alone and the others count twice.
+        if HIGH {
+            let low = _mm256_maddubs_epi16(_mm256_and_si256(a, _mm256_set1_epi8(1)), b);
+            let high = _mm256_and_si256(_mm256_srli_epi16::<1>(a), _mm256_set1_epi8(0x7f));
+            let high = _mm256_madd_epi16(_mm256_maddubs_epi16(high, b), _mm256_set1_epi16(2));
+            return _mm256_add_epi32(_mm256_add_epi32(sum, high), _mm256_madd_epi16(low, ones));
+        }
+        _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones))
+    }
+}
+
+impl x86::Avx2 {
+    #[inline]
+    pub fn run_bytes<R: RunBytes>(self, task: R) -> R::Output {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn with<R: RunBytes>(simd: x86::Avx2, task: R) -> R::Output {
+            task.run(simd)
+        }
+        // SAFETY: `self` exists, so `found` saw these features.
+        unsafe { with(self, task) }
+    }
+}
+
+impl ByteDots for x86::Avx2 {
+    #[inline(always)]
+    fn dot<const HIGH: bool>(self, sum: [__m256i; 2], codes: [__m256i; 2], digits: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe {
+            let low = dot_by_pairs::<HIGH>(sum[0], codes[0], digits[0]);
+            [low, dot_by_pairs::<HIGH>(sum[1], codes[1], digits[1])]
+        }
+    }
+    #[inline(always)]
+    fn and(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe { [_mm256_and_si256(a[0], b[0]), _mm256_and_si256(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn add(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn shift_left(self, a: [__m256i; 2], by: u32) -> [__m256i; 2] {
+        unsafe {
+            let by = _mm_cvtsi32_si128(by as i32);
+            [_mm256_sll_epi32(a[0], by), _mm256_sll_epi32(a[1], by)]
+        }
+    }
+    #[inline(always)]
+    fn multiply_words(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe { [_mm256_mullo_epi32(a[0], b[0]), _mm256_mullo_epi32(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn multiply(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        unsafe { [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])] }
+    }
+    #[inline(always)]
+    fn integer(self, a: [__m256i; 2]) -> [__m256; 2] {
+        unsafe { [_mm256_cvtepi32_ps(a[0]), _mm256_cvtepi32_ps(a[1])] }
+    }
+    #[inline(always)]
+    fn every_other(self, a: [__m256i; 2], b: [__m256i; 2]) -> [[__m256i; 2]; 2] {
+        unsafe {
+            let halves = [a, b].map(|v| [_mm256_castsi256_ps(v[0]), _mm256_castsi256_ps(v[1])]);
+            let even = halves.map(|[low, high]| _mm256_castps_si256(_mm256_shuffle_ps::<0x88>(low, high)));
+            let odd = halves.map(|[low, high]| _mm256_castps_si256(_mm256_shuffle_ps::<0xdd>(low, high)));
+            [even, odd].map(|v| v.map(|v| _mm256_permute4x64_epi64::<0xd8>(v)))
+        }
+    }
+    #[inline(always)]
+    fn eights_of_3_bits(self, words: [__m256i; 2]) -> [[__m256i; 2]; 2] {
+        let mut lanes = [0.0; LANES];
+        self.store(self.number(words), &mut lanes);
+        let [first, last] = Portable.eights_of_3_bits(lanes.map(f32::to_bits));
+        [Simd::words(self, &first), Simd::words(self, &last)]
+    }
+    #[inline(always)]
+    fn load_rows<const R: usize>(self, from: &[u32], stride: usize, at: usize) -> [[__m256i; 2]; R] {
+        let mut rows = [self.splat(0); R];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = Simd::words(self, &from[at + r * stride..].as_chunks().0[0]);
+        }
+        rows
+    }
+    #[inline(always)]
+    fn permute(self, [low, high]: [__m256i; 2], index: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe {
+            let half = |index| {
+                let low = _mm256_permutevar8x32_epi32(low, index);
+                let high = _mm256_permutevar8x32_epi32(high, index);
+                _mm256_blendv_epi8(low, high, _mm256_cmpgt_epi32(index, _mm256_set1_epi32(7)))
+            };
+            [half(index[0]), half(index[1])]
+        }
     }
 }
