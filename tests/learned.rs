@@ -39,7 +39,7 @@ fn run(device: &Device, config: LearnedConfig, blocks: usize) -> Vec<QuantizedBl
     let tokenizer = Tokenizer::read(&folder, model.config().vocab_size).expect("it has a tokenizer");
     let text = Text::read(&folder.join("calibration.txt")).expect("it has a text");
     let stream = TokenStream::encode(&[text.content()], &tokenizer).expect("it encodes");
-    let data = CalibrationDataset::from_stream(&stream, 8, 32, config.seed).expect("it is long enough");
+    let data = CalibrationDataset::from_stream(&stream, 8, 32).expect("it is long enough");
     let plan = plan(&folder, &config);
     let learned = Learned::new(config).expect("the settings fit");
     let mut run = BlockRun::new(&learned, model, &data, &plan).expect("the data fits");
@@ -161,7 +161,7 @@ fn unusable_data_is_refused() {
     assert!(refused(vec![vec![1; 100_000]]).contains("context"));
     let tokenizer = Tokenizer::read(&folder("examples/tiny-llama"), 1 << 20).expect("it has a tokenizer");
     let stream = TokenStream::encode(&["short"], &tokenizer).expect("it encodes");
-    assert!(CalibrationDataset::from_stream(&stream, 100, 2, 1).unwrap_err().to_string().contains("samples"));
+    assert!(CalibrationDataset::from_stream(&stream, 100, 2).unwrap_err().to_string().contains("samples"));
 }
 
 fn before(block: &QuantizedBlock) -> f64 {

@@ -1,8 +1,7 @@
 //! Sequences to calibrate on.
 
 use crate::error::{Error, Result};
-use crate::io::{Checksum, Digest, TokenStream, Windows};
-use crate::random::Random;
+use crate::io::{Checksum, Digest, TokenStream};
 
 /// Token sequences of one length.
 ///
@@ -31,23 +30,42 @@ impl CalibrationDataset {
         Ok(Self { sequences })
     }
 
-    /// `samples` sequences of `seq_len` tokens each: the stream cut into neighbouring windows, of which the seed chooses.
+    /// `samples` sequences of `seq_len` tokens each, at even distances over the stream: number `i` starts at token
+    /// `floor(i * (tokens - seq_len) / (samples - 1))`. Where the text is short they overlap.
+    ///
+    /// ```
+    /// use bitsmith::calib::CalibrationDataset;
+    /// use bitsmith::io::{TokenStream, Tokenizer};
+    /// let tokenizer = Tokenizer::read("examples/tiny-llama".as_ref(), 1 << 20)?;
+    /// let stream = TokenStream::encode(&["Once upon a time there was a small bird"], &tokenizer)?;
+    /// let data = CalibrationDataset::from_stream(&stream, 3, 4)?;
+    /// let (ids, last) = (stream.ids(), stream.ids().len() - 4);
+    /// assert_eq!(data.sequences(), [&ids[..4], &ids[last / 2..][..4], &ids[last..]]);
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] if the stream holds fewer windows.
-    pub fn from_stream(stream: &TokenStream, samples: usize, seq_len: usize, seed: u32) -> Result<Self> {
-        let ids = stream.ids();
-        let mut windows: Vec<_> = Windows::new(ids.len(), seq_len, seq_len)?.collect();
-        if windows.len() < samples {
+    /// [`Error::Config`] if the stream holds no sequence, or fewer different ones than asked for.
+    pub fn from_stream(stream: &TokenStream, samples: usize, seq_len: usize) -> Result<Self> {
+        let (ids, tokens) = (stream.ids(), stream.ids().len());
+        if seq_len == 0 || seq_len > tokens {
+            let detail =
+                format!("{seq_len}, but the text has {tokens} tokens; take a longer text or shorter sequences");
+            return Err(Error::config("seq_len", detail));
+        }
+        let room = tokens - seq_len;
+        if samples == 0 || samples - 1 > room {
             let detail = format!(
-                "{samples}, but the text has only {} sequences of {seq_len} tokens; take a longer text, fewer samples \
-                 or a smaller seq_len",
-                windows.len()
+                "{samples}, but the text of {tokens} tokens has {} different sequences of {seq_len}; take a longer text \
+                 or fewer samples, at least 1",
+                room + 1
             );
             return Err(Error::config("samples", detail));
         }
-        Random::new(seed).shuffle(&mut windows);
-        Self::from_sequences(windows[..samples].iter().map(|window| ids[window.tokens()].to_vec()).collect())
+        let gaps = (samples - 1).max(1) as u128;
+        #[allow(clippy::cast_possible_truncation, reason = "at most `room`")]
+        let start = |i: usize| (i as u128 * room as u128 / gaps) as usize;
+        Self::from_sequences((0..samples).map(|i| ids[start(i)..][..seq_len].to_vec()).collect())
     }
 
     /// The sequences.

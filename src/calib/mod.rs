@@ -4,6 +4,7 @@ mod calibrator;
 mod dataset;
 mod inputs;
 mod samples;
+mod store;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
 pub use dataset::CalibrationDataset;

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use bitsmith::quant::{Quantizer, Rtn};
+use bitsmith::quant::{Learned, LearnedArgs, Quantizer, Rtn};
 use bitsmith::{Error, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args, Command};
@@ -52,11 +52,14 @@ const METHOD: &str = "method";
 
 impl Methods {
     pub(super) fn all() -> Self {
-        Self(vec![Method::new(
-            "rtn",
-            "round to nearest: each weight takes the code closest to it; no data needed",
-            Rtn::new,
-        )])
+        Self(vec![
+            Method::new("rtn", "round to nearest: each weight takes the code closest to it; no data needed", Rtn::new),
+            Method::new(
+                "learned",
+                "roundings and ranges are trained block by block on a text, which --calib gives",
+                |args: LearnedArgs| Learned::new(args.config),
+            ),
+        ])
     }
 
     /// The method that a command line names: the first after `--method`, or the default. Whether the command line

@@ -2,6 +2,7 @@
 
 mod bar;
 mod bench;
+mod calib;
 mod device;
 mod devices;
 mod eval;

@@ -21,7 +21,7 @@ pub(super) struct Cut {
     max_tokens: Option<usize>,
     /// Split the text at this separator; each document starts with the model's beginning token [default: the text is
     /// one document]
-    #[arg(long, value_name = "SEPARATOR", requires = "text")]
+    #[arg(long, value_name = "SEPARATOR")]
     documents: Option<String>,
     /// Use only this many documents [default: all]
     #[arg(long, value_name = "N", requires = "documents")]
@@ -29,6 +29,11 @@ pub(super) struct Cut {
 }
 
 impl Cut {
+    /// Where texts are split.
+    pub(super) fn separator(&self) -> Option<&str> {
+        self.documents.as_deref()
+    }
+
     /// The evaluation on the text of this file, which must be readable: better said now than after an hour's work.
     pub(super) fn request(&self, text: &Path) -> Result<EvalRequest> {
         std::fs::File::open(text).map_err(|e| Error::io(text, e))?;

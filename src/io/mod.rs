@@ -19,6 +19,7 @@ mod tokenizer;
 mod unsynced;
 mod windows;
 mod writer;
+mod written;
 
 pub(crate) use checkpoint::SINGLE_FILE;
 pub use checkpoint::{Checkpoint, RawTensor};
@@ -41,3 +42,4 @@ pub use tokenizer::{DecodeStream, TOKENIZER_FILE, Tokenizer};
 pub use unsynced::Unsynced;
 pub use windows::{Window, Windows};
 pub use writer::{SafetensorsWriter, TensorSpec};
+pub use written::Written;

@@ -55,7 +55,7 @@ fn block(device: &Device) -> Result<QuantizedBlock, Failed> {
     let scheme = config.scheme()?;
     let paths: Vec<String> = model.block(0)?.linears().iter().flatten().map(|l| l.path().to_owned()).collect();
     let plan = paths.iter().map(|path| (path.as_str(), scheme)).collect();
-    let data = CalibrationDataset::from_stream(&stream, 4, 32, 1)?;
+    let data = CalibrationDataset::from_stream(&stream, 4, 32)?;
     let learned = Learned::new(config)?;
     let mut run = BlockRun::new(&learned, model, &data, &plan)?;
     Ok(pollster::block_on(run.next_block(&mut Silent))?.ok_or("there is a block")?)
