@@ -1,6 +1,7 @@
 //! Plans, skip patterns and the record of a run: what people write and read.
 
-use bitsmith::export::{LayerRecord, Method, Quality, Record, Sizes};
+use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
+use bitsmith::io::TextFacts;
 use bitsmith::scheme::{Pattern, Plan, SkipList};
 use serde_json::json;
 
@@ -95,7 +96,20 @@ fn record() -> Record {
         bitsmith: "0.1.0".into(),
         method: Method { name: "rtn".into(), settings: json!({"range": "full-range"}) },
         model: "stories".into(),
+        calibration: Some(Calibration {
+            samples: 8,
+            seq_len: 32,
+            digest: "00112233445566ff".parse().unwrap(),
+            text: Some(TextFacts { source: "a.txt".into(), documents: 2, tokens: 300, sha256: "ab".into() }),
+        }),
         layers: vec![layer],
+        blocks: vec![BlockRecord {
+            index: 0,
+            loss_before: Some(0.5),
+            loss_after: Some(0.25),
+            best_iteration: Some(3),
+            seconds: 1.5,
+        }],
         kept: vec!["lm_head.weight".into()],
         sizes: Sizes { original_bytes: 5504, quantized_bytes: 736, bits_per_weight: 4.28 },
         quality: Some(Quality { perplexity_before: 3.8, perplexity_after: 3.9, kl: json!({"mean": 0.01}) }),
@@ -105,8 +119,8 @@ fn record() -> Record {
 #[test]
 fn a_record_reads_back() {
     let folder = tempfile::tempdir().unwrap();
-    for quality in [None, record().quality] {
-        let record = Record { quality, ..record() };
+    for (quality, calibration) in [(None, None), (record().quality, record().calibration)] {
+        let record = Record { quality, calibration, ..record() };
         record.write(folder.path()).unwrap();
         assert_eq!(Record::read(folder.path()).unwrap(), record);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bitsmith::eval::EvalRequest;
-use bitsmith::export::{LayerRecord, Method, Quality, Record, Sizes};
+use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
 use bitsmith::quant::{Outcome, QuantizeRequest, Rtn, RtnConfig, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
 use bitsmith::{Device, Error, progress::Silent};
@@ -49,6 +49,8 @@ fn outcome(layers: Vec<LayerRecord>) -> Outcome {
         sizes: Sizes { original_bytes: 5504, quantized_bytes: 736, bits_per_weight: 4.75 },
         kept: vec!["lm_head.weight".into()],
         quality: None,
+        calibration: None,
+        blocks: Vec::new(),
         layers,
     };
     Outcome { record, evaluation: None, resumed: 0, notes: Vec::new() }
@@ -226,6 +228,42 @@ fn one_layer_makes_a_page_and_so_do_thousands() {
     let page = html::quantization(&deep, &facts());
     assert!(page.len() < MOST_BYTES, "{}", page.len());
     parsed(&page, |document| assert_rows(document, &deep.record));
+}
+
+#[test]
+fn blocks_are_told_of() {
+    let mut trained = outcome(vec![layer("fc1")]);
+    let block = |index, loss_before| BlockRecord {
+        index,
+        loss_before,
+        loss_after: Some(0.25),
+        best_iteration: Some(7),
+        seconds: 1.5,
+    };
+    trained.record.blocks = vec![block(0, Some(0.5)), block(1, None)];
+    trained.record.calibration =
+        Some(Calibration { samples: 8, seq_len: 32, digest: "00112233445566ff".parse().unwrap(), text: None });
+    parsed(&html::quantization(&trained, &facts()), |document| {
+        let section = section(document, "Loss of each block").expect("a table of blocks");
+        let text = text(section);
+        assert!(["0.5", "0.25", "50.0", "unknown", "7", "1.5"].iter().all(|word| text.contains(word)), "{text}");
+    });
+    let text = bitsmith::report::quantization(&trained);
+    assert!(text.contains("unknown -> 0.25") && text.contains("2 blocks, 1.5 s each"), "{text}");
+    // A file that was written before there were blocks.
+    let folder = tempfile::tempdir().unwrap();
+    trained.record.write(folder.path()).unwrap();
+    assert_eq!(Record::read(folder.path()).unwrap(), trained.record);
+    let file = folder.path().join(Record::FILE);
+    let mut old: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for field in ["blocks", "calibration"] {
+        assert!(old.as_object_mut().unwrap().remove(field).is_some());
+    }
+    std::fs::write(&file, old.to_string()).unwrap();
+    let read = Record::read(folder.path()).unwrap();
+    assert!(read.blocks.is_empty() && read.calibration.is_none());
+    trained.record.blocks[0].loss_after = Some(f64::NAN);
+    assert!(trained.record.write(folder.path()).unwrap_err().to_string().contains("loss_after"));
 }
 
 #[test]

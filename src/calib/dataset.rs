@@ -11,23 +11,18 @@ const READ_AHEAD: usize = 16;
 const DEFAULT_SEQ_LEN: usize = 2048;
 
 /// How many sequences are taken, and how long they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
 #[serde(default, deny_unknown_fields)]
 pub struct CalibrationConfig {
-    /// Sequences to calibrate on
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = CalibrationConfig::default().samples))]
-    pub samples: usize,
+    /// Sequences to calibrate on, at even distances over the text [default: what the method needs, 128 as a rule]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
     /// Tokens of a sequence [default: 2048, or the model's context if that is shorter]
     #[cfg_attr(feature = "cli", arg(long, value_name = "TOKENS"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq_len: Option<usize>,
-}
-
-impl Default for CalibrationConfig {
-    fn default() -> Self {
-        Self { samples: 128, seq_len: None }
-    }
 }
 
 impl CalibrationConfig {
@@ -148,26 +143,6 @@ impl CalibrationDataset {
         }
         checksum.finish()
     }
-
-    /// What reports say of it.
-    pub fn facts(&self) -> CalibrationFacts {
-        let (samples, seq_len, digest) = (self.sequences.len(), self.seq_len(), self.digest());
-        CalibrationFacts { samples, seq_len, digest, text: self.text.clone() }
-    }
-}
-
-/// Which data something was calibrated on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CalibrationFacts {
-    /// Sequences.
-    pub samples: usize,
-    /// Tokens of each.
-    pub seq_len: usize,
-    /// Of their tokens: [`CalibrationDataset::digest`].
-    pub digest: Digest,
-    /// The text that they come from, if it was one.
-    #[serde(flatten)]
-    pub text: Option<TextFacts>,
 }
 
 #[cfg(test)]
@@ -218,13 +193,6 @@ mod tests {
         for other in [digest(&[&[1, 2, 3, 4]]), digest(&[&[1], &[2], &[3], &[4]]), digest(&[&[1, 2], &[4, 3]])] {
             assert_ne!(one, other);
         }
-        let dataset = text(3, 50, Some(20)).expect("it is long enough");
-        let facts = serde_json::to_value(dataset.facts()).expect("plain values");
-        assert_eq!(
-            (&facts["samples"], &facts["seq_len"], &facts["text_documents"]),
-            (&3.into(), &50.into(), &20.into())
-        );
-        assert_eq!(facts["digest"], dataset.digest().to_string());
     }
 
     #[test]
@@ -236,7 +204,7 @@ mod tests {
         );
         assert!(length(Some(10), 9).is_err() && length(Some(0), 9).is_err());
         let config: CalibrationConfig = serde_json::from_str(r#"{"samples": 3}"#).expect("settings");
-        assert_eq!(config, CalibrationConfig { samples: 3, seq_len: None });
+        assert_eq!(config, CalibrationConfig { samples: Some(3), seq_len: None });
         assert!(serde_json::from_str::<CalibrationConfig>(r#"{"sample": 3}"#).is_err());
     }
 }

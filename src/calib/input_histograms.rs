@@ -29,7 +29,7 @@ pub async fn input_histograms(model: StreamedModel, data: &CalibrationDataset) -
     let mut calibrator = Calibrator::new(model, data, Inputs::Original)?;
     let device = calibrator.model().device().clone();
     let mut found = BTreeMap::new();
-    while let Some(mut entered) = calibrator.enter()? {
+    while let Some(mut entered) = calibrator.enter().await? {
         // Layers that take the same input share what is counted of it.
         let mut observed = Vec::new();
         for linears in entered.block.linears_mut() {

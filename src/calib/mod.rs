@@ -12,9 +12,10 @@ mod range;
 mod ranges;
 mod samples;
 mod statistics;
+mod store;
 
 pub use calibrator::{CalibratedBlock, Calibrator};
-pub use dataset::{CalibrationConfig, CalibrationDataset, CalibrationFacts};
+pub use dataset::{CalibrationConfig, CalibrationDataset};
 pub use gram::GramMatrix;
 pub use histogram::Histogram;
 pub use input_histograms::input_histograms;

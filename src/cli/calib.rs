@@ -1,5 +1,4 @@
 //! Data that a method learns from.
-#![allow(dead_code, reason = "for the methods that take data; those of today take none")]
 
 use std::path::Path;
 
@@ -21,10 +20,27 @@ pub(super) struct CalibArgs {
     calib: Option<TextArg>,
     #[command(flatten)]
     config: CalibrationConfig,
+    /// Hold what flows between the blocks in memory up to --max-memory-mb only, the rest in a temporary file beside
+    /// --out; the result is the same
+    #[arg(long, requires = "calib")]
+    cache_to_disk: bool,
+    /// Megabytes of it in memory
+    #[arg(long, value_name = "MB", requires = "cache_to_disk", default_value_t = 512)]
+    max_memory_mb: u32,
 }
 
 impl CalibArgs {
-    /// The sequences for the model of a folder.
+    /// Whether there is a text.
+    pub(super) fn is_given(&self) -> bool {
+        self.calib.is_some()
+    }
+
+    /// Most bytes of activations in memory.
+    pub(super) fn max_memory(&self) -> Option<u64> {
+        self.cache_to_disk.then(|| u64::from(self.max_memory_mb) * 1_000_000)
+    }
+
+    /// The sequences for the model of a folder, so many where no other number was typed.
     ///
     /// # Errors
     /// [`Error::Config`] without `--calib`; those of the hub, of the text, of the model's configuration and tokenizer,
@@ -32,6 +48,7 @@ impl CalibArgs {
     pub(super) fn load(
         &self,
         model_folder: &Path,
+        samples: usize,
         documents: &DocumentArgs,
         hub: &HubArgs,
         quiet: bool,
@@ -40,12 +57,17 @@ impl CalibArgs {
             return Err(Error::config("calib", "this method learns from a text; name a file, or pile-10k"));
         };
         // What can be refused is refused before a download.
-        let (config, _) = ModelConfig::read(model_folder)?;
+        let (config, _) = ModelConfig::read(model_folder).map_err(|error| match error {
+            Error::Unsupported { what, remedy } => {
+                Error::Unsupported { what, remedy: format!("--method rtn takes any weights; {remedy}") }
+            }
+            other => other,
+        })?;
         let tokenizer = Tokenizer::read(model_folder, config.vocab_size)?;
         let seq_len = self.config.seq_len(config.context())?;
         let source = documents.find(text, "calib", Split::Train, hub, quiet)?;
         let read = source.documents(documents.separator(), documents.max_documents())?;
-        CalibrationDataset::from_text(read, &tokenizer, self.config.samples, seq_len)
+        CalibrationDataset::from_text(read, &tokenizer, self.config.samples.unwrap_or(samples), seq_len)
     }
 }
 
@@ -71,7 +93,7 @@ mod tests {
         let flags = matches.and_then(|matches| Flags::from_arg_matches(&matches));
         let Flags { calib, documents, hub } = flags.map_err(|e| Error::config("flags", e.to_string()))?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny-llama");
-        calib.load(&folder, &documents, &hub, true)
+        calib.load(&folder, 128, &documents, &hub, true)
     }
 
     #[test]

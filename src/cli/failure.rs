@@ -124,6 +124,7 @@ fn flag(command: &clap::Command, field: &str) -> Option<String> {
     let field = match field {
         "output folder" => "out",
         "pattern" => "skip",
+        "calibration" => "calib",
         other => other,
     };
     let long = command.get_arguments().find(|arg| arg.get_id() == field)?.get_long()?;

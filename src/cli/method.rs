@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use bitsmith::quant::{Gptq, Quantizer, Rtn};
+use bitsmith::quant::{Gptq, Learned, LearnedArgs, Quantizer, Rtn};
 use bitsmith::{Error, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args, Command};
@@ -58,6 +58,11 @@ impl Methods {
                 "gptq",
                 "each column takes up the errors of those before it; needs calibration data",
                 Gptq::new,
+            ),
+            Method::new(
+                "learned",
+                "roundings and ranges are trained block by block; needs calibration data",
+                |args: LearnedArgs| Learned::new(args.config),
             ),
         ])
     }

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use bitsmith::eval::Evaluation;
 use bitsmith::export::Record;
-use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, quantize_model};
+use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, Way, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
 use bitsmith::{Error, Result, report};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use super::bar::Bar;
+use super::calib::CalibArgs;
 use super::device::DeviceArg;
 use super::model::{HubArgs, ModelArg};
 use super::size::Bytes;
@@ -45,9 +46,6 @@ pub(super) struct Quantize {
     /// start of the name; may be given several times
     #[arg(long, value_name = "PATTERN")]
     skip: Vec<String>,
-    /// Data that the method learns from: none, which is all that rtn needs
-    #[arg(long, value_name = "SOURCE", default_value = "none", hide_possible_values = true)]
-    calibration: Calibration,
     /// Largest weight file, such as 5GB or 500MB
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(5_000_000_000))]
     shard_size: Bytes,
@@ -70,19 +68,14 @@ pub(super) struct Quantize {
     text: Option<TextArg>,
     #[command(flatten)]
     cut: Cut,
+    #[command(flatten)]
+    calib: CalibArgs,
 }
 
 const EXAMPLE: &str = "\
 Example:
   bitsmith quantize examples/tiny-llama --out tiny-w4 --bits 4 --group-size 64 \\
     --text examples/tiny-llama/validation.txt --documents '<|endoftext|>'";
-
-/// Where calibration data comes from.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Calibration {
-    /// No data.
-    None,
-}
 
 /// The content of `bitsmith.json` and what is not for the file.
 #[derive(Serialize)]
@@ -100,11 +93,22 @@ struct Output<'a> {
 }
 
 impl Quantize {
-    fn request(&self) -> Result<QuantizeRequest> {
-        let Calibration::None = self.calibration;
+    fn request(&self, quantizer: &dyn Quantizer) -> Result<QuantizeRequest> {
         let quality = self.text.as_ref().map(|text| self.cut.request(text, &self.hub, self.quiet)).transpose()?;
         let model = self.model.find(&self.hub, self.quiet)?;
+        let calibration = match quantizer.way() {
+            // Said before a text is read or downloaded.
+            Way::Layers(_) if self.calib.is_given() => {
+                return Err(Error::config("calib", format!("{} learns from no text; leave it out", quantizer.name())));
+            }
+            Way::Blocks(blocks) if self.calib.is_given() => {
+                Some(self.calib.load(&model.path, blocks.samples(), &self.cut.documents, &self.hub, self.quiet)?)
+            }
+            Way::Layers(_) | Way::Blocks(_) => None,
+        };
         Ok(QuantizeRequest {
+            calibration,
+            max_memory: self.calib.max_memory(),
             name: model.id.map(|id| id.to_string()),
             force: self.force,
             resume: self.resume,
@@ -116,7 +120,7 @@ impl Quantize {
     }
 
     pub(super) async fn run(&self, quantizer: &dyn Quantizer) -> Result<()> {
-        let request = self.request()?;
+        let request = self.request(quantizer)?;
         let report = self.report_file()?;
         let device = self.device.open().await?;
         interrupt::listen();

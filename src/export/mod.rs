@@ -11,7 +11,7 @@ mod record;
 use std::fmt::Debug;
 use std::path::Path;
 
-pub use record::{LayerRecord, Method, Quality, Record, Sizes};
+pub use record::{BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
 use serde_json::Value;
 
 use crate::dtype::Dtype;

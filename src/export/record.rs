@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::io::read_limited;
+use crate::io::{Digest, TextFacts, read_limited};
 use crate::scheme::Scheme;
 
 /// Larger files are refused unread: a model of ten thousand layers makes about 3 MB.
@@ -24,8 +24,14 @@ pub struct Record {
     pub method: Method,
     /// Name of the original model.
     pub model: String,
+    /// What it learned from, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// The quantized layers, in the model's order.
     pub layers: Vec<LayerRecord>,
+    /// The blocks, for a method that works by blocks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<BlockRecord>,
     /// Names of the tensors that were left as they were.
     pub kept: Vec<String>,
     /// Size before and after.
@@ -61,6 +67,36 @@ pub struct LayerRecord {
     pub cosine: Option<f64>,
     /// Bytes in the file: codes, scales, zero points.
     pub bytes: u64,
+}
+
+/// The data of a method that learns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Sequences.
+    pub samples: usize,
+    /// Tokens of each.
+    pub seq_len: usize,
+    /// Of all tokens.
+    pub digest: Digest,
+    /// The text that they come from, if it was one.
+    #[serde(flatten)]
+    pub text: Option<TextFacts>,
+}
+
+/// A block that went through a method as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockRecord {
+    /// Which one, from 0.
+    pub index: usize,
+    /// Mean squared error of its output before the method did its work; none if the method does not know, or if it is
+    /// no number.
+    pub loss_before: Option<f64>,
+    /// The same with the codes; none if it is no number.
+    pub loss_after: Option<f64>,
+    /// The iteration whose parameters were kept, where there are iterations.
+    pub best_iteration: Option<u32>,
+    /// Wall time.
+    pub seconds: f64,
 }
 
 /// Bytes of all tensors, before and after.
@@ -133,6 +169,9 @@ impl Record {
             }
             layer.check().map_err(|detail| format!("layers: {}: {detail}", layer.path))?;
         }
+        for block in &self.blocks {
+            block.check().map_err(|detail| format!("blocks: {}: {detail}", block.index))?;
+        }
         let bits = self.sizes.bits_per_weight;
         if !(0.0..=32.0).contains(&bits) {
             return Err(format!("sizes.bits_per_weight is {bits}, not between 0 and 32"));
@@ -162,6 +201,18 @@ impl LayerRecord {
         }
         match self.cosine.filter(|cosine| !(-1.0 - SLACK..=1.0 + SLACK).contains(cosine)) {
             Some(cosine) => Err(format!("cosine is {cosine}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl BlockRecord {
+    fn check(&self) -> std::result::Result<(), String> {
+        let named =
+            [("loss_before", self.loss_before), ("loss_after", self.loss_after), ("seconds", Some(self.seconds))];
+        let wrong = |value: &f64| !value.is_finite() || *value < 0.0;
+        match named.into_iter().find_map(|(name, value)| Some((name, value.filter(wrong)?))) {
+            Some((name, value)) => Err(format!("{name} is {value}, not a number from 0 up")),
             None => Ok(()),
         }
     }

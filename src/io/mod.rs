@@ -20,6 +20,7 @@ mod tokenizer;
 mod unsynced;
 mod windows;
 mod writer;
+mod written;
 
 pub(crate) use checkpoint::SINGLE_FILE;
 pub use checkpoint::{Checkpoint, RawTensor};
@@ -43,3 +44,4 @@ pub use tokenizer::{DecodeStream, TOKENIZER_FILE, Tokenizer};
 pub use unsynced::Unsynced;
 pub use windows::{Window, Windows};
 pub use writer::{SafetensorsWriter, TensorSpec};
+pub use written::Written;

@@ -10,6 +10,7 @@ use super::checksum::Digest;
 use super::index::INDEX_FILE;
 use super::unsynced::Unsynced;
 use super::writer::{SafetensorsWriter, TensorSpec};
+use super::written::Written;
 use crate::error::{Error, Result};
 
 /// One file of a checkpoint.
@@ -188,6 +189,15 @@ impl CheckpointWriter {
     /// The file of a tensor.
     pub fn file_of(&self, name: &str) -> Option<&str> {
         self.by_name.get(name).map(|shard| self.plan.shards[*shard].file.as_str())
+    }
+
+    /// What is needed to read tensors back while others are written.
+    pub fn written(&self) -> Written {
+        let place = |(name, shard): (&String, &usize)| {
+            let (path, part) = self.writers[*shard].place(name)?;
+            Some((name.clone(), (path.to_path_buf(), part)))
+        };
+        Written::new(self.by_name.iter().filter_map(place).collect())
     }
 
     /// The file that the disk may not have yet, if there is one: a file that is left for another is waited for.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -163,6 +164,12 @@ impl SafetensorsWriter {
     pub fn holds(&self, name: &str, checksum: Digest) -> Result<bool> {
         let Some(place) = self.by_name.get(name).map(|index| &self.tensors[*index]) else { return Ok(false) };
         Ok(digest_of(&self.path, place.start..place.start + place.bytes)? == Some(checksum))
+    }
+
+    /// Where a tensor lies in the file.
+    pub(super) fn place(&self, name: &str) -> Option<(&Path, Range<u64>)> {
+        let place = &self.tensors[*self.by_name.get(name)?];
+        Some((&self.path, place.start..place.start + place.bytes))
     }
 
     /// Counts a tensor as written, since the file [`holds`](Self::holds) it.

@@ -20,6 +20,9 @@ pub(super) trait Decoder: Debug {
     /// sequence after the other.
     fn embed(&self, rec: &mut Recorder, ids: &[u32], step: Step) -> Result<Activations>;
 
+    /// Module path of a block.
+    fn path(&self, index: usize) -> String;
+
     /// Loads a block.
     fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>>;
 

@@ -44,8 +44,12 @@ impl Decoder for Gpt2 {
         self.positions.add(rec, &x, step)
     }
 
+    fn path(&self, index: usize) -> String {
+        format!("{}h.{index}", self.root)
+    }
+
     fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>> {
-        Ok(Box::new(Gpt2Block::load(loader, config, &self.own, index, &format!("{}h.{index}", self.root))?))
+        Ok(Box::new(Gpt2Block::load(loader, config, &self.own, index, &self.path(index))?))
     }
 
     fn finish(&self, rec: &mut Recorder, x: Activations) -> Result<Activations> {

@@ -35,8 +35,12 @@ impl Decoder for Llama {
         self.vocabulary.embed(rec, ids)
     }
 
+    fn path(&self, index: usize) -> String {
+        format!("model.layers.{index}")
+    }
+
     fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>> {
-        Ok(Box::new(LlamaBlock::load(loader, config, &self.own, index)?))
+        Ok(Box::new(LlamaBlock::load(loader, config, &self.own, index, &self.path(index))?))
     }
 
     fn finish(&self, rec: &mut Recorder, x: Activations) -> Result<Activations> {
@@ -72,10 +76,10 @@ struct LlamaBlock {
 }
 
 impl LlamaBlock {
-    fn load(loader: &Loader, config: &ModelConfig, own: &LlamaConfig, index: usize) -> Result<Self> {
+    fn load(loader: &Loader, config: &ModelConfig, own: &LlamaConfig, index: usize, path: &str) -> Result<Self> {
         let (hidden, inner, head) = (config.hidden_size, config.intermediate_size, config.head_dim);
         let (queries, keys) = (config.num_attention_heads * head, config.num_key_value_heads * head);
-        let name = |part: &str| format!("model.layers.{index}.{part}");
+        let name = |part: &str| format!("{path}.{part}");
         let linear = |part, rows, cols, bias| loader.linear(&name(part), rows, cols, bias);
         let qk_norm = if own.qk_norm {
             let vector = |part| loader.vector(&name(part), head);

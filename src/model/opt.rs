@@ -68,8 +68,12 @@ impl Decoder for Opt {
         self.positions.add(rec, &x, step)
     }
 
+    fn path(&self, index: usize) -> String {
+        format!("{}.layers.{index}", self.root)
+    }
+
     fn block(&self, loader: &Loader, config: &ModelConfig, index: usize) -> Result<Box<dyn Block>> {
-        Ok(Box::new(OptBlock::load(loader, config, &self.own, &format!("{}.layers.{index}", self.root))?))
+        Ok(Box::new(OptBlock::load(loader, config, &self.own, &self.path(index))?))
     }
 
     fn finish(&self, rec: &mut Recorder, mut x: Activations) -> Result<Activations> {

@@ -74,6 +74,11 @@ impl StreamedModel {
         self.config.num_hidden_layers
     }
 
+    /// Module path of a block: what the names of its tensors begin with.
+    pub fn block_path(&self, index: usize) -> String {
+        self.decoder.path(index)
+    }
+
     /// Reads a block onto the device.
     ///
     /// # Errors

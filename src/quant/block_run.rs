@@ -1,5 +1,6 @@
 //! A model through a method that works block by block.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::{BlockJob, BlockQuantizer, QuantizedLayer, QuantizedPart};
@@ -59,7 +60,7 @@ pub struct NamedLayer {
 }
 
 impl<'a> BlockRun<'a> {
-    /// Embeds the sequences.
+    /// Checks the sequences.
     ///
     /// # Errors
     /// As [`Calibrator::new`].
@@ -70,6 +71,12 @@ impl<'a> BlockRun<'a> {
         plan: &'a Plan,
     ) -> Result<Self> {
         Ok(Self { quantizer, plan, calibrator: Calibrator::new(model, data, quantizer.inputs())? })
+    }
+
+    /// [`Calibrator::bounded`].
+    #[must_use]
+    pub fn bounded(self, folder: &Path, bytes: u64) -> Self {
+        Self { calibrator: self.calibrator.bounded(folder, bytes), ..self }
     }
 
     /// Number of blocks.
@@ -84,12 +91,13 @@ impl<'a> BlockRun<'a> {
     /// [`Error::Cancelled`](crate::Error::Cancelled).
     pub async fn next_block(&mut self, progress: &mut dyn Progress) -> Result<Option<QuantizedBlock>> {
         let start = Instant::now();
-        let Some(mut step) = self.calibrator.enter()? else { return Ok(None) };
+        let Some(mut step) = self.calibrator.enter().await? else { return Ok(None) };
         let index = step.index;
         let job = BlockJob { model: self.calibrator.model(), step: &mut step, plan: self.plan, progress };
         let result = self.quantizer.quantize(job).await?;
         let layers = joined(result.parts)?;
-        let loss_after = self.leave(step, &layers).await?;
+        let codes = |path: &str| layers.iter().find(|layer| layer.path == path).map(|layer| &layer.layer.weight);
+        let loss_after = self.leave(step, codes).await?;
         Ok(Some(QuantizedBlock {
             index,
             layers,
@@ -100,22 +108,26 @@ impl<'a> BlockRun<'a> {
         }))
     }
 
-    /// Goes through the next block with codes that were found before. False if none is left.
+    /// Goes through the next block with codes that were found before, by module path. False if none is left.
     ///
     /// # Errors
     /// Those of reading the model and of the device, and
     /// [`Error::Shape`](crate::Error::Shape) for a layer that does not fit.
-    pub async fn replay(&mut self, layers: &[NamedLayer]) -> Result<bool> {
-        let Some(step) = self.calibrator.enter()? else { return Ok(false) };
-        self.leave(step, layers).await?;
+    pub async fn replay(&mut self, layers: &[(String, PackedTensor)]) -> Result<bool> {
+        let Some(step) = self.calibrator.enter().await? else { return Ok(false) };
+        self.leave(step, |path| layers.iter().find(|layer| layer.0 == path).map(|layer| &layer.1)).await?;
         Ok(true)
     }
 
-    async fn leave(&mut self, mut step: CalibratedBlock, layers: &[NamedLayer]) -> Result<f64> {
+    async fn leave<'c>(
+        &mut self,
+        mut step: CalibratedBlock,
+        codes: impl Fn(&str) -> Option<&'c PackedTensor>,
+    ) -> Result<f64> {
         let device = self.calibrator.model().device().clone();
         for linear in step.block.linears_mut().into_iter().flatten() {
-            if let Some(found) = layers.iter().find(|layer| layer.path == linear.path()) {
-                let rows = found.layer.weight.rows_in(linear.rows())?;
+            if let Some(weight) = codes(linear.path()) {
+                let rows = weight.rows_in(linear.rows())?;
                 linear.set_group(GroupWeight::upload(&device, &rows)?)?;
             }
         }

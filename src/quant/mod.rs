@@ -1,18 +1,22 @@
 //! Quantization methods, and the pipeline that takes a model folder through one.
 
+mod block_progress;
 mod block_run;
 mod gptq;
 mod layers;
 mod learned;
 mod original;
 mod output;
+mod parts;
 mod pipeline;
 mod read_ahead;
 mod request;
+mod restore;
 mod rtn;
 mod run;
 mod saved;
 mod tensors;
+mod walk;
 
 use std::future::Future;
 use std::ops::Range;
@@ -21,7 +25,9 @@ use std::pin::Pin;
 pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
 pub use gptq::{Gptq, GptqConfig};
 pub use layers::{LinearLayer, Skip, linear_layers};
-pub use learned::{Learned, LearnedConfig};
+#[cfg(feature = "cli")]
+pub use learned::LearnedArgs;
+pub use learned::{Learned, LearnedConfig, Preset};
 pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{GroupSize, Rtn, RtnConfig};
@@ -72,6 +78,11 @@ pub trait BlockQuantizer {
     /// What it wants to see.
     fn inputs(&self) -> Inputs;
 
+    /// How many sequences it wants where nobody says.
+    fn samples(&self) -> usize {
+        128
+    }
+
     /// Quantizes the layers of a block that the plan names. What the block computes with afterwards does not matter: the
     /// walk goes on with the codes that are returned.
     fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult>;
@@ -98,7 +109,8 @@ pub struct BlockJob<'a> {
     pub step: &'a mut CalibratedBlock,
     /// The schemes of the layers to quantize.
     pub plan: &'a Plan,
-    /// Who hears how far it is. [`Progress::begin`] and [`Progress::end`] are the method's to call.
+    /// Who hears how far it is. [`Progress::begin`], with the name of a unit of work (`iteration`), and
+    /// [`Progress::end`] are the method's to call.
     pub progress: &'a mut dyn Progress,
 }
 

@@ -62,6 +62,11 @@ fn can_run(model: &Path) -> Result<()> {
     }
 }
 
+/// Whether there is a folder with a configuration.
+pub(super) fn has_config(model: &Path) -> bool {
+    model.is_dir() && has(model, CONFIG_FILE)
+}
+
 /// Whether the folder has the file, be it a link that leads nowhere: that is an error to be told of, not an absence.
 fn has(folder: &Path, file: &str) -> bool {
     !matches!(folder.join(file).symlink_metadata(), Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))

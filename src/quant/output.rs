@@ -1,18 +1,17 @@
 //! The second half of a run, on a thread of its own: what was computed is encoded, read back, written and noted, while
 //! the next layer is computed.
 
-use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::QuantizedLayer;
+use super::parts::{Parts, same};
 use super::saved::{Finished, Saved};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::export::{Exporter, Importer, LayerRecord, LayerSpec, Stored, TensorSource};
-use crate::io::{CheckpointWriter, Checksum, Journal, Source, TensorSpec, Unsynced};
-use crate::pack::PackedTensor;
+use crate::export::{BlockRecord, Exporter, Importer, LayerRecord, LayerSpec};
+use crate::io::{CheckpointWriter, Checksum, Journal, Source, Unsynced};
 
 /// After this many bytes the disk is made to take them. Doing so after each layer would halve the speed of a method
 /// that makes a gigabyte a second; a method that takes seconds a layer has each on disk when it is done.
@@ -43,8 +42,8 @@ pub(super) struct Made {
 pub(super) enum Item {
     /// A tensor to copy as it is.
     Kept(String),
-    /// What came of one job.
-    Job(Vec<Made>),
+    /// What came of one job: a layer, or a block and what was noted of it.
+    Job { layers: Vec<Made>, block: Option<BlockRecord> },
 }
 
 /// Takes items for the thread.
@@ -148,10 +147,13 @@ impl Sink {
     }
 
     fn take(&mut self, item: Item) -> Result<()> {
-        let mut done = Finished { sources: Vec::new(), layers: Vec::new(), tensors: Vec::new() };
+        let mut done = Finished::default();
         match item {
             Item::Kept(name) => self.keep(name, &mut done)?,
-            Item::Job(layers) => layers.into_iter().try_for_each(|layer| self.layer(layer, &mut done))?,
+            Item::Job { layers, block } => {
+                layers.into_iter().try_for_each(|layer| self.layer(layer, &mut done))?;
+                done.block = block;
+            }
         }
         // The checksums in it tell whether the data reached the disk too.
         self.journal.append(&done)?;
@@ -219,34 +221,5 @@ impl Sink {
     fn wait(&mut self) -> Result<()> {
         let done = self.syncing.take().map(JoinHandle::join);
         done.map_or(Ok(()), |done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    }
-}
-
-/// Whether two weights decode to the same values. The type of the scales does not count: a format may store them in a
-/// wider one.
-fn same(a: &PackedTensor, b: &PackedTensor) -> bool {
-    let scheme = |weight: &PackedTensor| weight.scheme.with_scale_type(Dtype::F32);
-    scheme(a) == scheme(b)
-        && (a.rows, a.cols, &a.zeros) == (b.rows, b.cols, &b.zeros)
-        && a.codes == b.codes
-        && a.scales == b.scales
-}
-
-/// The tensors of an encoded layer, for a reader.
-struct Parts<'a>(HashMap<String, (TensorSpec, &'a [u8])>);
-
-impl<'a> Parts<'a> {
-    fn new(specs: Vec<TensorSpec>, encoded: &'a [(String, Vec<u8>)]) -> Self {
-        Self(specs.into_iter().zip(encoded).map(|(spec, (name, data))| (name.clone(), (spec, &data[..]))).collect())
-    }
-}
-
-impl TensorSource for Parts<'_> {
-    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        Box::new(self.0.keys().map(String::as_str))
-    }
-
-    fn find(&self, name: &str) -> Result<Option<Stored<'_>>> {
-        Ok(self.0.get(name).map(|(spec, bytes)| Stored { dtype: spec.dtype.name(), shape: spec.shape.clone(), bytes }))
     }
 }

@@ -8,12 +8,14 @@ use serde_json::Value;
 
 use super::run::Run;
 use super::saved::{Fingerprint, Finished, Saved};
+use super::walk::Work;
 use super::{LinearLayer, Outcome, QuantizeRequest, Quantizer, Skip, linear_layers, original};
+use crate::calib::CalibrationDataset;
 use crate::device::{Device, DeviceKind};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, evaluate_folders};
-use crate::export::{self, LayerRecord, Method, Quality, Record, Sizes};
+use crate::export::{self, BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
 use crate::io::{Checkpoint, Checksum, Source, Staging, digest_of};
 use crate::progress::Progress;
 use crate::scheme::Plan;
@@ -58,6 +60,7 @@ pub async fn quantize_model(
     }
     config["quantization_config"] = exporter.config(&plan, &kept)?;
     let shards = run.shards(request.shard_size)?;
+    let work = Work::new(device, quantizer, request, &plan)?;
 
     let open = if request.resume { Staging::resume } else { Staging::create };
     let mut staging = open(&request.out, request.force)?;
@@ -70,6 +73,7 @@ pub async fn quantize_model(
         shard_size: request.shard_size,
         device: identity(device),
         config: original,
+        calibration: request.calibration.as_ref().map(CalibrationDataset::digest),
         files: source.files(),
     };
     let saved = Saved::open(&staging, shards, &fingerprint, request.resume)?;
@@ -77,7 +81,7 @@ pub async fn quantize_model(
     let resumed = saved.finished.iter().map(|f| f.sources.len()).sum();
     // What is finished is to outlive whatever happens from here on.
     staging.keep(true);
-    let (finished, written) = run.write(saved, &source, &staging, &config["quantization_config"], progress).await;
+    let (finished, written) = run.write(work, saved, &source, &staging, &config["quantization_config"], progress).await;
     let completed = match written {
         Ok(()) => complete(&run, request, &source, &staging, &config, &finished, progress).await,
         Err(error) => Err(error),
@@ -151,6 +155,14 @@ fn record(
         finished.iter().flat_map(|f| &f.layers).map(|layer| (layer.path.as_str(), layer)).collect();
     let layers: Vec<LayerRecord> =
         run.layers.iter().filter_map(|layer| made.remove(layer.path.as_str()).cloned()).collect();
+    let mut blocks: Vec<BlockRecord> = finished.iter().filter_map(|f| f.block.clone()).collect();
+    blocks.sort_by_key(|block| block.index);
+    let calibration = request.calibration.as_ref().map(|data| Calibration {
+        samples: data.sequences().len(),
+        seq_len: data.seq_len(),
+        digest: data.digest(),
+        text: data.text().cloned(),
+    });
     let weights: u64 = layers.iter().map(|layer| layer.shape.iter().product::<usize>() as u64).sum();
     let bytes: u64 = layers.iter().map(|layer| layer.bytes).sum();
     let quality = evaluation.and_then(|e| {
@@ -164,7 +176,9 @@ fn record(
         bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
         method: Method { name: run.quantizer.name().to_owned(), settings: run.quantizer.settings() },
         model: name,
+        calibration,
         layers,
+        blocks,
         kept: run.checkpoint.names().filter(|n| !quantized.contains(*n)).map(str::to_owned).collect(),
         sizes: Sizes {
             original_bytes: run.checkpoint.total_bytes(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::calib::CalibrationDataset;
 use crate::eval::{EvalRequest, Evaluation};
 use crate::export::{self, Record};
 use crate::scheme::Plan;
@@ -40,6 +41,11 @@ pub struct QuantizeRequest {
     pub format: String,
     /// Largest weight file in bytes.
     pub shard_size: u64,
+    /// What a method that learns from data sees; none for the others.
+    pub calibration: Option<CalibrationDataset>,
+    /// Most bytes of activations that are held in memory between blocks; what is beyond lies in a temporary file beside
+    /// the unfinished folder. Without a bound all of it is in memory. It has no part in the result.
+    pub max_memory: Option<u64>,
     /// Text to measure the quality before and after on.
     pub quality: Option<EvalRequest>,
 }
@@ -57,6 +63,8 @@ impl QuantizeRequest {
             plan: None,
             format: export::FORMATS[0].to_owned(),
             shard_size: 5_000_000_000,
+            calibration: None,
+            max_memory: None,
             quality: None,
         }
     }
@@ -107,6 +115,26 @@ impl QuantizeRequest {
     pub fn skip(mut self, pattern: impl Into<String>) -> Self {
         self.skip.push(pattern.into());
         self
+    }
+
+    /// Shows these sequences to a method that learns from data.
+    ///
+    /// ```
+    /// use bitsmith::calib::CalibrationDataset;
+    /// use bitsmith::quant::{Learned, LearnedConfig, QuantizeRequest, quantize_model};
+    /// use bitsmith::{Device, progress::Silent};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let out = folder.path().join("tiny-llama-w2");
+    /// let data = CalibrationDataset::from_sequences(vec![vec![1, 50, 60, 70], vec![1, 80, 90, 100]])?;
+    /// let request = QuantizeRequest::new("examples/tiny-llama", &out).calibration(data);
+    /// let learned = Learned::new(LearnedConfig { bits: 2, iters: 3, ..Default::default() })?;
+    /// let done = pollster::block_on(quantize_model(&Device::cpu(), &learned, &request, &mut Silent))?;
+    /// assert_eq!((done.record.layers.len(), done.record.blocks.len()), (4 * 7, 4));
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    #[must_use]
+    pub fn calibration(self, data: CalibrationDataset) -> Self {
+        Self { calibration: Some(data), ..self }
     }
 
     /// Measures perplexity before and after, and the distance, on a text.

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::output::{Ended, Item, Made, Output};
 use super::read_ahead::ReadAhead;
+use super::restore::Restore;
 use super::saved::{Finished, Saved};
-use super::{LayerJob, LayerQuantizer, LinearLayer, Quantizer, Way};
+use super::walk::Work;
+use super::{LayerJob, LayerQuantizer, LinearLayer, Quantizer};
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -32,6 +34,12 @@ impl Run<'_> {
         let scheme = self.plan.get(path)?;
         let layer = self.layers.iter().find(|l| l.path == path)?;
         Some(LayerSpec { path: path.to_owned(), scheme, rows: layer.rows, cols: layer.cols })
+    }
+
+    /// Layer and type of a weight that is to be quantized.
+    pub(super) fn quantized(&self, name: &str) -> Result<Option<(LayerSpec, Dtype)>> {
+        let Some((spec, info)) = self.spec(name).zip(self.checkpoint.info(name)) else { return Ok(None) };
+        Ok(Some((spec, self.dtype_of(info)?)))
     }
 
     fn is_conv1d(&self, path: &str) -> bool {
@@ -87,6 +95,7 @@ impl Run<'_> {
     /// quantization_config of the result. What is finished is returned with the error that ended it, if one did.
     pub(super) async fn write(
         &self,
+        work: Work<'_>,
         saved: Saved,
         source: &Source,
         staging: &Staging,
@@ -95,31 +104,56 @@ impl Run<'_> {
     ) -> (Vec<Finished>, Result<()>) {
         let finished: HashSet<String> = saved.finished.iter().flat_map(|f| f.sources.clone()).collect();
         let before = saved.finished.clone();
+        let written = saved.writer.written();
+        let importer = || export::importer(config, staging.path());
         let started = export::exporter(self.exporter.name())
-            .and_then(|exporter| Ok((exporter, export::importer(config, staging.path())?)))
-            .and_then(|(exporter, importer)| Output::start(saved, source.another(), exporter, importer));
-        let output = match started {
-            Ok(output) => output,
+            .and_then(|exporter| Ok((exporter, importer()?, importer()?)))
+            .and_then(|(exporter, a, b)| Ok((Output::start(saved, source.another(), exporter, a)?, b)));
+        let (output, importer) = match started {
+            Ok(started) => started,
             Err(error) => return (before, Err(error)),
         };
-        let computed = self.compute(&output, source, &finished, progress).await;
+        let computed = match work {
+            Work::Layers(quantizer) => self.compute(quantizer, &output, source, &finished, progress).await,
+            Work::Blocks(walk) => {
+                let restore = Restore::new(before, written, importer);
+                match self.copy(&output, &finished, progress) {
+                    Ok(()) => walk.go(self, &output, &restore, staging.partial(), progress).await,
+                    failed => failed,
+                }
+            }
+        };
         let Ended { finished, writer, result } = output.end();
         // Where both failed, the first follows from the second.
         let ended = result.and(computed).and_then(|()| CheckpointWriter::finish(writer));
         (finished, ended)
     }
 
+    /// Sends the tensors that are kept and not finished.
+    fn copy(&self, output: &Output, finished: &HashSet<String>, progress: &mut dyn Progress) -> Result<()> {
+        let kept: Vec<_> = self.checkpoint.infos().filter(|info| self.spec(&info.name).is_none()).collect();
+        progress.begin("copying", kept.iter().map(|info| info.bytes() as u64).sum());
+        for info in kept {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if !finished.contains(&info.name) && !output.send(Item::Kept(info.name.clone())) {
+                break;
+            }
+            progress.advance(info.bytes() as u64, &info.name);
+        }
+        progress.end();
+        Ok(())
+    }
+
     async fn compute(
         &self,
+        quantizer: &dyn LayerQuantizer,
         output: &Output,
         source: &Source,
         finished: &HashSet<String>,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let Way::Layers(quantizer) = self.quantizer.way() else {
-            let what = format!("the method {} in a pipeline", self.quantizer.name());
-            return Err(Error::Unsupported { what, remedy: "use quant::BlockRun".into() });
-        };
         let due: Vec<&TensorInfo> = self.checkpoint.infos().filter(|info| !finished.contains(&info.name)).collect();
         let weights = due.iter().filter(|info| self.spec(&info.name).is_some()).map(|info| info.name.clone());
         let mut weights = ReadAhead::start(source.another(), weights.collect())?;
@@ -137,7 +171,7 @@ impl Run<'_> {
                     let bytes = weights.next()?;
                     let made = self.layer(quantizer, spec, info, &bytes).await?;
                     weights.reuse(bytes);
-                    Item::Job(vec![made])
+                    Item::Job { layers: vec![made], block: None }
                 }
             };
             if !output.send(item) {

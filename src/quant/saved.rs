@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::export::{LayerRecord, Method};
+use crate::export::{BlockRecord, LayerRecord, Method};
 use crate::io::{CheckpointWriter, Digest, Journal, Recovered, ShardPlan, SourceFile, Staging};
 use crate::scheme::Plan;
 
@@ -29,6 +29,9 @@ pub(super) struct Fingerprint {
     pub(super) device: String,
     /// Of the model's config.json.
     pub(super) config: Digest,
+    /// Of the sequences that the method sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) calibration: Option<Digest>,
     /// The weights.
     pub(super) files: Vec<SourceFile>,
 }
@@ -57,6 +60,9 @@ impl Fingerprint {
         reasons.extend(paths.filter_map(|path| changed(path, &kept(&self.plan, path), &kept(&now.plan, path))).take(1));
         if self.config != now.config {
             reasons.push("config.json of the model was changed".to_owned());
+        }
+        if self.calibration != now.calibration {
+            reasons.push("the calibration data is another".to_owned());
         }
         reasons.extend(files(&self.files, &now.files));
         reasons
@@ -89,13 +95,16 @@ fn files(was: &[SourceFile], is: &[SourceFile]) -> Option<String> {
 }
 
 /// One job of a method, or one tensor that is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Finished {
     /// Names in the original model.
     pub(super) sources: Vec<String>,
     /// The layers among them that are quantized.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) layers: Vec<LayerRecord>,
+    /// The block that they are, for a method that works by blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) block: Option<BlockRecord>,
     /// What was written, by name.
     pub(super) tensors: Vec<(String, Digest)>,
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::evaluation::agreement;
-use super::number::{bytes, estimate, value};
+use super::number::{bytes, estimate, short, value};
 use super::visible::visible;
-use crate::export::LayerRecord;
+use crate::export::{BlockRecord, LayerRecord};
 use crate::quant::Outcome;
 
 /// Layers named as the worst.
@@ -26,6 +26,9 @@ pub fn quantization(outcome: &Outcome) -> String {
     let (before, after) = (bytes(sizes.original_bytes), bytes(sizes.quantized_bytes));
     line("size", format!("{before} -> {after}, {ratio:.2} times smaller"));
     line("bits per weight", format!("{:.3} in quantized layers, scales counted", sizes.bits_per_weight));
+    if !record.blocks.is_empty() {
+        line("block loss", blocks(&record.blocks));
+    }
     for (i, layer) in worst(layers).iter().enumerate() {
         let title = if i == 0 { "worst layers" } else { "" };
         let sqnr = layer.sqnr_db.map_or_else(|| "no signal".to_owned(), |sqnr| format!("SQNR {sqnr:.2} dB"));
@@ -51,4 +54,16 @@ fn worst(layers: &[LayerRecord]) -> Vec<&LayerRecord> {
     noisy.sort_by(|a, b| sqnr(a).total_cmp(&sqnr(b)));
     noisy.truncate(WORST);
     noisy
+}
+
+/// The loss of blocks before and after, and what they took.
+fn blocks(blocks: &[BlockRecord]) -> String {
+    let mean = |values: Vec<Option<f64>>| {
+        let known: Option<Vec<f64>> = values.into_iter().collect();
+        known.map_or_else(|| "unknown".to_owned(), |v| short(v.iter().sum::<f64>() / v.len().max(1) as f64))
+    };
+    let before = mean(blocks.iter().map(|block| block.loss_before).collect());
+    let after = mean(blocks.iter().map(|block| block.loss_after).collect());
+    let seconds = blocks.iter().map(|block| block.seconds).sum::<f64>() / blocks.len().max(1) as f64;
+    format!("{before} -> {after} on average over {} blocks, {seconds:.1} s each", blocks.len())
 }

@@ -4,6 +4,7 @@
 mod damage;
 mod disk;
 mod kills;
+mod learned;
 mod model;
 mod program;
 mod settings;
@@ -87,8 +88,13 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials: Vec<Trial> = Vec::new();
     #[cfg(unix)]
-    for (name, test) in
-        kills::TESTS.iter().chain(damage::TESTS).chain(settings::TESTS).chain(source::TESTS).chain(stages::TESTS)
+    for (name, test) in kills::TESTS
+        .iter()
+        .chain(learned::TESTS)
+        .chain(damage::TESTS)
+        .chain(settings::TESTS)
+        .chain(source::TESTS)
+        .chain(stages::TESTS)
     {
         trials.push(Trial::test(*name, move || {
             test();

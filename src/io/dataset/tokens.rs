@@ -1,7 +1,7 @@
 //! From documents to tokens.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Documents;
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::io::{TokenStream, Tokenizer};
 const BATCH_BYTES: usize = 1 << 20;
 
 /// Which text tokens come from. Figures compare only where these are equal.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextFacts {
     /// File or name on the hub.
     #[serde(rename = "text")]

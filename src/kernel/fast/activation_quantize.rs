@@ -9,6 +9,9 @@ use crate::dispatch::{Bindings, Variant};
 use crate::kernel::activation_quantize::{LARGEST, NOT_FINITE, Params, scale_of};
 use crate::scheme::{Rounding, nearest_integer};
 
+/// Rows of x with their codes, and the scales and sums of their blocks.
+type Part<'a> = ((&'a [f32], &'a mut [u32]), (&'a mut [u32], &'a mut [u32]));
+
 pub fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {
     let [x, mut codes, mut scales, mut sums] = bindings.take();
     let (cols, blocks, count) = (p.cols as usize, p.blocks(), p.rows as usize * p.blocks());
@@ -19,7 +22,7 @@ pub fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {
     let codes = &mut codes.words_mut()[..count * words];
     let (scales, sums) = (&mut scales.words_mut()[..count], &mut sums.words_mut()[..count]);
     let panel = rows::per_task(cols);
-    let quantize = |((x, codes), (scales, sums)): ((&[f32], &mut [u32]), (&mut [u32], &mut [u32]))| {
+    let quantize = |((x, codes), (scales, sums)): Part<'_>| {
         let values = x.chunks_exact(cols).flat_map(|row| row.chunks(p.block as usize));
         let results = scales.iter_mut().zip(sums);
         for ((values, codes), (scale, sum)) in values.zip(codes.chunks_exact_mut(words)).zip(results) {

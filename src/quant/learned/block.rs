@@ -78,7 +78,7 @@ impl<'a> Training<'a> {
             self.iterate(step, chosen, cache, iteration)?;
             let note = if iteration % LOOK == LOOK - 1 {
                 let best = self.best.read(self.device).await?;
-                format!("iteration {}, loss {:.3e}", iteration + 1, best.latest)
+                format!("loss {:.3e}", best.latest)
             } else {
                 String::new()
             };

@@ -55,6 +55,10 @@ pub struct LearnedConfig {
     /// Share of the gradients before that a step goes by, below 1
     #[cfg_attr(feature = "cli", arg(long, value_name = "SHARE", default_value_t = LearnedConfig::default().momentum))]
     pub momentum: f32,
+    /// Sequences to learn from where nobody says how many; not recorded, since the data itself is
+    #[cfg_attr(feature = "cli", arg(skip = LearnedConfig::default().samples))]
+    #[serde(skip)]
+    pub samples: usize,
 }
 
 impl Default for LearnedConfig {
@@ -71,6 +75,7 @@ impl Default for LearnedConfig {
             enable_minmax_tuning: true,
             inputs: Inputs::Quantized,
             momentum: 0.0,
+            samples: 128,
         }
     }
 }

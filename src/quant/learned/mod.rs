@@ -3,10 +3,14 @@
 
 mod block;
 mod config;
+mod preset;
 mod sampler;
 
 use block::{Training, sequences_at_once};
 pub use config::LearnedConfig;
+#[cfg(feature = "cli")]
+pub use preset::LearnedArgs;
+pub use preset::Preset;
 
 use super::{BlockJob, BlockQuantizer, BlockResult, Quantizer, Task, Way};
 use crate::calib::Inputs;
@@ -62,11 +66,15 @@ impl BlockQuantizer for Learned {
         self.config.inputs
     }
 
+    fn samples(&self) -> usize {
+        self.config.samples
+    }
+
     fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult> {
         Box::pin(async move {
             let BlockJob { model, step, plan, progress } = job;
             let config = &self.config;
-            progress.begin(&format!("block {} of {}", step.index + 1, model.blocks()), config.iters.into());
+            progress.begin("iteration", config.iters.into());
             let training = Training::new(config, model.device(), &step.block, plan)?;
             if training.is_empty() {
                 progress.end();

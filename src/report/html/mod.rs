@@ -12,6 +12,7 @@ mod layers;
 mod page;
 mod quantization;
 mod text;
+mod training;
 
 pub use facts::RunFacts;
 pub use file::ReportFile;

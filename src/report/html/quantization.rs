@@ -10,6 +10,7 @@ use super::facts::RunFacts;
 use super::layers;
 use super::page::{Card, cards, page, section, values};
 use super::text::{data, line, name, number};
+use super::training;
 use crate::eval::{Evaluation, KlSummary};
 use crate::export::{LayerRecord, Method, Quality, Record};
 use crate::quant::Outcome;
@@ -51,6 +52,7 @@ pub fn quantization(outcome: &Outcome, facts: &RunFacts) -> String {
         (cards(&summary(record, evaluation)))
         @if !notes.is_empty() { (section("Notes", &notes_list(notes))) }
         (section("Error per layer", &layers::pictures(&record.layers)))
+        @if !record.blocks.is_empty() { (section("Loss of each block", &training::listing(&record.blocks))) }
         (section("Where the bytes are", &stacks(&sizes(record))))
         @if let Some(evaluation) = evaluation { (section("Quality", &quality(record.quality.as_ref(), evaluation))) }
         (section("How it was made", &origin(record, facts)))
@@ -192,6 +194,12 @@ fn origin(record: &Record, facts: &RunFacts) -> Markup {
         other => vec![("settings", setting(other))],
     };
     rows.extend(settings);
+    if let Some(data) = &record.calibration {
+        let sequences = html! { (of(data.samples, "sequence")) " of " (count(data.seq_len as u64)) " tokens"
+            @if let Some(text) = &data.text { " from " (line(&text.source)) }
+        };
+        rows.push(("learned from", sequences));
+    }
     rows.extend([
         ("device", html! { (line(&facts.device)) }),
         ("time taken", html! { (facts.duration()) }),
