@@ -112,7 +112,7 @@ fn a_run_that_was_stopped_gives_the_bytes_of_an_unbroken_one() {
         let done = unbroken.run(&unbroken.request(), &mut Silent).unwrap();
         let blocks = &done.record.blocks;
         assert!(blocks.iter().enumerate().all(|(i, block)| block.index == i && block.best_iteration.is_some()));
-        assert_eq!(done.record.calibration.as_ref().unwrap().sequences, data.sequences().len());
+        assert_eq!(done.record.calibration.as_ref().unwrap().samples, data.sequences().len());
         assert!(!done.record.layers.is_empty() && blocks.iter().all(|block| block.loss_before > Some(0.0)));
         // While tensors are copied, while blocks are trained, twice in one run.
         for stops in [&[2][..], &[20], &[26, 12]] {
