@@ -24,7 +24,7 @@ pub(super) struct Cut {
     #[arg(long, value_name = "SEPARATOR")]
     documents: Option<String>,
     /// Use only this many documents [default: all]
-    #[arg(long, value_name = "N", requires = "documents")]
+    #[arg(long, value_name = "N", requires_all = ["text", "documents"])]
     max_documents: Option<usize>,
 }
 
