@@ -16,6 +16,7 @@ mod commands;
 mod damage;
 mod edges;
 mod ends;
+mod learned;
 mod report;
 mod texts;
 mod usage;
