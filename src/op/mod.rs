@@ -39,7 +39,7 @@ pub use matmul::{dense, dense_into, group, group_into};
 pub use norm::{layer_norm, layer_norm_into, rms_norm, rms_norm_heads, rms_norm_into};
 pub use quantize::{Quantization, WeightError, quantize, quantize_trained};
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
-pub use train::{Best, BestState, SignSgd, SquaredError, squared_error};
+pub use train::{Best, BestState, Measure, SignSgd, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
 
 use checks::size as param;

@@ -93,6 +93,23 @@ impl RangeRule {
         }
     }
 
+    /// A scale rounded to its storage type, and not below the smallest one.
+    #[inline(always)]
+    pub fn stored_scale(scale: f32, scale_type: Dtype) -> f32 {
+        let floor = Self::smallest_scale(scale_type);
+        match scale_type.round(scale) {
+            // A zero gets a positive scale: devices disagree on the sign of a computed zero.
+            small if small.abs() < floor => {
+                if small < 0.0 {
+                    -floor
+                } else {
+                    floor
+                }
+            }
+            other => other,
+        }
+    }
+
     /// Scale, already rounded to its storage type, and zero point of a group whose values lie in
     /// `min..=max`. The scale is infinite when it does not fit its type, NaN when an end is not finite. Groups
     /// that reach beyond half the largest f32 may decode to an infinity.
@@ -111,21 +128,7 @@ impl RangeRule {
             return (f32::NAN, bits.middle());
         }
         let steps = u32::from(bits.max_code());
-        let floor = Self::smallest_scale(scheme.scale_type());
-        let stored = |scale: f32| {
-            let rounded = scheme.scale_type().round(scale);
-            match rounded {
-                // A zero gets a positive scale: devices disagree on the sign of a computed zero.
-                small if small.abs() < floor => {
-                    if small < 0.0 {
-                        -floor
-                    } else {
-                        floor
-                    }
-                }
-                other => other,
-            }
-        };
+        let stored = |scale: f32| Self::stored_scale(scale, scheme.scale_type());
         if scheme.is_symmetric() {
             let extreme = if -min > max { min } else { max };
             let scale = match self {

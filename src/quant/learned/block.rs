@@ -103,7 +103,7 @@ impl<'a> Training<'a> {
             decoded.iter().for_each(|quantized| rec.watch(&quantized.values.buffer));
             elements += target.rows * target.cols;
             let y = step.block.forward(&mut rec, x, cache)?;
-            let error = op::squared_error(&mut rec, &y, &target)?;
+            let error = op::squared_error(&mut rec, &y, &target, self.config.measure())?;
             let gradients = op::backward(&mut rec, &y, &error.gradient)?;
             let weights = decoded.iter().map(|quantized| {
                 let d_values = gradients.of(&quantized.values.buffer).cloned();

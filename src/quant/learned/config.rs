@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::calib::Inputs;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::op::Measure;
 use crate::quant::GroupSize;
 use crate::scheme::{Bits, Scheme, Span, Zero};
 
@@ -55,6 +56,17 @@ pub struct LearnedConfig {
     /// Share of the gradients before that a step goes by, below 1
     #[cfg_attr(feature = "cli", arg(long, value_name = "SHARE", default_value_t = LearnedConfig::default().momentum))]
     pub momentum: f32,
+    /// Weigh the error of each token by the size of its target; `--relative-loss=false` counts all tokens alike
+    #[cfg_attr(feature = "cli", arg(
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = LearnedConfig::default().relative_loss,
+    ))]
+    pub relative_loss: bool,
 }
 
 impl Default for LearnedConfig {
@@ -71,6 +83,7 @@ impl Default for LearnedConfig {
             enable_minmax_tuning: true,
             inputs: Inputs::Quantized,
             momentum: 0.0,
+            relative_loss: true,
         }
     }
 }
@@ -104,6 +117,11 @@ impl LearnedConfig {
             return Err(Error::config("momentum", format!("{} is not from 0 to below 1", self.momentum)));
         }
         Ok(())
+    }
+
+    /// How errors of tokens are weighed against each other.
+    pub(super) fn measure(&self) -> Measure {
+        if self.relative_loss { Measure::Relative } else { Measure::Plain }
     }
 
     /// Length of the first step for codes of this width.
