@@ -3,6 +3,7 @@
 pub mod activate;
 pub mod activate_backward;
 pub mod activation_quantize;
+pub mod adamw_step;
 pub mod add;
 pub mod add_bias;
 pub mod argmax;
@@ -100,4 +101,5 @@ pub static ALL: &[&KernelSpec] = &[
     best_loss::BestLoss::SPEC,
     keep_best::KeepBest::SPEC,
     sign_step::SignStep::SPEC,
+    adamw_step::AdamWStep::SPEC,
 ];

@@ -38,6 +38,14 @@ pub(super) fn alike(op: &'static str, a: &Activations, b: &Activations) -> Resul
     size(op, a.rows * a.cols)
 }
 
+/// Two buffers of one size.
+pub(super) fn same_size(op: &'static str, a: &Buffer, b: &Buffer) -> Result<()> {
+    if a.bytes() == b.bytes() {
+        return Ok(());
+    }
+    Err(shape(op, format!("{} bytes", b.bytes()), format!("{} bytes", a.bytes())))
+}
+
 /// Whether a result of this shape fits a buffer that is there already.
 pub(super) fn room(op: &'static str, y: &Activations, rows: usize, cols: usize) -> Result<()> {
     if (y.rows, y.cols) == (rows, cols) && y.buffer.bytes() / 4 >= rows.saturating_mul(cols) {

@@ -19,8 +19,10 @@ mod matmul;
 mod matmul_backward;
 mod norm;
 mod norm_backward;
+mod optimiser;
 mod quantize;
 mod rope;
+mod schedule;
 mod train;
 mod weight;
 
@@ -37,9 +39,11 @@ pub use int8::{ActivationPrecision, Int8Activations, group_int8, int8, int8_bloc
 pub use loss::{argmax, kl, nll};
 pub use matmul::{dense, dense_into, group, group_into};
 pub use norm::{layer_norm, layer_norm_into, rms_norm, rms_norm_heads, rms_norm_into};
+pub use optimiser::{AdamW, AdamWConfig, SignSgd};
 pub use quantize::{Quantization, WeightError, quantize, quantize_trained};
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
-pub use train::{Best, BestState, Measure, SignSgd, SquaredError, squared_error};
+pub use schedule::{Decay, Schedule};
+pub use train::{Best, BestState, Measure, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
 
 use checks::size as param;

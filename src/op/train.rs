@@ -1,12 +1,11 @@
-//! What training takes besides gradients: the loss, the best state so far, steps. Nothing is read back.
+//! What training takes besides gradients and steps: the loss, the best state so far. Nothing is read back.
 
-use super::checks::{alike, matrix, shape, size};
+use super::checks::{alike, matrix, same_size, size};
 use super::{Activations, choose};
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::Result;
 use crate::kernel::best_loss::{self, BestLoss};
 use crate::kernel::keep_best::{self, KeepBest};
-use crate::kernel::sign_step::{self, SignStep};
 use crate::kernel::squared_error::{self as squared, SquaredError as Kernel};
 
 /// How far a result is from a target.
@@ -118,43 +117,4 @@ impl BestState {
         let words = device.read::<u32>(&self.buffer).await?;
         Ok(Best { loss: f32::from_bits(words[0]), iteration: words[2], latest: f32::from_bits(words[3]) })
     }
-}
-
-/// A parameter that `SignSGD` trains.
-#[derive(Clone, Debug)]
-pub struct SignSgd {
-    momentum: f32,
-    bounds: [f32; 2],
-    trace: Buffer,
-}
-
-impl SignSgd {
-    /// For a parameter of so many elements that stays within bounds.
-    ///
-    /// # Errors
-    /// As the device refuses memory.
-    pub fn new(device: &Device, elements: usize, momentum: f32, bounds: [f32; 2]) -> Result<Self> {
-        let trace = if momentum == 0.0 { 1 } else { elements };
-        Ok(Self { momentum, bounds, trace: device.upload(&vec![0f32; trace])? })
-    }
-
-    /// Records a step of `rate` against the sign of a gradient or, with a momentum, of
-    /// `trace = momentum * trace + gradient`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the sizes differ, and those of recording.
-    pub fn step(&self, rec: &mut Recorder, parameter: &Buffer, gradient: &Buffer, rate: f32) -> Result<()> {
-        same_size("sign_step", gradient, parameter)?;
-        let [low, high] = self.bounds;
-        let count = size("sign_step", parameter.bytes() / 4)?;
-        let params = sign_step::Params { count, rate, momentum: self.momentum, low, high };
-        rec.dispatch::<SignStep>(&params, sign_step::variant(), &[gradient, parameter, &self.trace])
-    }
-}
-
-fn same_size(op: &'static str, a: &Buffer, b: &Buffer) -> Result<()> {
-    if a.bytes() == b.bytes() {
-        return Ok(());
-    }
-    Err(shape(op, format!("{} bytes", b.bytes()), format!("{} bytes", a.bytes())))
 }

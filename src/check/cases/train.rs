@@ -6,6 +6,7 @@ use super::group::{u, weight};
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::dispatch::{Kernel, Role, Variant};
+use crate::kernel::adamw_step::{self, AdamWStep};
 use crate::kernel::best_loss::{self, BestLoss};
 use crate::kernel::fake_quant::{self as quant, FakeQuant};
 use crate::kernel::fake_quant_backward::FakeQuantBackward;
@@ -51,6 +52,7 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
         for momentum in [0.0, 0.5] {
             cases.extend(wanted(SignStep::SPEC).into_iter().map(|v| sign_case(count, momentum, v)));
         }
+        cases.extend(wanted(AdamWStep::SPEC).into_iter().map(|v| adamw_case(count, v)));
         for better in [0, 1] {
             cases.extend(wanted(KeepBest::SPEC).into_iter().map(|v| keep_case(count, better, v)));
         }
@@ -209,6 +211,40 @@ fn sign_case(count: usize, momentum: f32, variant: Variant) -> Case {
     let bindings = vec![floats(gradient), exact(random.normals(count)), exact(trace)];
     let params = sign_step::Params { count: u(count), rate: 0.0625, momentum, low: -1.0, high: 1.5 };
     Case::new::<SignStep>(variant, format!("{count}.m{momentum}"), &params, bindings)
+}
+
+/// The second step of a training: a gradient, and the moments that one of another size left.
+fn adamw_case(count: usize, variant: Variant) -> Case {
+    let mut random = Random::new(u(count + 2));
+    let mut gradient = random.normals(count);
+    // Where there never was a gradient, nothing but the decay moves a parameter.
+    let mut first = random.normals(count);
+    gradient.iter_mut().chain(&mut first).skip(1).step_by(count.max(2)).for_each(|d| *d = 0.0);
+    let second = first.iter().map(|m| 0.5 * m * m).collect();
+    // Products of normal numbers, up to about 20, and their sum.
+    let moment = Tolerance::sum(2, 20.0);
+    // A moment over a root is at most 4 here, and each is near by a few roundings; the step's length is a quarter.
+    let parameter = Tolerance::ELEMENTWISE.max(Tolerance::sum(4, 4.0));
+    let changed = |values: Vec<f32>, tolerance| Binding::InOut(bytemuck::cast_vec(values), tolerance);
+    let bindings = vec![
+        floats(gradient),
+        changed(random.normals(count), parameter),
+        changed(first, moment),
+        changed(second, moment),
+    ];
+    let params = adamw_step::Params {
+        count: u(count),
+        keep: 0.99,
+        rate: 0.25,
+        root: 1.25,
+        enter1: 0.1,
+        beta2: 0.75,
+        enter2: 0.25,
+        eps: 1e-6,
+        low: -1.5,
+        high: 2.0,
+    };
+    Case::new::<AdamWStep>(variant, count.to_string(), &params, bindings)
 }
 
 fn keep_case(count: usize, better: u32, variant: Variant) -> Case {

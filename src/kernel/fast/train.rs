@@ -1,10 +1,12 @@
-//! Fast [`sign_step`](crate::kernel::sign_step) and [`squared_error`](crate::kernel::squared_error).
+//! Fast [`sign_step`](crate::kernel::sign_step), [`adamw_step`](crate::kernel::adamw_step) and
+//! [`squared_error`](crate::kernel::squared_error).
 
 use rayon::prelude::*;
 
 use super::{reduce, rows};
 use crate::dispatch::{Bindings, Variant};
 use crate::kernel::sign_step::{self, moved};
+use crate::kernel::adamw_step;
 use crate::kernel::squared_error::{self, weight};
 
 /// [`Kernel::run`](crate::dispatch::Kernel::run) of sign_step.
@@ -20,6 +22,17 @@ pub fn sign_step(p: &sign_step::Params, _: &Variant, bindings: Bindings<'_>) {
     tasks.zip(gradient.f32()[..count].par_chunks(rows::TASK)).for_each(|((parameter, trace), gradient)| {
         follow(p, gradient, trace);
         step(p, trace, parameter);
+    });
+}
+
+/// [`Kernel::run`](crate::dispatch::Kernel::run) of adamw_step.
+pub fn adamw_step(p: &adamw_step::Params, _: &Variant, bindings: Bindings<'_>) {
+    let [gradient, mut parameter, mut first, mut second] = bindings.take();
+    let count = p.count as usize;
+    let moments = first.f32_mut()[..count].par_chunks_mut(rows::TASK).zip(second.f32_mut().par_chunks_mut(rows::TASK));
+    let tasks = parameter.f32_mut()[..count].par_chunks_mut(rows::TASK).zip(moments);
+    tasks.zip(gradient.f32()[..count].par_chunks(rows::TASK)).for_each(|((parameter, (first, second)), gradient)| {
+        adapt(p, gradient, parameter, first, second);
     });
 }
 
@@ -48,8 +61,11 @@ vectorized! {
         trace.iter_mut().zip(gradient).for_each(|(trace, d)| *trace = d + p.momentum * *trace);
     }
 
-    fn squares(row: &[f32]) -> f32 {
-        reduce::sum(row, |value| value * value)
+    fn adapt(p: &adamw_step::Params, gradient: &[f32], parameter: &mut [f32], first: &mut [f32], second: &mut [f32]) {
+        let moments = first.iter_mut().zip(second);
+        parameter.iter_mut().zip(moments).zip(gradient).for_each(|((value, (m, v)), d)| {
+            adamw_step::moved(p, *d, value, m, v);
+        });
     }
 
     fn row_error(factor: f32, y: &[f32], target: &[f32], d_y: &mut [f32]) -> f32 {
