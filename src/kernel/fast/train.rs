@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::{reduce, rows};
 use crate::dispatch::{Bindings, Variant};
-use crate::kernel::sign_step::{self, moved};
 use crate::kernel::adamw_step;
+use crate::kernel::sign_step::{self, moved};
 use crate::kernel::squared_error::{self, weight};
 
 /// [`Kernel::run`](crate::dispatch::Kernel::run) of sign_step.
@@ -66,6 +66,10 @@ vectorized! {
         parameter.iter_mut().zip(moments).zip(gradient).for_each(|((value, (m, v)), d)| {
             adamw_step::moved(p, *d, value, m, v);
         });
+    }
+
+    fn squares(row: &[f32]) -> f32 {
+        reduce::sum(row, |value| value * value)
     }
 
     fn row_error(factor: f32, y: &[f32], target: &[f32], d_y: &mut [f32]) -> f32 {
