@@ -1,7 +1,7 @@
 //! Optimisers, schedules and losses against vectors of tests/golden/training.json, which torch and transformers computed.
 
-use bitsmith::op::{AdamW, AdamWConfig, Decay, Schedule};
-use bitsmith::{Device, Error, Recorder};
+use bitsmith::op::{self, Activations, AdamW, AdamWConfig, Decay, RowLosses, Schedule};
+use bitsmith::{Device, Error, Recorder, Result};
 use serde_json::Value;
 
 /// Of a parameter, whose steps add up: a few f32 roundings of each of some steps, and those of the moments over eps.
@@ -10,6 +10,9 @@ const STEPS: f32 = 1e-6;
 const MOMENT: f32 = 1e-6;
 /// Of a factor of a schedule, whose vectors are rounded to f32 too.
 const FACTOR: f32 = 2.0 * f32::EPSILON;
+/// Of a mean loss, and of the gradient of a logit beside the largest there can be: a handful of f32 roundings, and the error
+/// of an exponential of a rounded difference of logits.
+const LOSS: f32 = 2e-6;
 
 fn entry(name: &str) -> Value {
     let all: Value = serde_json::from_str(include_str!("golden/training.json")).unwrap();
@@ -92,4 +95,38 @@ fn schedules_are_those_of_torch_and_transformers() {
     assert_eq!(Schedule { steps: 3, warmup: 0, decay: Decay::Linear }.factor(9), 0.0);
     assert_eq!("cosine".parse::<Decay>().unwrap(), Decay::Cosine);
     assert!("square".parse::<Decay>().unwrap_err().to_string().contains("constant, linear, cosine"));
+}
+
+/// The losses of the rows and the gradient of the logits.
+fn losses(record: impl FnOnce(&mut Recorder) -> Result<RowLosses>) -> [Vec<f32>; 2] {
+    let device = Device::cpu();
+    let mut rec = Recorder::new(&device);
+    let found = record(&mut rec).unwrap();
+    rec.submit().unwrap();
+    [found.losses, found.gradient].map(|found| pollster::block_on(found.read(&device)).unwrap())
+}
+
+fn logits(rec: &Recorder, tensor: &Value) -> Activations {
+    let values = floats(tensor);
+    Activations::upload(rec.device(), values.len() / 9, 9, &values).unwrap()
+}
+
+#[test]
+fn cross_entropy_and_its_gradient() {
+    let golden = entry("cross_entropy");
+    let scored = |target: i64| u32::try_from(target).unwrap_or(u32::MAX);
+    let targets = golden["targets"]["data"].as_array().unwrap();
+    let targets: Vec<u32> = targets.iter().map(|target| scored(target.as_i64().unwrap())).collect();
+    let [found, gradient] = losses(|rec| op::cross_entropy(rec, &logits(rec, &golden["logits"]), &targets, 3));
+    assert_close(&[found.iter().sum::<f32>() / 3.0], &floats(&golden["loss"]), LOSS, 1.0);
+    assert_close(&gradient, &floats(&golden["gradient"]), LOSS, 1.0 / 3.0);
+}
+
+#[test]
+fn divergence_and_its_gradient() {
+    let golden = entry("kl");
+    let [found, gradient] =
+        losses(|rec| op::kl_loss(rec, &logits(rec, &golden["reference"]), &logits(rec, &golden["model"]), 3));
+    assert_close(&[found.iter().sum::<f32>() / 3.0], &floats(&golden["loss"]), LOSS, 1.0);
+    assert_close(&gradient, &floats(&golden["gradient"]), LOSS, 1.0 / 3.0);
 }

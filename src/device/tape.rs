@@ -90,6 +90,18 @@ impl Recorder {
         }
     }
 
+    /// Records with a tape of its own, on which nothing is watched at first. What `record` leaves on it is dropped; this
+    /// recorder's tape is as before.
+    ///
+    /// # Errors
+    /// Those of `record`.
+    pub fn apart<T>(&mut self, record: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let tape = std::mem::take(&mut self.tape);
+        let done = record(self);
+        self.tape = tape;
+        done
+    }
+
     /// Plays the tape backwards from the gradients of some results. The tape is empty after that.
     ///
     /// # Errors

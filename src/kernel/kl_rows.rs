@@ -10,7 +10,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::argmax::largest;
-use super::part::{LARGEST, Reduce};
+use super::part::{KL_TERM, LARGEST, Reduce};
 use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
@@ -31,7 +31,7 @@ const WG: u32 = 256;
 
 /// The variant that reduces this way.
 pub fn variant(reduce: Reduce) -> Variant {
-    Variant::new().part(reduce.part()).part(&LARGEST).constant("WG", WG)
+    Variant::new().part(reduce.part()).part(&LARGEST).part(&KL_TERM).constant("WG", WG)
 }
 
 /// `p (d + e^-d - 1)` for `d = log p - log q`: by its series where the terms would cancel.
@@ -46,7 +46,7 @@ pub(super) fn term(p: f32, q: f32, d: f32) -> f32 {
 }
 
 /// The largest value, and the logarithm of the sum of exponentials beyond it.
-fn normalizer(row: &[f32]) -> (f32, f32) {
+pub(super) fn normalizer(row: &[f32]) -> (f32, f32) {
     let largest = row.iter().copied().fold(f32::MIN, f32::max);
     (largest, row.iter().map(|x| (x - largest).exp()).sum::<f32>().ln())
 }

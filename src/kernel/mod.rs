@@ -14,7 +14,9 @@ pub mod best_loss;
 pub mod cast;
 mod code;
 pub mod column_sum;
+pub mod cross_entropy;
 pub mod embed;
+pub mod embed_backward;
 pub mod fake_quant;
 pub mod fake_quant_backward;
 pub mod fake_range;
@@ -30,6 +32,7 @@ pub mod group_error;
 pub mod group_quantize;
 pub mod group_range;
 pub mod keep_best;
+pub mod kl_loss;
 pub mod kl_rows;
 pub mod layer_norm;
 pub mod layer_norm_backward;
@@ -97,6 +100,9 @@ pub static ALL: &[&KernelSpec] = &[
     free_range_backward::FreeRangeBackward::SPEC,
     fake_quant::FakeQuant::SPEC,
     fake_quant_backward::FakeQuantBackward::SPEC,
+    embed_backward::EmbedBackward::SPEC,
+    cross_entropy::CrossEntropy::SPEC,
+    kl_loss::KlLoss::SPEC,
     squared_error::SquaredError::SPEC,
     best_loss::BestLoss::SPEC,
     keep_best::KeepBest::SPEC,

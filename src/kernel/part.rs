@@ -28,6 +28,8 @@ part!(/// Bits of 16-bit floats.
     HALF, "half", Library);
 part!(/// The index of the largest value.
     LARGEST, "largest", Library);
+part!(/// A term of a divergence.
+    KL_TERM, "kl_term", Library);
 part!(/// Weights in f32.
     W_F32, "w_f32", Weight, dtype F32);
 part!(/// Weights in f16.

@@ -1,5 +1,7 @@
 //! Matrices of activations on a device.
 
+use std::ops::Range;
+
 use crate::device::{Buffer, Device};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -23,6 +25,21 @@ impl Activations {
             return Err(Error::Shape { op: "activations", expected, found });
         }
         Ok(Self { buffer: device.upload(values)?, rows, cols })
+    }
+
+    /// Some of the rows, in the same memory. They begin at a multiple of 256 bytes: at a multiple of 64 rows, they always
+    /// do.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for rows that are not there or begin elsewhere.
+    pub fn part(&self, rows: Range<usize>) -> Result<Self> {
+        if rows.start >= rows.end || rows.end > self.rows {
+            let (expected, found) = (format!("some of {} rows", self.rows), format!("{rows:?}"));
+            return Err(Error::Shape { op: "activations", expected, found });
+        }
+        let row = self.cols * 4;
+        let buffer = self.buffer.slice(rows.start * row, rows.len() * row)?;
+        Ok(Self { buffer, rows: rows.len(), cols: self.cols })
     }
 
     /// Reads the values back.

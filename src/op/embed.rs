@@ -2,6 +2,7 @@
 
 use super::activations::Activations;
 use super::checks::matrix;
+use super::embed_backward::{self, EmbedAdjoint};
 use super::param;
 use super::weight::DenseWeight;
 use crate::device::Recorder;
@@ -47,6 +48,7 @@ pub fn embed(recorder: &mut Recorder, ids: &[u32], table: &DenseWeight) -> Resul
         };
         recorder.dispatch::<Embed>(&params, embed::variant(table.dtype()), &[&uploaded, &part.values, &y.buffer])?;
     }
+    embed_backward::keep(recorder, ids, table, &y.buffer)?;
     Ok(y)
 }
 
@@ -64,5 +66,11 @@ pub fn last_row(recorder: &mut Recorder, x: &Activations) -> Result<Activations>
     let last = recorder.device().upload(&[rows - 1])?;
     let params = Params { tokens: 1, first_row: 0, rows, cols };
     recorder.dispatch::<Embed>(&params, embed::variant(Dtype::F32), &[&last, &x.buffer, &y.buffer])?;
+    recorder.keep(&[&x.buffer], &[&y.buffer], || EmbedAdjoint {
+        ids: vec![rows - 1],
+        parts: vec![(0..x.rows, x.buffer.id())],
+        cols: x.cols,
+        y: y.buffer.id(),
+    });
     Ok(y)
 }

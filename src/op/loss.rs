@@ -25,20 +25,31 @@ use crate::kernel::softmax_loss::{self, NOT_SCORED, SoftmaxLoss};
 /// ```
 pub fn nll(rec: &mut Recorder, logits: &Activations, targets: &[u32]) -> Result<Buffer> {
     let (rows, vocab) = sizes("nll", logits)?;
-    if targets.len() != logits.rows {
-        let (expected, found) = (format!("{rows} targets"), targets.len().to_string());
-        return Err(Error::Shape { op: "nll", expected, found });
-    }
-    if let Some(target) = targets.iter().find(|t| **t >= vocab && **t != NOT_SCORED) {
-        let (expected, found) = (format!("targets below {vocab}"), target.to_string());
-        return Err(Error::Shape { op: "nll", expected, found });
-    }
-    let targets = rec.device().upload(targets)?;
+    let targets = upload_targets(rec, "nll", logits, targets)?;
     let losses = rec.alloc(logits.rows * size_of::<f32>())?;
     let variant = softmax_loss::variant(choose::reduce(rec.device().caps()));
     let params = softmax_loss::Params { rows, vocab };
     rec.dispatch::<SoftmaxLoss>(&params, variant, &[&logits.buffer, &targets, &losses])?;
     Ok(losses)
+}
+
+/// One target a row, below the columns or not scored.
+pub(super) fn upload_targets(
+    rec: &Recorder,
+    op: &'static str,
+    logits: &Activations,
+    targets: &[u32],
+) -> Result<Buffer> {
+    let (rows, vocab) = sizes(op, logits)?;
+    if targets.len() != logits.rows {
+        let (expected, found) = (format!("{rows} targets"), targets.len().to_string());
+        return Err(Error::Shape { op, expected, found });
+    }
+    if let Some(target) = targets.iter().find(|t| **t >= vocab && **t != NOT_SCORED) {
+        let (expected, found) = (format!("targets below {vocab}"), target.to_string());
+        return Err(Error::Shape { op, expected, found });
+    }
+    rec.device().upload(targets)
 }
 
 /// Index of each row's largest value, the lowest on ties: u32, one a row.

@@ -1,7 +1,7 @@
 //! The check that every gradient passes.
 
 use bitsmith::op::{self, Activations};
-use bitsmith::{Device, Random, Recorder, Result};
+use bitsmith::{Buffer, Device, Random, Recorder, Result};
 
 /// Steps of central differences, either of which may confirm a gradient: with values near 1 a result is known to about
 /// 1e-6, so a difference over 2 * 1e-2 is known to about 1e-4 of it; but so large a step may cross the corner of a ReLU.
@@ -41,15 +41,54 @@ pub fn check_some(
     let device = Device::cpu();
     let (size, found) = gradients(&device, inputs, &forward);
     let weights = weights(size);
+    compare(name, inputs, &found, some, tolerance, |inputs| {
+        let y = evaluate(&device, inputs, &forward);
+        y.iter().zip(&weights).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum()
+    });
+}
+
+/// The same for a loss that comes with its gradients: `record` gives the losses of rows, of which the mean counts, and the
+/// gradient of each input.
+pub fn check_loss(
+    name: &str,
+    inputs: &[Input],
+    some: usize,
+    record: impl Fn(&mut Recorder, &[Activations]) -> Result<(Activations, Vec<Buffer>)>,
+) {
+    let device = Device::cpu();
+    let run = |inputs: &[Input]| {
+        let mut rec = Recorder::new(&device);
+        let (losses, gradients) = record(&mut rec, &upload(&device, inputs)).expect("the loss records");
+        rec.submit().expect("the recording runs");
+        let losses = pollster::block_on(losses.read(&device)).expect("losses can be read");
+        (losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / losses.len() as f64, gradients)
+    };
+    let read = |(input, gradient): (&Input, &Buffer)| {
+        let mut values = pollster::block_on(device.read::<f32>(gradient)).expect("gradients can be read");
+        values.truncate(input.values.len());
+        values
+    };
+    let found: Vec<Vec<f32>> = inputs.iter().zip(&run(inputs).1).map(read).collect();
+    compare(name, inputs, &found, some, TOLERANCE, |inputs| run(inputs).0);
+}
+
+/// Compares about `some` elements of the gradients of each input with differences of `value`.
+fn compare(
+    name: &str,
+    inputs: &[Input],
+    found: &[Vec<f32>],
+    some: usize,
+    tolerance: f64,
+    value: impl Fn(&[Input]) -> f64,
+) {
+    assert_eq!(found.len(), inputs.len());
     for (index, gradient) in found.iter().enumerate() {
         let largest = gradient.iter().fold(0f64, |m, g| m.max(f64::from(*g).abs())).max(1e-3);
         for (at, found) in gradient.iter().enumerate().step_by(gradient.len().div_ceil(some)) {
             let at_step = |step: f32| {
                 let mut inputs = inputs.to_vec();
                 inputs[index].values[at] += step;
-                let moved = inputs[index].values[at];
-                let y = evaluate(&device, &inputs, &forward);
-                (moved, y.iter().zip(&weights).map(|(y, w)| f64::from(*y) * f64::from(*w)).sum::<f64>())
+                (inputs[index].values[at], value(&inputs))
             };
             let expected = STEPS.map(|step| {
                 let ((above, up), (below, down)) = (at_step(step), at_step(-step));

@@ -4,6 +4,7 @@ mod attention;
 mod block;
 mod check;
 mod elementwise;
+mod loss;
 mod matmul;
 mod norm;
 mod train;

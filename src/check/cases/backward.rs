@@ -10,6 +10,7 @@ use crate::dispatch::{Kernel, Variant};
 use crate::kernel::activate;
 use crate::kernel::activate_backward::ActivateBackward;
 use crate::kernel::column_sum::{self, ColumnSum};
+use crate::kernel::embed_backward::{self, EmbedBackward};
 use crate::kernel::gate_backward::GateBackward;
 use crate::kernel::layer_norm_backward::LayerNormBackward;
 use crate::kernel::norm_weight_backward::{self, NormWeightBackward};
@@ -22,6 +23,9 @@ use crate::random::Random;
 /// largest are.
 const SMALL_ROW: f32 = 1e-3;
 
+/// Tokens, and `[rows, cols]` of a table: a single element, no token at all, rows that many tokens share, rows without any.
+const TABLES: [(usize, usize, usize); 5] = [(1, 1, 1), (0, 3, 5), (100, 3, 65), (7, 257, 1), (50, 31, 64)];
+
 pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for size in ROWS {
@@ -30,6 +34,9 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     }
     COUNTS.into_iter().for_each(|count| elementwise(wanted, count, &mut cases));
     MATRICES.into_iter().for_each(|size| columns(size, &mut cases));
+    TABLES
+        .into_iter()
+        .for_each(|size| wanted(EmbedBackward::SPEC).into_iter().for_each(|v| cases.push(table(size, v))));
     cases
 }
 
@@ -86,4 +93,21 @@ fn columns((rows, cols): (usize, usize), cases: &mut Vec<Case>) {
     let sums = Binding::Out(cols, Tolerance::sum(rows, NORMALIZED * NORMALIZED).max(Tolerance::ELEMENTWISE));
     let bindings = vec![floats(x), floats(d_y), floats(stats), sums];
     cases.push(Case::new::<NormWeightBackward>(norm_weight_backward::variant(), size, &params, bindings));
+}
+
+/// Sums in the order of the tokens: exact.
+fn table((tokens, rows, cols): (usize, usize, usize), variant: Variant) -> Case {
+    let mut random = Random::new(u(tokens * 73 + rows + cols));
+    let ids: Vec<usize> = (0..tokens).map(|_| random.below(u(rows)) as usize).collect();
+    let (mut starts, mut places) = (vec![0], Vec::new());
+    for row in 0..rows {
+        places.extend((0..tokens).filter(|token| ids[*token] == row).map(u));
+        starts.push(u(places.len()));
+    }
+    // A binding holds something.
+    places.resize(tokens.max(1), 0);
+    let d_y = floats(random.normals(tokens.max(1) * cols));
+    let bindings = vec![Binding::In(starts), Binding::In(places), d_y, Binding::Out(rows * cols, Tolerance::EXACT)];
+    let params = embed_backward::Params { rows: u(rows), cols: u(cols) };
+    Case::new::<EmbedBackward>(variant, format!("{tokens}to{rows}x{cols}"), &params, bindings)
 }

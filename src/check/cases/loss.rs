@@ -6,6 +6,8 @@ use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
 use crate::dispatch::{Kernel, Variant};
 use crate::kernel::argmax::{self, Argmax};
+use crate::kernel::cross_entropy::{self, CrossEntropy};
+use crate::kernel::kl_loss::{self, KlLoss};
 use crate::kernel::kl_rows::{self, KlRows};
 use crate::kernel::softmax_loss::{self, NOT_SCORED, SoftmaxLoss};
 use crate::random::Random;
@@ -66,15 +68,37 @@ fn losses(
     let targets: Vec<u32> = (0..rows).map(|r| if r % 5 == 2 { NOT_SCORED } else { random.below(vocab) }).collect();
     let case = |variant| loss_case(variant, (rows, vocab), logits, targets.clone(), label);
     cases.extend(wanted(SoftmaxLoss::SPEC).into_iter().map(case));
+    for variant in wanted(CrossEntropy::SPEC) {
+        let bindings = vec![
+            Binding::In(bytemuck::cast_slice(logits).to_vec()),
+            Binding::In(targets.clone()),
+            Binding::Out((rows * vocab) as usize, probability(vocab)),
+            Binding::Out(rows as usize, loss_tolerance(vocab)),
+        ];
+        let params = cross_entropy::Params { rows, vocab, factor: FACTOR };
+        cases.push(Case::new::<CrossEntropy>(variant, label.to_owned(), &params, bindings));
+    }
+}
+
+/// The weight of a row in a whole loss.
+const FACTOR: f32 = 0.3;
+
+/// Of a probability times [`FACTOR`]: an exponential of at most 1, whose error in units of its last place grows as it
+/// falls and so is largest near 1; and the sum of `vocab` of them or its logarithm, which is at most about 10.
+fn probability(vocab: u32) -> Tolerance {
+    Tolerance::sum(vocab as usize, 1.0).max(Tolerance::ELEMENTWISE)
+}
+
+/// The logarithm of a sum of `vocab` exponentials, which is at most about 10, and one elementwise function.
+fn loss_tolerance(vocab: u32) -> Tolerance {
+    Tolerance::sum(vocab as usize, 1.0).max(Tolerance::ELEMENTWISE)
 }
 
 fn loss_case(variant: Variant, (rows, vocab): (u32, u32), logits: &[f32], targets: Vec<u32>, label: &str) -> Case {
-    // The logarithm of a sum of `vocab` exponentials, which is at most about 10, and one elementwise function.
-    let tolerance = Tolerance::sum(vocab as usize, 1.0).max(Tolerance::ELEMENTWISE);
     let bindings = vec![
         Binding::In(bytemuck::cast_slice(logits).to_vec()),
         Binding::In(targets),
-        Binding::Out(rows as usize, tolerance),
+        Binding::Out(rows as usize, loss_tolerance(vocab)),
     ];
     Case::new::<SoftmaxLoss>(variant, label.to_owned(), &softmax_loss::Params { rows, vocab }, bindings)
 }
@@ -127,6 +151,16 @@ fn divergences(
             ];
             let params = kl_rows::Params { rows, vocab };
             cases.push(Case::new::<KlRows>(variant, format!("{label}.off{distance}"), &params, bindings));
+        }
+        for variant in wanted(KlLoss::SPEC) {
+            let bindings = vec![
+                Binding::In(bytemuck::cast_slice(logits).to_vec()),
+                Binding::In(bytemuck::cast_slice(&model).to_vec()),
+                Binding::Out((rows * vocab) as usize, probability(vocab)),
+                Binding::Out(rows as usize, tolerance),
+            ];
+            let params = kl_loss::Params { rows, vocab, factor: FACTOR };
+            cases.push(Case::new::<KlLoss>(variant, format!("{label}.off{distance}"), &params, bindings));
         }
     }
 }

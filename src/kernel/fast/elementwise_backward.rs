@@ -1,4 +1,5 @@
-//! Fast [`activate_backward`](crate::kernel::activate_backward) and [`gate_backward`](crate::kernel::gate_backward).
+//! Fast [`activate_backward`](crate::kernel::activate_backward), [`gate_backward`](crate::kernel::gate_backward) and
+//! [`embed_backward`](crate::kernel::embed_backward).
 
 use rayon::prelude::*;
 
@@ -7,6 +8,7 @@ use super::rows;
 use crate::activation::Activation;
 use crate::dispatch::{Bindings, Variant};
 use crate::kernel::activate::Params;
+use crate::kernel::embed_backward;
 use crate::kernel::part;
 
 /// Elements of a task: each costs some ten steps.
@@ -30,6 +32,22 @@ pub fn gate(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
     outputs.enumerate().for_each(|(i, (d_gate, d_up))| {
         let [gate, up, d_y] = inputs.map(|all| &all[i * TASK..][..d_gate.len()]);
         gate_all(activation, gate, up, d_y, d_gate, d_up);
+    });
+}
+
+/// [`Kernel::run`](crate::dispatch::Kernel::run) of embed_backward.
+pub fn embed(p: &embed_backward::Params, _: &Variant, bindings: Bindings<'_>) {
+    let [starts, places, d_y, mut d_table] = bindings.take();
+    let (count, cols) = (p.rows as usize, p.cols as usize);
+    rows::each(&mut d_table.f32_mut()[..count * cols], cols, rows::per_task(cols), |first, d_table| {
+        let ends = starts.words()[first..].windows(2);
+        for (d_row, ends) in d_table.chunks_exact_mut(cols).zip(ends) {
+            d_row.fill(0.0);
+            for place in &places.words()[ends[0] as usize..ends[1] as usize] {
+                let d_y = &d_y.f32()[*place as usize * cols..][..cols];
+                d_row.iter_mut().zip(d_y).for_each(|(sum, d)| *sum += d);
+            }
+        }
     });
 }
 
