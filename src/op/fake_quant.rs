@@ -104,6 +104,20 @@ impl TrainedWeight {
         Ok(Self { scheme, dtype, rows, cols, values, range, offsets, factors })
     }
 
+    /// The same weight, whose scales and zero points are trained by themselves, from where its factors put them.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn freed(&self, device: &Device) -> Result<Self> {
+        let mut rec = Recorder::new(device);
+        let FakeQuantized { scales, zeros, .. } = fake_quant(&mut rec, self)?;
+        rec.submit()?;
+        let read = device.read_all(&[&zeros]).await?;
+        let zeros = read[0].as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word) as f32);
+        let factors: Vec<_> = zeros.flat_map(|zero| [1.0, zero]).collect();
+        Ok(Self { range: Range::Scale(scales), factors: device.upload(&factors)?, ..self.clone() })
+    }
+
     /// The same weight with other parameters.
     #[must_use]
     pub fn with(&self, offsets: Buffer, factors: Buffer) -> Self {

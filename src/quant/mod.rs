@@ -12,6 +12,7 @@ mod rtn;
 mod run;
 mod saved;
 mod tensors;
+mod tune;
 
 use std::future::Future;
 use std::ops::Range;
@@ -19,11 +20,12 @@ use std::pin::Pin;
 
 pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
 pub use layers::{LinearLayer, Skip, linear_layers};
-pub use learned::{Learned, LearnedConfig};
+pub use learned::{Learned, LearnedConfig, Ranges};
 pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{GroupSize, Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch};
+pub use tune::{TuneConfig, Tuned, tune};
 
 use crate::calib::{CalibratedBlock, Inputs};
 use crate::device::Device;
@@ -73,6 +75,11 @@ pub trait BlockQuantizer {
     /// Quantizes the layers of a block that the plan names. What the block computes with afterwards does not matter: the
     /// walk goes on with the codes that are returned.
     fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult>;
+
+    /// How [`tune`] is to follow when every block is done, if it is.
+    fn tuning(&self) -> Option<TuneConfig> {
+        None
+    }
 }
 
 /// A layer to quantize.

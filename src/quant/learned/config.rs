@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ranges::Ranges;
 use crate::calib::Inputs;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::op::Measure;
-use crate::quant::GroupSize;
+use crate::quant::{GroupSize, TuneConfig};
 use crate::scheme::{Bits, Scheme, Span, Zero};
 
 /// Settings of learned rounding, as typed on the command line and as recorded.
@@ -67,6 +68,15 @@ pub struct LearnedConfig {
         default_value_t = LearnedConfig::default().relative_loss,
     ))]
     pub relative_loss: bool,
+    /// How ranges are trained: factors of each group's smallest and largest value, or its scale and zero point
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().ranges))]
+    pub ranges: Ranges,
+    /// Keep the parameters of the mini-batch with the lowest loss instead of the last ones
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub keep_best: bool,
+    /// What follows when every block is done
+    #[cfg_attr(feature = "cli", command(flatten))]
+    pub tune: TuneConfig,
 }
 
 impl Default for LearnedConfig {
@@ -84,6 +94,9 @@ impl Default for LearnedConfig {
             inputs: Inputs::Quantized,
             momentum: 0.0,
             relative_loss: true,
+            ranges: Ranges::Scales,
+            keep_best: false,
+            tune: TuneConfig::default(),
         }
     }
 }
@@ -107,6 +120,7 @@ impl LearnedConfig {
     /// [`Error::Config`] that names the setting.
     pub fn check(&self) -> Result<()> {
         self.scheme()?;
+        self.tune.check()?;
         if self.batch_size == 0 {
             return Err(Error::config("batch_size", "0; take at least 1"));
         }
