@@ -180,7 +180,8 @@ mod tests {
         };
         assert_eq!(parse(""), LearnedConfig::default());
         let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --seed 1 \
-                     --enable-minmax-tuning=false --inputs original --momentum 0.9";
+                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --relative-loss=false --ranges bounds \
+                     --keep-best --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
         let config = LearnedConfig {
             bits: 2,
             asymmetric: true,
@@ -191,6 +192,10 @@ mod tests {
             enable_minmax_tuning: false,
             inputs: Inputs::Original,
             momentum: 0.9,
+            relative_loss: false,
+            ranges: Ranges::Bounds,
+            keep_best: true,
+            tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
             ..LearnedConfig::default()
         };
         assert_eq!(parse(flags), config);

@@ -22,7 +22,7 @@ pub struct TuneConfig {
 
 impl Default for TuneConfig {
     fn default() -> Self {
-        Self { tune_iters: 1000, tune_lr: 1e-3, tune_batch_size: 8 }
+        Self { tune_iters: 0, tune_lr: 2e-3, tune_batch_size: 8 }
     }
 }
 
