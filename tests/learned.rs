@@ -4,7 +4,7 @@ use bitsmith::calib::{CalibrationDataset, Inputs};
 use bitsmith::io::{Text, TokenStream, Tokenizer};
 use bitsmith::model::StreamedModel;
 use bitsmith::progress::Silent;
-use bitsmith::quant::{BlockRun, Learned, LearnedConfig, QuantizedBlock, Skip, linear_layers};
+use bitsmith::quant::{BlockRun, Learned, LearnedConfig, QuantizedBlock, Ranges, Skip, linear_layers};
 use bitsmith::scheme::Plan;
 use bitsmith::{Device, Error};
 
@@ -89,11 +89,14 @@ fn each_option_trains() {
         run(&device, config, 2)
     };
     let plain = with(|_| {});
-    let changes: [fn(&mut LearnedConfig); 5] = [
+    let changes: [fn(&mut LearnedConfig); 8] = [
         |c| c.inputs = Inputs::Original,
         |c| c.enable_minmax_tuning = false,
         |c| c.momentum = 0.9,
         |c| c.lr = Some(0.01),
+        |c| c.relative_loss = false,
+        |c| c.ranges = Ranges::Bounds,
+        |c| c.keep_best = true,
         |c| (c.bits, c.asymmetric, c.group_size) = (4, false, "channel".parse().expect("a size")),
     ];
     for (i, change) in changes.into_iter().enumerate() {
@@ -142,6 +145,7 @@ fn unusable_settings_are_refused() {
     assert!(refused(|c| c.batch_size = 0).contains("batch_size"));
     assert!(refused(|c| c.lr = Some(-1.0)).contains("lr"));
     assert!(refused(|c| c.momentum = 1.0).contains("momentum"));
+    assert!(refused(|c| c.tune.tune_batch_size = 0).contains("tune_batch_size"));
 }
 
 #[test]

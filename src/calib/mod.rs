@@ -26,4 +26,5 @@ pub use range::{
 };
 pub use ranges::Ranges;
 pub use samples::Samples;
+pub(crate) use samples::stacked;
 pub use statistics::InputStatistics;

@@ -87,14 +87,25 @@ impl Samples {
     /// # Errors
     /// As [`Self::get`], for no sequence at all, and those of the device.
     pub fn gather(&self, rec: &mut Recorder, chosen: &[usize]) -> Result<Activations> {
-        let Activations { rows, cols, .. } = self.get(chosen.first().copied().unwrap_or(usize::MAX))?;
-        let all = rows * chosen.len();
-        let to = RowCache { buffer: rec.alloc(all * cols * 4)?, sequences: 1, capacity: all, cols };
-        for (slot, index) in chosen.iter().enumerate() {
-            op::store_rows(rec, &self.get(*index)?, &to, slot * rows)?;
-        }
-        Ok(Activations { buffer: to.buffer, rows: all, cols })
+        let chosen: Vec<Activations> = chosen.iter().map(|index| self.get(*index)).collect::<Result<_>>()?;
+        stacked(rec, &chosen)
     }
+}
+
+/// The rows of some sequences of one shape, one after the other.
+///
+/// # Errors
+/// [`Error::Shape`] for no sequence at all, and those of the device.
+pub(crate) fn stacked(rec: &mut Recorder, chosen: &[Activations]) -> Result<Activations> {
+    let Some(Activations { rows, cols, .. }) = chosen.first() else {
+        return Err(Error::Shape { op: "samples", expected: "at least one sequence".into(), found: "none".into() });
+    };
+    let (all, cols) = (rows * chosen.len(), *cols);
+    let to = RowCache { buffer: rec.alloc(all * cols * 4)?, sequences: 1, capacity: all, cols };
+    for (slot, x) in chosen.iter().enumerate() {
+        op::store_rows(rec, x, &to, slot * rows)?;
+    }
+    Ok(Activations { buffer: to.buffer, rows: all, cols })
 }
 
 impl Held {

@@ -23,6 +23,8 @@ pub mod fake_quant_backward;
 pub mod fake_range;
 pub mod fake_range_backward;
 mod fast;
+pub mod free_range;
+pub mod free_range_backward;
 pub mod gate;
 pub mod gate_backward;
 pub mod group_bounds;
@@ -102,6 +104,8 @@ pub static ALL: &[&KernelSpec] = &[
     group_bounds::GroupBounds::SPEC,
     fake_range::FakeRange::SPEC,
     fake_range_backward::FakeRangeBackward::SPEC,
+    free_range::FreeRange::SPEC,
+    free_range_backward::FreeRangeBackward::SPEC,
     fake_quant::FakeQuant::SPEC,
     fake_quant_backward::FakeQuantBackward::SPEC,
     embed_backward::EmbedBackward::SPEC,

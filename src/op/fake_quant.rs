@@ -3,20 +3,25 @@
 use super::checks::shape;
 use super::weight::DenseWeight;
 use super::{Activations, param};
-use crate::device::{Adjoint, Buffer, Gradients, Recorder};
+use crate::device::{Adjoint, Buffer, Device, Gradients, Recorder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::fake_quant::{self as quant, FakeQuant};
 use crate::kernel::fake_quant_backward::{self as quant_backward, FakeQuantBackward};
 use crate::kernel::fake_range::{self as range, FakeRange};
 use crate::kernel::fake_range_backward::{self as range_backward, FakeRangeBackward};
+use crate::kernel::free_range::{self, FreeRange};
+use crate::kernel::free_range_backward::{self, FreeRangeBackward};
 use crate::kernel::group_bounds::{self as bounds, GroupBounds, Lanes};
+use crate::pack::PackedTensor;
 use crate::scheme::{Scheme, Span};
+use crate::tensor::QuantizedTensor;
 
 const OP: &str = "fake quantization";
 
 /// A `[rows, cols]` weight on a device with the parameters that decide how it is quantized: an offset for each element,
-/// in steps, added before rounding; and for each group a factor of its smallest and one of its largest value.
+/// in steps, added before rounding; and two numbers for each group: a factor of its smallest and one of its largest value, or
+/// a factor of its scale and a zero point.
 #[derive(Clone, Debug)]
 pub struct TrainedWeight {
     pub(super) scheme: Scheme,
@@ -24,11 +29,20 @@ pub struct TrainedWeight {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) values: Buffer,
-    bounds: Buffer,
+    range: Range,
     /// Offsets, f32, `[rows, cols]`.
     pub offsets: Buffer,
-    /// Factors of the smallest and of the largest value, f32, `[groups, 2]`.
+    /// The two numbers of each group, f32, `[groups, 2]`.
     pub factors: Buffer,
+}
+
+/// What scale and zero point of a group follow from.
+#[derive(Clone, Debug)]
+enum Range {
+    /// The smallest and the largest value, times their factors.
+    Bounds(Buffer),
+    /// A scale, times its factor; the zero point is trained by itself.
+    Scale(Buffer),
 }
 
 /// A weight as it decodes, and how it was quantized.
@@ -50,15 +64,8 @@ impl TrainedWeight {
     /// [`Error::Config`] for one scale for the whole tensor, [`Error::Unsupported`] for a weight that is split because the
     /// device cannot bind it in one piece, and those of the device.
     pub fn new(rec: &mut Recorder, weight: &DenseWeight, scheme: Scheme) -> Result<Self> {
-        if scheme.span() == Span::Tensor {
-            return Err(Error::config("group_size", "one scale per tensor cannot be trained; use channel or a number"));
-        }
-        let [part] = weight.parts() else {
-            let what = format!("training a weight of {} x {} on this device", weight.rows(), weight.cols());
-            return Err(Error::Unsupported { what, remedy: "use a device with larger bindings, or the CPU".into() });
-        };
+        let values = whole(weight, scheme)?;
         let (rows, cols, dtype) = (weight.rows(), weight.cols(), weight.dtype());
-        param(OP, rows * cols)?;
         let groups = scheme.groups(rows, cols);
         let device = rec.device().clone();
         let offsets = device.upload(&vec![0f32; rows * cols])?;
@@ -71,8 +78,44 @@ impl TrainedWeight {
             groups_per_row: param(OP, groups.per_row())?,
         };
         let variant = bounds::variant(dtype, Lanes::suited(groups.size()));
-        rec.dispatch::<GroupBounds>(&params, variant, &[&part.values, &bounds])?;
-        Ok(Self { scheme, dtype, rows, cols, values: part.values.clone(), bounds, offsets, factors })
+        rec.dispatch::<GroupBounds>(&params, variant, &[&values, &bounds])?;
+        let range = Range::Bounds(bounds);
+        Ok(Self { scheme, dtype, rows, cols, values, range, offsets, factors })
+    }
+
+    /// A weight with the codes it was given: scales and zero points are trained by themselves from there on. An offset
+    /// brings an element to where its code is the nearest, and no farther than .45 steps from that.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if weight and codes differ in shape, as [`Self::new`], and those of the device.
+    pub async fn from_codes(device: &Device, weight: &DenseWeight, packed: &PackedTensor) -> Result<Self> {
+        let (rows, cols, dtype, scheme) = (weight.rows(), weight.cols(), weight.dtype(), packed.scheme);
+        let values = whole(weight, scheme)?;
+        if (packed.rows, packed.cols) != (rows, cols) {
+            let found = format!("codes of {} x {}", packed.rows, packed.cols);
+            return Err(shape(OP, format!("a weight of {rows} x {cols}"), found));
+        }
+        let start = packed.unpack()?;
+        let elements = dtype.decode(&device.read::<u8>(&values).await?[..rows * cols * dtype.bytes()]);
+        let offsets = device.upload(&offsets(&elements, &start))?;
+        let zero = |g: usize| start.zeros().map_or(f32::from(scheme.bits().middle()), |zeros| f32::from(zeros[g]));
+        let factors: Vec<_> = (0..start.scales().len()).flat_map(|g| [1.0, zero(g)]).collect();
+        let (range, factors) = (Range::Scale(device.upload(start.scales())?), device.upload(&factors)?);
+        Ok(Self { scheme, dtype, rows, cols, values, range, offsets, factors })
+    }
+
+    /// The same weight, whose scales and zero points are trained by themselves, from where its factors put them.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn freed(&self, device: &Device) -> Result<Self> {
+        let mut rec = Recorder::new(device);
+        let FakeQuantized { scales, zeros, .. } = fake_quant(&mut rec, self)?;
+        rec.submit()?;
+        let read = device.read_all(&[&zeros]).await?;
+        let zeros = read[0].as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word) as f32);
+        let factors: Vec<_> = zeros.flat_map(|zero| [1.0, zero]).collect();
+        Ok(Self { range: Range::Scale(scales), factors: device.upload(&factors)?, ..self.clone() })
     }
 
     /// The same weight with other parameters.
@@ -112,6 +155,38 @@ impl TrainedWeight {
     }
 }
 
+/// The values of a weight that can be trained: all in one piece, each row with scales of its own.
+fn whole(weight: &DenseWeight, scheme: Scheme) -> Result<Buffer> {
+    if scheme.span() == Span::Tensor {
+        return Err(Error::config("group_size", "one scale per tensor cannot be trained; use channel or a number"));
+    }
+    param(OP, weight.rows() * weight.cols())?;
+    let [part] = weight.parts() else {
+        let what = format!("training a weight of {} x {} on this device", weight.rows(), weight.cols());
+        return Err(Error::Unsupported { what, remedy: "use a device with larger bindings, or the CPU".into() });
+    };
+    Ok(part.values.clone())
+}
+
+/// How far from its code an element may lie, in steps, where the next one lies on that side.
+const HOLD: f32 = 0.45;
+
+/// What brings elements to their codes.
+fn offsets(elements: &[f32], start: &QuantizedTensor) -> Vec<f32> {
+    let (cols, scheme) = (start.cols(), start.scheme());
+    let (groups, most) = (scheme.groups(start.rows(), cols), scheme.bits().max_code());
+    let middle = scheme.bits().middle();
+    let offset = |(i, element): (usize, &f32)| {
+        let group = i / cols * groups.per_row() + i % cols / groups.size();
+        let (code, zero) = (start.codes()[i], start.zeros().map_or(middle, |zeros| zeros[group]));
+        let (steps, at) = (element / start.scales()[group], f32::from(code) - f32::from(zero));
+        let low = if code == 0 { f32::MIN } else { at - HOLD };
+        let high = if code == most { f32::MAX } else { at + HOLD };
+        steps.clamp(low, high) - steps
+    };
+    elements.iter().enumerate().map(offset).collect()
+}
+
 /// Quantizes a weight by its parameters and decodes it again. Gradients go to offsets and factors, as far as they are
 /// watched, as if rounding were the identity within the range of codes.
 ///
@@ -132,7 +207,15 @@ impl TrainedWeight {
 pub fn fake_quant(rec: &mut Recorder, w: &TrainedWeight) -> Result<FakeQuantized> {
     let groups = w.scheme.groups(w.rows, w.cols).count();
     let (scales, zeros) = (rec.alloc(groups * 4)?, rec.alloc(groups * 4)?);
-    rec.dispatch::<FakeRange>(&w.range_params()?, range::variant(), &[&w.bounds, &w.factors, &scales, &zeros])?;
+    let params = w.range_params()?;
+    match &w.range {
+        Range::Bounds(bounds) => {
+            rec.dispatch::<FakeRange>(&params, range::variant(), &[bounds, &w.factors, &scales, &zeros])?;
+        }
+        Range::Scale(start) => {
+            rec.dispatch::<FreeRange>(&params, free_range::variant(), &[start, &w.factors, &scales, &zeros])?;
+        }
+    }
     let values = Activations { buffer: rec.alloc(w.rows * w.cols * 4)?, rows: w.rows, cols: w.cols };
     let buffers = [&w.values, &w.offsets, &scales, &zeros, &values.buffer];
     rec.dispatch::<FakeQuant>(&w.quant_params()?, quant::variant(w.dtype), &buffers)?;
@@ -178,8 +261,17 @@ pub fn fake_quant_backward(
         return Ok(TrainedGradients { offsets, factors: None });
     }
     let d_factors = rec.alloc(groups.count() * 8)?;
-    let buffers = [&w.bounds, &w.factors, scales, &sums, &d_factors];
-    rec.dispatch::<FakeRangeBackward>(&w.range_params()?, range_backward::variant(), &buffers)?;
+    let params = w.range_params()?;
+    match &w.range {
+        Range::Bounds(bounds) => {
+            let buffers = [bounds, &w.factors, scales, &sums, &d_factors];
+            rec.dispatch::<FakeRangeBackward>(&params, range_backward::variant(), &buffers)?;
+        }
+        Range::Scale(start) => {
+            let buffers = [start, scales, &sums, &d_factors];
+            rec.dispatch::<FreeRangeBackward>(&params, free_range_backward::variant(), &buffers)?;
+        }
+    }
     Ok(TrainedGradients { offsets, factors: Some(d_factors) })
 }
 

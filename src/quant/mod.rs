@@ -16,6 +16,7 @@ mod rtn;
 mod run;
 mod saved;
 mod tensors;
+mod tune;
 mod walk;
 
 use std::future::Future;
@@ -27,11 +28,12 @@ pub use gptq::{Gptq, GptqConfig};
 pub use layers::{LinearLayer, Skip, linear_layers};
 #[cfg(feature = "cli")]
 pub use learned::LearnedArgs;
-pub use learned::{Learned, LearnedConfig, Preset};
+pub use learned::{Learned, LearnedConfig, Preset, Ranges};
 pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{GroupSize, Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
+pub use tune::{TuneConfig, Tuned, tune};
 
 use crate::calib::{CalibratedBlock, Inputs};
 use crate::device::Device;
@@ -86,6 +88,11 @@ pub trait BlockQuantizer {
     /// Quantizes the layers of a block that the plan names. What the block computes with afterwards does not matter: the
     /// walk goes on with the codes that are returned.
     fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult>;
+
+    /// How [`tune`] is to follow when every block is done, if it is.
+    fn tuning(&self) -> Option<TuneConfig> {
+        None
+    }
 }
 
 /// A layer to quantize.

@@ -6,7 +6,7 @@ use crate::{folder, typed};
 
 const LINE: &str = "quantize examples/tiny-llama --out {}/w2 --device cpu --method learned --preset light --bits 2 \
     --group-size 32 --iters 3 --batch-size 2 --calib examples/tiny-llama/calibration.txt --samples 4 --seq-len 16 \
-    --calib-max-documents 50 --calib-documents <|endoftext|>";
+    --max-documents 50 --documents <|endoftext|>";
 
 #[test]
 fn a_learned_model_tells_of_its_blocks() {
@@ -20,7 +20,7 @@ fn a_learned_model_tells_of_its_blocks() {
     assert_eq!((settings["iters"].as_u64(), settings["batch_size"].as_u64()), (Some(3), Some(2)));
     assert!((settings["lr"].as_f64().expect("a rate") - 5e-3).abs() < 1e-9, "{settings}");
     assert_eq!(
-        (json["calibration"]["sequences"].as_u64(), json["calibration"]["seq_len"].as_u64()),
+        (json["calibration"]["samples"].as_u64(), json["calibration"]["seq_len"].as_u64()),
         (Some(4), Some(16))
     );
     let page = fs::read_to_string(folder.path().join("page.html")).expect("a page");

@@ -12,6 +12,8 @@ use crate::kernel::fake_quant::{self as quant, FakeQuant};
 use crate::kernel::fake_quant_backward::FakeQuantBackward;
 use crate::kernel::fake_range::{self as range, FakeRange};
 use crate::kernel::fake_range_backward::FakeRangeBackward;
+use crate::kernel::free_range::FreeRange;
+use crate::kernel::free_range_backward::FreeRangeBackward;
 use crate::kernel::group_bounds::{self as bounds, GroupBounds};
 use crate::kernel::keep_best::{self, KeepBest};
 use crate::kernel::sign_step::{self, SignStep};
@@ -42,6 +44,8 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let params = range::Params { groups: u(groups), bits, symmetric, scale_type };
             cases.extend(wanted(FakeRange::SPEC).into_iter().map(|v| range_case(params, v)));
             cases.extend(wanted(FakeRangeBackward::SPEC).into_iter().map(|v| range_backward(params, v)));
+            cases.extend(wanted(FreeRange::SPEC).into_iter().map(|v| free_case(params, v)));
+            cases.extend(wanted(FreeRangeBackward::SPEC).into_iter().map(|v| free_backward(params, v)));
         }
     }
     for count in COUNTS {
@@ -54,7 +58,9 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
         }
     }
     for (rows, cols) in MATRICES {
-        cases.extend(wanted(SquaredError::SPEC).into_iter().map(|v| error_case(rows, cols, v)));
+        for relative in [0, 1] {
+            cases.extend(wanted(SquaredError::SPEC).into_iter().map(|v| error_case(rows, cols, relative, v)));
+        }
     }
     for (count, best) in [(1, 1e30), (255, 1e30), (1000, 1e30), (1000, 1e-3), (300, f32::NAN)] {
         cases.extend(wanted(BestLoss::SPEC).into_iter().map(|v| best_case(count, best, v)));
@@ -108,6 +114,32 @@ fn range_case(params: range::Params, variant: Variant) -> Case {
     let out = || Binding::Out(groups, Tolerance::EXACT);
     let bindings = vec![floats(bounds), floats(factors), out(), out()];
     Case::new::<FakeRange>(variant, range_label(&params), &params, bindings)
+}
+
+/// Scales of both signs, some near nothing; zero points between codes, at the middle of two and beyond both ends.
+fn free_case(params: range::Params, variant: Variant) -> Case {
+    let groups = params.groups as usize;
+    let mut random = Random::new(params.groups + 5 * params.bits);
+    let start = (0..groups).map(|g| random.normal() * if g % 7 == 3 { 1e-8 } else { 0.1 }).collect();
+    let zero = |random: &mut Random, g: usize| if g % 5 == 2 { g as f32 * 0.5 } else { random.normal() * 3.0 };
+    let ranges = (0..groups).flat_map(|g| [random.uniform() * 2.0, zero(&mut random, g)]).collect();
+    let out = || Binding::Out(groups, Tolerance::EXACT);
+    let bindings = vec![floats(start), floats(ranges), out(), out()];
+    Case::new::<FreeRange>(variant, range_label(&params), &params, bindings)
+}
+
+fn free_backward(params: range::Params, variant: Variant) -> Case {
+    let groups = params.groups as usize;
+    let mut random = Random::new(params.groups + 7 * params.bits);
+    let start = random.normals(groups);
+    let scales = (0..groups).map(|g| if g % 5 == 4 { 2f32.powi(-110) } else { start[g] }).collect();
+    let bindings = vec![
+        floats(start),
+        floats(scales),
+        floats(random.normals(2 * groups)),
+        Binding::Out(2 * groups, Tolerance::EXACT),
+    ];
+    Case::new::<FreeRangeBackward>(variant, range_label(&params), &params, bindings)
 }
 
 /// Scales near 1 and some at the smallest, which stop the gradient.
@@ -222,14 +254,19 @@ fn keep_case(count: usize, better: u32, variant: Variant) -> Case {
     Case::new::<KeepBest>(variant, format!("{count}.better{better}"), &keep_best::Params { count: u(count) }, bindings)
 }
 
-fn error_case(rows: usize, cols: usize, variant: Variant) -> Case {
+fn error_case(rows: usize, cols: usize, relative: u32, variant: Variant) -> Case {
     let mut random = Random::new(u(rows * 43 + cols));
-    let [y, target] = [0, 1].map(|_| floats(random.normals(rows * cols)));
-    let params = squared_error::Params { rows: u(rows), cols: u(cols), factor: 0.3 };
-    // A squared difference of two normal numbers: up to about 30.
+    let (y, mut target) = (random.normals(rows * cols), random.normals(rows * cols));
+    if rows > 2 {
+        target[cols..2 * cols].fill(0.0);
+    }
+    let params = squared_error::Params { rows: u(rows), cols: u(cols), factor: 0.3, relative };
+    // A squared difference of two normal numbers: up to about 30. The weight of a row is about 1 where the row is long,
+    // and known as well as a sum of its squares is.
     let sums = Tolerance::sum(cols, 30.0).max(Tolerance::ELEMENTWISE);
-    let bindings = vec![y, target, Binding::Out(rows * cols, Tolerance::EXACT), Binding::Out(rows, sums)];
-    Case::new::<SquaredError>(variant, format!("{rows}x{cols}"), &params, bindings)
+    let d_y = if relative == 1 { sums } else { Tolerance::EXACT };
+    let bindings = vec![floats(y), floats(target), Binding::Out(rows * cols, d_y), Binding::Out(rows, sums)];
+    Case::new::<SquaredError>(variant, format!("{rows}x{cols}.relative{relative}"), &params, bindings)
 }
 
 /// Sums of small integers times a power of two: exact in any order.

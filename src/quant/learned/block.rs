@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::config::LearnedConfig;
+use super::ranges::Ranges;
 use super::sampler::Sampler;
 use crate::calib::CalibratedBlock;
 use crate::device::{Buffer, Device, Recorder};
@@ -17,6 +18,8 @@ use crate::scheme::Plan;
 const ANY: [f32; 2] = [f32::MIN, f32::MAX];
 /// Values that factors of a range may take.
 const SHARE: [f32; 2] = [0.0, 1.0];
+/// Values that the factor of a scale and a zero point may take.
+const POSITIVE: [f32; 2] = [0.0, f32::MAX];
 /// Iterations between two looks at the loss, for people. Each waits for the device.
 const LOOK: u32 = 50;
 
@@ -44,15 +47,18 @@ struct Layer {
 
 impl<'a> Training<'a> {
     /// Prepares the layers that the plan names.
-    pub(super) fn new(config: &'a LearnedConfig, device: &'a Device, block: &LoadedBlock, plan: &Plan) -> Result<Self> {
-        let mut rec = Recorder::new(device);
+    pub(super) async fn new(
+        config: &'a LearnedConfig,
+        device: &'a Device,
+        block: &LoadedBlock,
+        plan: &Plan,
+    ) -> Result<Self> {
         let mut layers = Vec::new();
         for (index, linear) in block.linears().into_iter().flatten().enumerate() {
             if plan.get(linear.path()).is_some() {
-                layers.push(Layer::new(&mut rec, config, index, linear, plan)?);
+                layers.push(Layer::new(device, config, index, linear, plan).await?);
             }
         }
-        rec.submit()?;
         Ok(Self { config, device, layers, best: BestState::new(device)? })
     }
 
@@ -103,7 +109,7 @@ impl<'a> Training<'a> {
             decoded.iter().for_each(|quantized| rec.watch(&quantized.values.buffer));
             elements += target.rows * target.cols;
             let y = step.block.forward(&mut rec, x, cache)?;
-            let error = op::squared_error(&mut rec, &y, &target)?;
+            let error = op::squared_error(&mut rec, &y, &target, self.config.measure())?;
             let gradients = op::backward(&mut rec, &y, &error.gradient)?;
             let weights = decoded.iter().map(|quantized| {
                 let d_values = gradients.of(&quantized.values.buffer).cloned();
@@ -165,11 +171,12 @@ impl<'a> Training<'a> {
         rec.submit()
     }
 
-    /// The codes of the best parameters.
+    /// The codes of the parameters that are kept.
     pub(super) async fn finish(self) -> Result<Vec<QuantizedPart>> {
         let mut parts = Vec::with_capacity(self.layers.len());
-        for Layer { path, rows, best, .. } in self.layers {
-            let (weight, error) = op::quantize_trained(self.device, &best, &path).await?;
+        for Layer { path, rows, weight, best, .. } in self.layers {
+            let kept = if self.config.keep_best { best } else { weight };
+            let (weight, error) = op::quantize_trained(self.device, &kept, &path).await?;
             parts.push(QuantizedPart { path, rows, layer: QuantizedLayer { weight, error } });
         }
         Ok(parts)
@@ -177,7 +184,7 @@ impl<'a> Training<'a> {
 }
 
 impl Layer {
-    fn new(rec: &mut Recorder, config: &LearnedConfig, index: usize, linear: &Linear, plan: &Plan) -> Result<Self> {
+    async fn new(device: &Device, config: &LearnedConfig, index: usize, linear: &Linear, plan: &Plan) -> Result<Self> {
         let path = linear.path().to_owned();
         let (Some(scheme), Some(dense)) = (plan.get(&path), linear.dense()) else {
             return Err(Error::Unsupported {
@@ -185,22 +192,31 @@ impl Layer {
                 remedy: "give the original model".into(),
             });
         };
-        let device = rec.device().clone();
-        let weight = TrainedWeight::new(rec, dense, scheme)?;
-        let copy = TrainedWeight::new(rec, dense, scheme)?;
-        let best = weight.with(copy.offsets, copy.factors);
+        let mut rec = Recorder::new(device);
+        let mut weight = TrainedWeight::new(&mut rec, dense, scheme)?;
+        rec.submit()?;
+        let mut factor_bounds = SHARE;
+        if config.ranges == Ranges::Scales {
+            (weight, factor_bounds) = (weight.freed(device).await?, POSITIVE);
+        }
+        let best = weight.with(copied(device, &weight.offsets).await?, copied(device, &weight.factors).await?);
         let elements = |buffer: &Buffer| buffer.bytes() / 4;
         Ok(Self {
             index,
             rows: linear.rows(),
-            offsets: SignSgd::new(&device, elements(&weight.offsets), config.momentum, ANY)?,
-            factors: SignSgd::new(&device, elements(&weight.factors), config.momentum, SHARE)?,
+            offsets: SignSgd::new(device, elements(&weight.offsets), config.momentum, ANY)?,
+            factors: SignSgd::new(device, elements(&weight.factors), config.momentum, factor_bounds)?,
             rate: config.rate(scheme.bits()),
             path,
             weight,
             best,
         })
     }
+}
+
+/// Another buffer with the same words.
+async fn copied(device: &Device, buffer: &Buffer) -> Result<Buffer> {
+    device.upload(&device.read::<u8>(buffer).await?)
 }
 
 /// What a part of a mini-batch adds to: the sums of squares of its rows, and the gradients of the decoded weights.
@@ -224,7 +240,7 @@ impl Found {
 
 /// How many sequences of a mini-batch go through a block at once: all, or a divisor of their number, so that one
 /// submission stays short and its activations few.
-pub(super) fn sequences_at_once(batch: usize, tokens: usize, weights: usize) -> usize {
+pub(in crate::quant) fn sequences_at_once(batch: usize, tokens: usize, weights: usize) -> usize {
     /// Multiplications and additions of forward and backward pass: about half a second of a small GPU.
     const LIMIT: usize = 1 << 36;
     let each = weights.saturating_mul(3 * tokens).max(1);

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ranges::Ranges;
 use crate::calib::Inputs;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::quant::GroupSize;
+use crate::op::Measure;
+use crate::quant::{GroupSize, TuneConfig};
 use crate::scheme::{Bits, Scheme, Span, Zero};
 
 /// Settings of learned rounding, as typed on the command line and as recorded.
@@ -59,6 +61,26 @@ pub struct LearnedConfig {
     #[cfg_attr(feature = "cli", arg(skip = LearnedConfig::default().samples))]
     #[serde(skip)]
     pub samples: usize,
+    /// Weigh the error of each token by the size of its target; `--relative-loss=false` counts all tokens alike
+    #[cfg_attr(feature = "cli", arg(
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value_t = LearnedConfig::default().relative_loss,
+    ))]
+    pub relative_loss: bool,
+    /// How ranges are trained: factors of each group's smallest and largest value, or its scale and zero point
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().ranges))]
+    pub ranges: Ranges,
+    /// Keep the parameters of the mini-batch with the lowest loss instead of the last ones
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub keep_best: bool,
+    /// What follows when every block is done
+    #[cfg_attr(feature = "cli", command(flatten))]
+    pub tune: TuneConfig,
 }
 
 impl Default for LearnedConfig {
@@ -76,6 +98,10 @@ impl Default for LearnedConfig {
             inputs: Inputs::Quantized,
             momentum: 0.0,
             samples: 128,
+            relative_loss: true,
+            ranges: Ranges::Scales,
+            keep_best: false,
+            tune: TuneConfig::default(),
         }
     }
 }
@@ -99,6 +125,7 @@ impl LearnedConfig {
     /// [`Error::Config`] that names the setting.
     pub fn check(&self) -> Result<()> {
         self.scheme()?;
+        self.tune.check()?;
         if self.batch_size == 0 {
             return Err(Error::config("batch_size", "0; take at least 1"));
         }
@@ -109,6 +136,11 @@ impl LearnedConfig {
             return Err(Error::config("momentum", format!("{} is not from 0 to below 1", self.momentum)));
         }
         Ok(())
+    }
+
+    /// How errors of tokens are weighed against each other.
+    pub(super) fn measure(&self) -> Measure {
+        if self.relative_loss { Measure::Relative } else { Measure::Plain }
     }
 
     /// Length of the first step for codes of this width.
@@ -153,7 +185,8 @@ mod tests {
         };
         assert_eq!(parse(""), LearnedConfig::default());
         let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --seed 1 \
-                     --enable-minmax-tuning=false --inputs original --momentum 0.9";
+                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --relative-loss=false --ranges bounds \
+                     --keep-best --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
         let config = LearnedConfig {
             bits: 2,
             asymmetric: true,
@@ -164,6 +197,10 @@ mod tests {
             enable_minmax_tuning: false,
             inputs: Inputs::Original,
             momentum: 0.9,
+            relative_loss: false,
+            ranges: Ranges::Bounds,
+            keep_best: true,
+            tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
             ..LearnedConfig::default()
         };
         assert_eq!(parse(flags), config);

@@ -1,18 +1,23 @@
 //! Learned rounding: block by block, the offsets added before rounding and the range of every group are trained so that
-//! the quantized block gives what the original block gave. AutoRound's method.
+//! the quantized block gives what the original block gave. AutoRound's method, with each token's error relative to its
+//! size and with scales and zero points trained by themselves; [`tune`](super::tune) may follow.
 
 mod block;
 mod config;
 mod preset;
+mod ranges;
 mod sampler;
 
-use block::{Training, sequences_at_once};
+use block::Training;
+pub(super) use block::sequences_at_once;
 pub use config::LearnedConfig;
 #[cfg(feature = "cli")]
 pub use preset::LearnedArgs;
 pub use preset::Preset;
+pub use ranges::Ranges;
+pub(super) use sampler::Sampler;
 
-use super::{BlockJob, BlockQuantizer, BlockResult, Quantizer, Task, Way};
+use super::{BlockJob, BlockQuantizer, BlockResult, Quantizer, Task, TuneConfig, Way};
 use crate::calib::Inputs;
 use crate::error::Result;
 use crate::scheme::Scheme;
@@ -75,7 +80,7 @@ impl BlockQuantizer for Learned {
             let BlockJob { model, step, plan, progress } = job;
             let config = &self.config;
             progress.begin("iteration", config.iters.into());
-            let training = Training::new(config, model.device(), &step.block, plan)?;
+            let training = Training::new(config, model.device(), &step.block, plan).await?;
             if training.is_empty() {
                 progress.end();
                 return Ok(BlockResult::default());
@@ -88,9 +93,14 @@ impl BlockQuantizer for Learned {
             #[allow(clippy::cast_possible_truncation, reason = "a seed; wrapping is harmless")]
             let seed = config.seed ^ (step.index as u32).wrapping_mul(0x9E37_79B1);
             let best = training.train(step, &mut cache, seed, progress).await?;
+            let best_iteration = Some(if config.keep_best { best.iteration } else { config.iters });
             let parts = training.finish().await?;
             progress.end();
-            Ok(BlockResult { parts, loss_before, best_iteration: Some(best.iteration) })
+            Ok(BlockResult { parts, loss_before, best_iteration })
         })
+    }
+
+    fn tuning(&self) -> Option<TuneConfig> {
+        Some(self.config.tune).filter(|tune| tune.tune_iters > 0)
     }
 }

@@ -4,7 +4,7 @@ use crate::random::Random;
 
 /// Mini-batches of shuffled indices: each index comes once before any comes again, as far as whole batches allow.
 #[derive(Debug)]
-pub(super) struct Sampler {
+pub(in crate::quant) struct Sampler {
     random: Random,
     order: Vec<usize>,
     next: usize,
@@ -12,12 +12,12 @@ pub(super) struct Sampler {
 
 impl Sampler {
     /// Of the indices below `count`.
-    pub(super) fn new(seed: u32, count: usize) -> Self {
+    pub(in crate::quant) fn new(seed: u32, count: usize) -> Self {
         Self { random: Random::new(seed), order: (0..count).collect(), next: count }
     }
 
     /// The next mini-batch, of at most all indices.
-    pub(super) fn batch(&mut self, size: usize) -> &[usize] {
+    pub(in crate::quant) fn batch(&mut self, size: usize) -> &[usize] {
         let size = size.min(self.order.len());
         if self.next + size > self.order.len() {
             self.random.shuffle(&mut self.order);
