@@ -66,7 +66,7 @@ fn last_loss(blocks: &[QuantizedBlock]) -> f64 {
 fn every_family_is_quantized() {
     for (name, layers) in [("gpt2-tied", 4), ("opt-350m-like", 6), ("qwen3-norms", 7), ("mistral-window", 7)] {
         let folder = folder("tests/golden/families").join(name);
-        let searched = blocks(&folder, &rtn(|_| {}).calibrated().expect("it searches")).expect("it is quantized");
+        let searched = blocks(&folder, &rtn(|_| {})).expect("it is quantized");
         for config in [gptq(|_| {}), gptq(|c| c.act_order = false), gptq(|c| (c.asymmetric, c.bits) = (true, 3))] {
             let found = blocks(&folder, &config).expect("it is quantized");
             assert!(found.iter().all(|block| block.layers.len() == layers), "{name}");
@@ -104,10 +104,9 @@ fn a_weight_that_is_no_number_is_named() {
     let file = file.to_path_buf();
     drop(checkpoint);
     std::fs::write(file, bytes).expect("written");
-    for error in [
-        blocks(to.path(), &gptq(|_| {})).expect_err("a NaN"),
-        blocks(to.path(), &rtn(|_| {}).calibrated().expect("it searches")).expect_err("a NaN"),
-    ] {
+    for error in
+        [blocks(to.path(), &gptq(|_| {})).expect_err("a NaN"), blocks(to.path(), &rtn(|_| {})).expect_err("a NaN")]
+    {
         assert!(error.to_string().contains("down_proj"), "{error}");
         assert!(matches!(error, Error::NotFinite { row: 0, .. }), "{error}");
     }
@@ -121,7 +120,7 @@ fn a_search_is_nearer_than_the_rule() {
     values.iter_mut().step_by(37).for_each(|value| *value *= 4.0);
     let weight = bitsmith::Tensor::from_f32(vec![8, 200], &values).expect("as many values");
     let error = |rtn: &Rtn, weight: &bitsmith::Tensor<'_>| {
-        let Way::Layers(layers) = rtn.way() else { panic!("no data") };
+        let Way::Layers(layers) = rtn.way(false) else { panic!("no data") };
         let device = Device::cpu();
         let job = LayerJob { device: &device, path: "w", weight: weight.clone(), scheme: rtn.scheme() };
         pollster::block_on(layers.quantize(&job)).expect("all is finite")
@@ -152,11 +151,10 @@ fn settings_that_contradict_are_refused() {
     let refused = |change: fn(&mut RtnConfig)| {
         let mut config = RtnConfig { search: true, ..RtnConfig::default() };
         change(&mut config);
-        Rtn::new(config).and_then(Rtn::calibrated).expect_err("it does not fit").to_string()
+        Rtn::new(config).expect_err("it does not fit").to_string()
     };
     assert!(refused(|c| c.group_size = "tensor".parse().expect("a size")).contains("group_size"));
     assert!(refused(|c| c.range = "2n-1".parse().expect("a rule")).contains("range"));
-    assert!(refused(|c| c.search = false).contains("search"));
 }
 
 /// Batch by batch what one pass gives, and what f64 gives.

@@ -98,7 +98,7 @@ impl Quantize {
     fn request(&self, quantizer: &dyn Quantizer) -> Result<QuantizeRequest> {
         let quality = self.text.as_ref().map(|text| self.cut.request(text, &self.hub, self.quiet)).transpose()?;
         let model = self.model.find(&self.hub, self.quiet)?;
-        let calibration = match quantizer.way() {
+        let calibration = match quantizer.way(self.calib.is_given()) {
             // Said before a text is read or downloaded.
             Way::Layers(_) if self.calib.is_given() => {
                 return Err(Error::config("calib", format!("{} learns from no text; leave it out", quantizer.name())));

@@ -56,8 +56,8 @@ pub trait Quantizer {
     /// The scheme the method gives a layer when no plan says otherwise.
     fn scheme(&self) -> Scheme;
 
-    /// How it goes through a model.
-    fn way(&self) -> Way<'_>;
+    /// How it goes through a model, with calibration data or without.
+    fn way(&self, data: bool) -> Way<'_>;
 }
 
 /// How a method goes through a model.

@@ -129,7 +129,6 @@ impl<'de> Deserialize<'de> for GroupSize {
 pub struct Rtn {
     config: RtnConfig,
     quantization: Quantization,
-    calibrated: bool,
 }
 
 impl Rtn {
@@ -145,21 +144,7 @@ impl Rtn {
             return Err(Error::config("group_size", "`tensor` cannot be searched; use a number or channel"));
         }
         let RtnConfig { range, rounding, seed, .. } = config;
-        Ok(Self { config, quantization: Quantization { scheme, range, rounding, seed }, calibrated: false })
-    }
-
-    /// The same with calibration data, which a search weights its errors by: the method then goes block by block.
-    ///
-    /// # Errors
-    /// [`Error::Config`] without a search.
-    pub fn calibrated(self) -> Result<Self> {
-        if !self.config.search {
-            return Err(Error::config(
-                "search",
-                "without it there is nothing to calibrate; add it, or leave out the data",
-            ));
-        }
-        Ok(Self { calibrated: true, ..self })
+        Ok(Self { config, quantization: Quantization { scheme, range, rounding, seed } })
     }
 }
 
@@ -176,8 +161,9 @@ impl Quantizer for Rtn {
         self.quantization.scheme
     }
 
-    fn way(&self) -> Way<'_> {
-        if self.calibrated { Way::Blocks(self) } else { Way::Layers(self) }
+    fn way(&self, data: bool) -> Way<'_> {
+        // Only a search has a use for data.
+        if data && self.config.search { Way::Blocks(self) } else { Way::Layers(self) }
     }
 }
 

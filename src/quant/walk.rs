@@ -45,7 +45,7 @@ impl<'a> Work<'a> {
         plan: &'a Plan,
     ) -> Result<Self> {
         let method = quantizer.name();
-        match (quantizer.way(), &request.calibration) {
+        match (quantizer.way(request.calibration.is_some()), &request.calibration) {
             (Way::Layers(layers), None) => Ok(Self::Layers(layers)),
             (Way::Layers(_), Some(_)) => {
                 Err(Error::config("calibration", format!("{method} learns from no text; leave it out")))

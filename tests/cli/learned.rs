@@ -19,10 +19,7 @@ fn a_learned_model_tells_of_its_blocks() {
     let settings = &json["method"]["settings"];
     assert_eq!((settings["iters"].as_u64(), settings["batch_size"].as_u64()), (Some(3), Some(2)));
     assert!((settings["lr"].as_f64().expect("a rate") - 5e-3).abs() < 1e-9, "{settings}");
-    assert_eq!(
-        (json["calibration"]["samples"].as_u64(), json["calibration"]["seq_len"].as_u64()),
-        (Some(4), Some(16))
-    );
+    assert_eq!((json["calibration"]["samples"].as_u64(), json["calibration"]["seq_len"].as_u64()), (Some(4), Some(16)));
     let page = fs::read_to_string(folder.path().join("page.html")).expect("a page");
     assert!(page.contains("Loss of each block") && page.contains("4 sequences"));
     let text = typed(&format!("{LINE} --force"), folder.path()).ok().stdout;

@@ -145,7 +145,7 @@ impl Quantizer for Gptq {
         self.scheme
     }
 
-    fn way(&self) -> Way<'_> {
+    fn way(&self, _: bool) -> Way<'_> {
         Way::Blocks(self)
     }
 }

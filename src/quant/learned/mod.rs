@@ -61,7 +61,7 @@ impl Quantizer for Learned {
         self.scheme
     }
 
-    fn way(&self) -> Way<'_> {
+    fn way(&self, _: bool) -> Way<'_> {
         Way::Blocks(self)
     }
 }
