@@ -95,6 +95,8 @@ fn record() -> Record {
         bitsmith: "0.1.0".into(),
         method: Method { name: "rtn".into(), settings: json!({"range": "full-range"}) },
         model: "stories".into(),
+        calibration: None,
+        blocks: Vec::new(),
         layers: vec![layer],
         kept: vec!["lm_head.weight".into()],
         sizes: Sizes { original_bytes: 5504, quantized_bytes: 736, bits_per_weight: 4.28 },
