@@ -17,6 +17,7 @@ mod run;
 mod saved;
 mod tensors;
 mod tune;
+mod tuned;
 mod walk;
 
 use std::future::Future;
@@ -89,8 +90,8 @@ pub trait BlockQuantizer {
     /// walk goes on with the codes that are returned.
     fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult>;
 
-    /// How [`tune`] is to follow when every block is done, if it is.
-    fn tuning(&self) -> Option<TuneConfig> {
+    /// How [`tune`] is to follow when every block is done, and with which seed, if it is.
+    fn tuning(&self) -> Option<(TuneConfig, u32)> {
         None
     }
 }

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::run::Run;
 use super::saved::{Fingerprint, Finished, Saved};
+use super::tuned::tuned;
 use super::walk::Work;
-use super::{LinearLayer, Outcome, QuantizeRequest, Quantizer, Skip, linear_layers, original};
+use super::{LinearLayer, Outcome, QuantizeRequest, Quantizer, Skip, Way, linear_layers, original};
 use crate::calib::CalibrationDataset;
 use crate::device::{Device, DeviceKind};
 use crate::dtype::Dtype;
@@ -37,6 +38,27 @@ pub async fn quantize_model(
     request: &QuantizeRequest,
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
+    let method = quantizer.name();
+    let refuse = |detail: &str| Err(Error::config("calibration", format!("{method} {detail}")));
+    match (quantizer.way(request.calibration.is_some()), &request.calibration) {
+        (Way::Layers(_), Some(_)) => refuse("learns from no text; leave it out"),
+        (Way::Blocks(_), None) => refuse("learns from a text; give one, or use --method rtn"),
+        (Way::Blocks(blocks), Some(data)) => match blocks.tuning() {
+            Some(tuning) => tuned(device, quantizer, tuning, data, request, progress).await,
+            None => straight(device, quantizer, request, None, progress).await,
+        },
+        (Way::Layers(_), None) => straight(device, quantizer, request, None, progress).await,
+    }
+}
+
+/// [`quantize_model`] in one stage; `blocks` is what is to be recorded of them, if that is known before.
+pub(super) async fn straight(
+    device: &Device,
+    quantizer: &dyn Quantizer,
+    request: &QuantizeRequest,
+    blocks: Option<Vec<BlockRecord>>,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
     let checkpoint = Checkpoint::open(&request.model)?;
     let source = Source::of(&checkpoint)?;
     let mut config = original_config(&request.model)?;
@@ -46,7 +68,8 @@ pub async fn quantize_model(
     let plan = plan(&layers, quantizer, request)?;
     let exporter = export::exporter(&request.format)?;
     let unmeasurable = original::check_quality(&request.model, request.quality.as_ref())?;
-    let run = Run { device, quantizer, checkpoint: &checkpoint, exporter: &*exporter, layers: &layers, plan: &plan };
+    let run =
+        Run { device, quantizer, checkpoint: &checkpoint, exporter: &*exporter, layers: &layers, plan: &plan, blocks };
     let mut notes: Vec<String> =
         skip.unmatched().iter().map(|p| format!("warning: --skip {p} matches no linear layer")).collect();
     notes.extend(unmeasurable);
@@ -100,7 +123,7 @@ pub async fn quantize_model(
 }
 
 /// Whether the same command may succeed at another time.
-fn may_pass(error: &Error) -> bool {
+pub(super) fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Cancelled | Error::Device { .. } | Error::Limit { .. })
 }
 
@@ -155,7 +178,8 @@ fn record(
         finished.iter().flat_map(|f| &f.layers).map(|layer| (layer.path.as_str(), layer)).collect();
     let layers: Vec<LayerRecord> =
         run.layers.iter().filter_map(|layer| made.remove(layer.path.as_str()).cloned()).collect();
-    let mut blocks: Vec<BlockRecord> = finished.iter().filter_map(|f| f.block.clone()).collect();
+    let found = || finished.iter().filter_map(|f| f.block.clone()).collect();
+    let mut blocks: Vec<BlockRecord> = run.blocks.clone().unwrap_or_else(found);
     blocks.sort_by_key(|block| block.index);
     let calibration = request.calibration.as_ref().map(|data| Calibration {
         samples: data.sequences().len(),

@@ -13,7 +13,7 @@ use super::{LayerJob, LayerQuantizer, LinearLayer, Quantizer};
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::export::{self, Exporter, Fit, LayerSpec};
+use crate::export::{self, BlockRecord, Exporter, Fit, LayerSpec};
 use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Source, Staging, TensorInfo, TensorSpec};
 use crate::progress::Progress;
 use crate::scheme::Plan;
@@ -26,6 +26,8 @@ pub(super) struct Run<'a> {
     pub(super) exporter: &'a dyn Exporter,
     pub(super) layers: &'a [LinearLayer],
     pub(super) plan: &'a Plan,
+    /// What is to be recorded of the blocks, if that is known before.
+    pub(super) blocks: Option<Vec<BlockRecord>>,
 }
 
 impl Run<'_> {

@@ -46,10 +46,7 @@ impl<'a> Work<'a> {
     ) -> Result<Self> {
         let method = quantizer.name();
         match (quantizer.way(request.calibration.is_some()), &request.calibration) {
-            (Way::Layers(layers), None) => Ok(Self::Layers(layers)),
-            (Way::Layers(_), Some(_)) => {
-                Err(Error::config("calibration", format!("{method} learns from no text; leave it out")))
-            }
+            (Way::Layers(layers), _) => Ok(Self::Layers(layers)),
             (Way::Blocks(_), None) => {
                 Err(Error::config("calibration", format!("{method} learns from a text; give one, or use --method rtn")))
             }

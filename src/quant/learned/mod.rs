@@ -100,7 +100,7 @@ impl BlockQuantizer for Learned {
         })
     }
 
-    fn tuning(&self) -> Option<TuneConfig> {
-        Some(self.config.tune).filter(|tune| tune.tune_iters > 0)
+    fn tuning(&self) -> Option<(TuneConfig, u32)> {
+        Some((self.config.tune, self.config.seed)).filter(|(tune, _)| tune.tune_iters > 0)
     }
 }

@@ -1,0 +1,145 @@
+//! A run in two stages: all blocks, one after the other, into a folder of their own beside the result; then all of them
+//! together, for the result. Each stage goes on where it was stopped.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::pipeline::{may_pass, straight};
+use super::{
+    LayerJob, LayerQuantizer, NamedLayer, Outcome, QuantizeRequest, QuantizedLayer, Quantizer, Task, TuneConfig, Way,
+    tune,
+};
+use crate::calib::CalibrationDataset;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::export::{self, Record};
+use crate::io::{Checkpoint, read_config};
+use crate::model::StreamedModel;
+use crate::op::{WeightError, weight_error};
+use crate::pack::PackedTensor;
+use crate::progress::Progress;
+use crate::scheme::Scheme;
+
+/// A quantizer whose codes are known.
+struct Known<'a> {
+    method: &'a dyn Quantizer,
+    layers: HashMap<String, PackedTensor>,
+}
+
+/// [`super::quantize_model`] for a method whose blocks are to be tuned together.
+pub(super) async fn tuned(
+    device: &Device,
+    quantizer: &dyn Quantizer,
+    (tuning, seed): (TuneConfig, u32),
+    data: &CalibrationDataset,
+    request: &QuantizeRequest,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    let folder = untuned(&request.out);
+    let first = QuantizeRequest { out: folder.clone(), force: true, quality: None, ..request.clone() };
+    let (mut notes, mut resumed) = (Vec::new(), 0);
+    let first = match finished(quantizer, &first) {
+        Some(record) => record,
+        None => {
+            let outcome = straight(device, quantizer, &first, None, progress).await?;
+            (notes, resumed) = (outcome.notes, outcome.resumed);
+            outcome.record
+        }
+    };
+    let count = first.layers.len();
+    let work = async {
+        let layers = layers(&folder, &first)?;
+        let model = StreamedModel::open(&request.model, device)?;
+        tune(&model, layers, data, &tuning, seed, progress).await
+    };
+    let tuned = work.await.map_err(|cause| {
+        if may_pass(&cause) {
+            let (cause, folder) = (Box::new(cause), folder.clone());
+            return Error::Unfinished { cause, finished: count, total: count, folder };
+        }
+        let _ = std::fs::remove_dir_all(&folder);
+        cause
+    })?;
+    notes.push(format!(
+        "note: tuning took the divergence from the original's predictions from {:.4} to {:.4} nats a token, on sequences \
+         held out of it",
+        tuned.divergence_before, tuned.divergence_after
+    ));
+    let known = Known {
+        method: quantizer,
+        layers: tuned.layers.into_iter().map(|layer| (layer.path, layer.layer.weight)).collect(),
+    };
+    let outcome = straight(device, &known, request, Some(first.blocks), progress).await?;
+    // Whatever may be left of it is replaced by the next run.
+    let _ = std::fs::remove_dir_all(&folder);
+    notes.extend(outcome.notes);
+    notes.dedup();
+    Ok(Outcome { resumed: resumed.max(outcome.resumed), notes, ..outcome })
+}
+
+/// Where the first stage of a result lies.
+fn untuned(out: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(out.file_name().unwrap_or_default());
+    name.push(".untuned");
+    out.with_file_name(name)
+}
+
+/// What the first stage left when it was finished before, if it is that of this run.
+fn finished(quantizer: &dyn Quantizer, request: &QuantizeRequest) -> Option<Record> {
+    let record = request.resume.then(|| Record::read(&request.out).ok()).flatten()?;
+    let data = request.calibration.as_ref().map(CalibrationDataset::digest);
+    let method = record.method.name == quantizer.name() && record.method.settings == quantizer.settings();
+    let same = method && record.calibration.as_ref().map(|found| found.digest) == data;
+    // A model that was written later is another one.
+    let age = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let made = age(&request.out.join(Record::FILE))?;
+    let model = Checkpoint::open(&request.model).ok()?;
+    let files = model.names().filter_map(|name| model.path_of(name));
+    (same && files.into_iter().all(|file| age(file).is_some_and(|age| age <= made))).then_some(record)
+}
+
+/// The codes in a folder, in the schemes that they were made in.
+fn layers(folder: &Path, record: &Record) -> Result<Vec<NamedLayer>> {
+    let checkpoint = Checkpoint::open(folder)?;
+    let importer = export::importer(&read_config(folder)?["quantization_config"], folder)?;
+    let layer = |path: &str, scheme: Scheme| {
+        let weight = PackedTensor { scheme, ..importer.decode(path, &checkpoint)? };
+        let layer = QuantizedLayer { weight, error: WeightError::default() };
+        Ok(NamedLayer { path: path.to_owned(), layer })
+    };
+    record.layers.iter().map(|made| layer(&made.path, made.scheme)).collect()
+}
+
+impl Quantizer for Known<'_> {
+    fn name(&self) -> &'static str {
+        self.method.name()
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        self.method.settings()
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.method.scheme()
+    }
+
+    fn way(&self, _: bool) -> Way<'_> {
+        Way::Layers(self)
+    }
+}
+
+impl LayerQuantizer for Known<'_> {
+    fn quantize<'a>(&'a self, job: &'a LayerJob<'a>) -> Task<'a, QuantizedLayer> {
+        Box::pin(async move {
+            let weight = self.layers.get(job.path).cloned().ok_or_else(|| Error::Shape {
+                op: "tune",
+                expected: "codes of every planned layer".into(),
+                found: format!("none of {}", job.path),
+            })?;
+            let error = weight_error(job.device, &job.weight, &weight).await?;
+            Ok(QuantizedLayer { weight, error })
+        })
+    }
+}
