@@ -5,6 +5,8 @@
 mod block;
 mod config;
 
+use std::ops::Range;
+
 use block::{Step, TunedBlock};
 pub use config::TuneConfig;
 
@@ -53,12 +55,14 @@ pub async fn tune(
 ) -> Result<Tuned> {
     config.check()?;
     progress.begin("all blocks together", config.tune_iters.into());
-    let mut tuning = Tuning::new(model, &layers, data, config).await?;
-    let held_out = data.sequences().len() / HELD_OUT;
-    let trained = data.sequences().len() - held_out;
-    let all: Vec<usize> = (0..data.sequences().len()).collect();
-    let probe = if held_out == 0 { &all[..] } else { &all[trained..] };
-    let divergence_before = tuning.divergence(probe).await?;
+    let (sequences, tokens) = (data.sequences().len(), data.seq_len());
+    let trained = sequences - sequences / HELD_OUT;
+    let probe = if trained == sequences { 0..sequences } else { trained..sequences };
+    let mut single = model.cache(1, tokens)?;
+    let mut tuning = Tuning::new(model, &layers, data, &mut single).await?;
+    let at_once = sequences_at_once(config.tune_batch_size.min(trained), tokens, tuning.largest);
+    let mut cache = model.cache(at_once, tokens)?;
+    let divergence_before = tuning.divergence(probe.clone(), &mut single).await?;
     let mut sampler = Sampler::new(seed, trained);
     let schedule = Schedule { steps: config.tune_iters, warmup: config.tune_iters / WARM_UP, decay: Decay::Cosine };
     for number in 0..config.tune_iters {
@@ -66,10 +70,10 @@ pub async fn tune(
             return Err(Error::Cancelled);
         }
         let chosen = sampler.batch(config.tune_batch_size).to_vec();
-        tuning.iterate(&chosen, Step { rate: config.tune_lr * schedule.factor(number), number })?;
+        tuning.iterate(&chosen, &mut cache, Step { rate: config.tune_lr * schedule.factor(number), number })?;
         progress.advance(1, "");
     }
-    let divergence_after = tuning.divergence(probe).await?;
+    let divergence_after = tuning.divergence(probe, &mut single).await?;
     progress.end();
     let better = divergence_after < divergence_before;
     let layers = if better { tuning.finish().await? } else { layers };
@@ -82,7 +86,8 @@ struct Tuning<'a> {
     blocks: Vec<TunedBlock>,
     /// Of each sequence what the original's last block gives.
     original: Vec<Activations>,
-    cache: Cache,
+    /// Weights of the largest block.
+    largest: usize,
 }
 
 impl<'a> Tuning<'a> {
@@ -90,40 +95,37 @@ impl<'a> Tuning<'a> {
         model: &'a StreamedModel,
         layers: &[NamedLayer],
         data: &'a CalibrationDataset,
-        config: &TuneConfig,
+        cache: &mut Cache,
     ) -> Result<Self> {
-        let (device, tokens) = (model.device(), data.seq_len());
-        let mut single = model.cache(1, tokens)?;
+        let device = model.device();
         let mut original = Vec::with_capacity(data.sequences().len());
         for ids in data.sequences() {
             let mut rec = Recorder::new(device);
-            original.push(model.embed(&mut rec, ids, &single)?);
+            original.push(model.embed(&mut rec, ids, cache)?);
             rec.submit()?;
         }
-        let (mut blocks, mut parameters) = (Vec::with_capacity(model.blocks()), 0);
+        let (mut blocks, mut largest) = (Vec::with_capacity(model.blocks()), 0);
         for index in 0..model.blocks() {
             let block = model.block(index)?;
-            parameters = parameters.max(block.parameters());
+            largest = largest.max(block.parameters());
             for x in &mut original {
                 let mut rec = Recorder::new(device);
-                *x = block.forward(&mut rec, x.clone(), &mut single)?;
+                *x = block.forward(&mut rec, x.clone(), cache)?;
                 rec.submit()?;
             }
             blocks.push(TunedBlock::new(device, block, layers).await?);
         }
-        let batch = config.tune_batch_size.min(data.sequences().len());
-        let cache = model.cache(sequences_at_once(batch, tokens, parameters), tokens)?;
-        Ok(Self { model, data, blocks, original, cache })
+        Ok(Self { model, data, blocks, original, largest })
     }
 
     /// The inputs of the blocks, part by part, and what the last one gives.
-    fn forward(&mut self, parts: &[&[usize]]) -> Result<Vec<Vec<Activations>>> {
+    fn forward(&mut self, parts: &[&[usize]], cache: &mut Cache) -> Result<Vec<Vec<Activations>>> {
         let device = self.model.device();
         let mut x = Vec::with_capacity(parts.len());
         for part in parts {
             let ids: Vec<u32> = part.iter().flat_map(|index| &self.data.sequences()[*index]).copied().collect();
             let mut rec = Recorder::new(device);
-            x.push(self.model.embed(&mut rec, &ids, &self.cache)?);
+            x.push(self.model.embed(&mut rec, &ids, cache)?);
             rec.submit()?;
         }
         let mut all = vec![x];
@@ -132,7 +134,7 @@ impl<'a> Tuning<'a> {
             block.decode(&mut rec)?;
             let mut outputs = Vec::with_capacity(parts.len());
             for x in all.last().into_iter().flatten() {
-                outputs.push(block.forward(&mut rec, x.clone(), &mut self.cache)?);
+                outputs.push(block.forward(&mut rec, x.clone(), cache)?);
                 std::mem::replace(&mut rec, Recorder::new(device)).submit()?;
             }
             all.push(outputs);
@@ -154,11 +156,11 @@ impl<'a> Tuning<'a> {
         })
     }
 
-    fn iterate(&mut self, chosen: &[usize], step: Step) -> Result<()> {
+    fn iterate(&mut self, chosen: &[usize], cache: &mut Cache, step: Step) -> Result<()> {
         let device = self.model.device().clone();
-        let parts: Vec<_> = chosen.chunks(self.cache.sequences()).collect();
+        let parts: Vec<_> = chosen.chunks(cache.sequences()).collect();
         let rows = chosen.len() * self.data.seq_len();
-        let mut all = self.forward(&parts)?;
+        let mut all = self.forward(&parts, cache)?;
         let mut gradients = Vec::with_capacity(parts.len());
         for (x, part) in all.pop().into_iter().flatten().zip(&parts) {
             let mut rec = Recorder::new(&device);
@@ -167,23 +169,20 @@ impl<'a> Tuning<'a> {
         }
         for block in self.blocks.iter_mut().rev() {
             let parts: Vec<_> = all.pop().into_iter().flatten().zip(gradients).collect();
-            gradients = block.backward(&device, &parts, &mut self.cache, step)?;
+            gradients = block.backward(&device, &parts, cache, step)?;
         }
         Ok(())
     }
 
-    /// Mean divergence over some sequences, of which as many count as fill whole parts.
-    async fn divergence(&mut self, probe: &[usize]) -> Result<f64> {
+    /// Mean divergence over some sequences, one at a time.
+    async fn divergence(&mut self, probe: Range<usize>, single: &mut Cache) -> Result<f64> {
         let device = self.model.device().clone();
         let (mut total, mut rows) = (0.0, 0);
-        for part in probe.chunks_exact(self.cache.sequences().min(probe.len())) {
-            if part.len() != self.cache.sequences() {
-                break;
-            }
-            let x = self.forward(&[part])?.pop().into_iter().flatten().next();
-            let Some(x) = x else { continue };
+        for index in probe {
+            let part = [index];
+            let Some(x) = self.forward(&[&part], single)?.pop().into_iter().flatten().next() else { continue };
             let mut rec = Recorder::new(&device);
-            let losses = self.loss(&mut rec, &x, part, 1)?.losses;
+            let losses = self.loss(&mut rec, &x, &part, 1)?.losses;
             rec.submit()?;
             total += losses.read(&device).await?.into_iter().map(f64::from).sum::<f64>();
             rows += losses.cols;
