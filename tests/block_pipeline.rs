@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bitsmith::calib::CalibrationDataset;
 use bitsmith::io::{Text, TokenStream, Tokenizer};
 use bitsmith::progress::{Progress, Silent};
-use bitsmith::quant::{Learned, LearnedConfig, Outcome, QuantizeRequest, Rtn, RtnConfig, quantize_model};
+use bitsmith::quant::{Learned, LearnedConfig, Outcome, QuantizeRequest, Rtn, RtnConfig, TuneConfig, quantize_model};
 use bitsmith::scheme::Plan;
 use bitsmith::{Device, Error, Random, Result};
 use serde_json::Value;
@@ -57,6 +57,7 @@ impl Progress for Stop {
 }
 
 struct Place {
+    method: Learned,
     folder: TempDir,
     model: PathBuf,
     data: CalibrationDataset,
@@ -64,7 +65,23 @@ struct Place {
 
 impl Place {
     fn new(model: PathBuf, data: CalibrationDataset) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), model, data }
+        Self { method: learned(42), folder: tempfile::tempdir().unwrap(), model, data }
+    }
+
+    /// With all blocks tuned together at the end.
+    fn tuned() -> Self {
+        let tune = TuneConfig { tune_iters: 6, tune_batch_size: 4, ..TuneConfig::default() };
+        let group_size = "32".parse().unwrap();
+        let config = LearnedConfig {
+            bits: 2,
+            group_size,
+            asymmetric: true,
+            iters: 2,
+            batch_size: 4,
+            tune,
+            ..Default::default()
+        };
+        Self { method: Learned::new(config).unwrap(), ..Self::new(tiny(), text(16, 32)) }
     }
 
     fn out(&self) -> PathBuf {
@@ -76,7 +93,7 @@ impl Place {
     }
 
     fn run(&self, request: &QuantizeRequest, progress: &mut dyn Progress) -> Result<Outcome> {
-        pollster::block_on(quantize_model(&Device::cpu(), &learned(42), request, progress))
+        pollster::block_on(quantize_model(&Device::cpu(), &self.method, request, progress))
     }
 
     /// Stops after so many steps; what is finished stays.
@@ -122,6 +139,35 @@ fn a_run_that_was_stopped_gives_the_bytes_of_an_unbroken_one() {
             assert!(resumed.resumed > 0 && resumed.notes.iter().all(|note| !note.contains("made again")));
             same(&place, &unbroken);
         }
+    }
+}
+
+/// Counts steps forward.
+struct Count(usize);
+
+impl Progress for Count {
+    fn begin(&mut self, _: &str, _: u64) {}
+    fn advance(&mut self, _: u64, _: &str) {
+        self.0 += 1;
+    }
+    fn end(&mut self) {}
+}
+
+#[test]
+fn tuning_follows_and_goes_on_where_it_was_stopped() {
+    let (unbroken, mut count) = (Place::tuned(), Count(0));
+    let done = unbroken.run(&unbroken.request(), &mut count).unwrap();
+    assert!(done.notes.iter().any(|note| note.contains("divergence")), "{:?}", done.notes);
+    assert_eq!((done.record.blocks.len(), done.record.layers.len()), (4, 28));
+    assert!(done.record.layers.iter().all(|layer| layer.mse > 0.0) && done.record.calibration.is_some());
+    // In the first stage, at its end, while all are tuned, while the result is written.
+    for steps in [count.0 / 4, count.0 / 2, count.0 * 3 / 5, count.0 * 9 / 10] {
+        let place = Place::tuned();
+        let stopped = place.run(&place.request(), &mut Stop(steps));
+        assert!(matches!(stopped, Err(Error::Unfinished { .. })), "{steps}: {stopped:?}");
+        place.run(&place.request(), &mut Silent).unwrap();
+        same(&place, &unbroken);
+        assert_eq!(fs::read_dir(place.folder.path()).unwrap().count(), 1, "nothing else is left");
     }
 }
 
