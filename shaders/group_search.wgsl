@@ -1,5 +1,5 @@
 // Scale (as f32 bits, rounded to its storage type) and zero point of each group of a weight: of a grid those with the least
-// weighted squared error. LANES invocations share a group; each takes every LANES-th candidate and sums its error over the
+// weighted squared error, its part along the weight counted three times. LANES invocations share a group; each takes every LANES-th candidate and sums its error over the
 // group alone, so that the order of the sums is the same everywhere; see src/kernel/group_search.rs.
 override WG: u32 = 64u;
 override LANES: u32 = 16u;
@@ -19,6 +19,7 @@ var<workgroup> errors: array<f32, WG>;
 var<workgroup> indices: array<u32, WG>;
 
 const LEAST = 1.0 / 1099511627776.0;
+const LEAST_ALONG = 1.0 / 1125899906842624.0;
 
 struct Candidate { scale: f32, zero: i32 }
 
@@ -79,18 +80,28 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: ve
             base = 2.0 * divide_exact(high * 0.5 - low * 0.5, u32(steps_up));
             zero = clamp(nearest_integer(-low, stored(base), 0u, 0.0), 0, steps_up);
         }
+        var energy = 0.0;
+        for (var i = 0u; i < length; i++) {
+            let value = w_at(start + i) * unit;
+            energy += alone(importance[col + i] * value * value);
+        }
         for (var index = lane; index < params.count * ways; index += LANES) {
             let tried = candidate(index, base, zero);
             if fault || !is_finite(tried.scale) { continue; }
             let step = tried.scale * unit;
             var error = 0.0;
+            var along = 0.0;
             for (var i = 0u; i < length; i++) {
                 let value = w_at(start + i);
                 let steps = clamp(nearest_integer(value, tried.scale, 0u, 0.0), -tried.zero, steps_up - tried.zero);
                 var difference = value * unit - alone(step * f32(steps));
                 if abs(difference) < LEAST { difference = 0.0; }
-                error += alone(importance[col + i] * difference * difference);
+                let weighted = importance[col + i] * difference;
+                error += alone(weighted * difference);
+                along += alone(weighted * (value * unit));
             }
+            if abs(along) < LEAST_ALONG { along = 0.0; }
+            error = alone(error * energy) + alone(2.0 * along * along);
             if error < least {
                 least = error;
                 chosen = index;

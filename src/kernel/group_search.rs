@@ -1,5 +1,10 @@
-//! Scale and zero point of each group of a weight by a search over a grid: those under which the squared error of the
-//! group, weighted by the importance of each column, is the least.
+//! Scale and zero point of each group of a weight by a search over a grid: those with the least
+//! `E sum h d^2 + 2 (sum h w d)^2`, where w are the values of the group, d what quantization takes from them, h the
+//! importance of the columns and `E = sum h w^2`.
+//!
+//! Divided by E that is the squared error with its part along w counted three times. Errors across w are noise, which
+//! averages out over the columns of a layer; one along w makes the layer's output weaker, and each layer adds to it. The
+//! least squared error alone, at few bits, is reached by shrinking: on small models it loses to the plain rule.
 //!
 //! Bindings: weight `[rows, cols]`; importance `[cols]`, f32, from 2^-20 to 1; scales, f32, one a group, already rounded to
 //! their storage type; zero points, one word a group. A group with a value that is not finite gets a NaN scale.
@@ -55,6 +60,8 @@ const SHIFTS: [i32; 5] = [0, -1, 1, -2, 2];
 /// Differences below this, in units of the power of two below the largest magnitude, count as 0: their squares would come
 /// near the numbers that GPUs may flush to 0.
 pub(super) const LEAST: f32 = 1.0 / (1u64 << 40) as f32;
+/// Sums along the values below this count as 0, for the same reason.
+pub(super) const LEAST_ALONG: f32 = 1.0 / (1u64 << 50) as f32;
 
 impl Params {
     /// The weight `[rows, cols]` under a scheme, with the grid that suits its bits.
@@ -186,20 +193,24 @@ fn best(p: &Params, values: &[f32], importance: &[f32]) -> (f32, u32) {
     let low = values.iter().copied().fold(0.0, f32::min);
     let high = values.iter().copied().fold(0.0, f32::max);
     let group = Group::new(p, low, high);
+    let energy: f32 = values.iter().zip(importance).map(|(w, h)| h * (w * group.unit) * (w * group.unit)).sum();
     let (mut chosen, mut least) = (0, f32::MAX);
     for index in 0..p.candidates() {
         let (scale, zero) = group.candidate(p, index);
         if !scale.is_finite() {
             continue;
         }
-        let mut error = 0.0;
+        let (mut error, mut along) = (0.0f32, 0.0f32);
         for (value, importance) in values.iter().zip(importance) {
             let steps = nearest_integer(*value, scale, Rounding::HalfEven, 0.0);
             let steps = steps.clamp(-zero, (1 << p.bits) - 1 - zero);
             let difference = value * group.unit - scale * group.unit * steps as f32;
             let difference = if difference.abs() < LEAST { 0.0 } else { difference };
             error += importance * difference * difference;
+            along += importance * difference * (value * group.unit);
         }
+        let along = if along.abs() < LEAST_ALONG { 0.0 } else { along };
+        let error = error * energy + 2.0 * along * along;
         if error < least {
             (chosen, least) = (index, error);
         }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::stored::{Stored, by_dtype, decode, elements};
 use super::{LANES, rows};
 use crate::dispatch::{Bindings, Role, Variant};
-use crate::kernel::group_search::{Group, LEAST, Params};
+use crate::kernel::group_search::{Group, LEAST, LEAST_ALONG, Params};
 use crate::scheme::{Rounding, nearest_integer};
 
 pub fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
@@ -108,7 +108,8 @@ vectorized! {
 
     /// The error of each candidate.
     fn errors(values: &[f32], importance: &[f32], lanes: &Lanes, unit: f32) -> [f32; LANES] {
-        let mut sums = [0.0; LANES];
+        let energy: f32 = values.iter().zip(importance).map(|(w, h)| h * (w * unit) * (w * unit)).sum();
+        let (mut sums, mut along) = ([0.0; LANES], [0.0f32; LANES]);
         for (value, importance) in values.iter().zip(importance) {
             let (mut steps, mut doubts) = ([0.0; LANES], [0u8; LANES]);
             for lane in 0..LANES {
@@ -129,7 +130,12 @@ vectorized! {
                 let difference = value * unit - lanes.step[lane] * steps;
                 let difference = if difference.abs() < LEAST { 0.0 } else { difference };
                 sums[lane] += importance * difference * difference;
+                along[lane] += importance * difference * (value * unit);
             }
+        }
+        for lane in 0..LANES {
+            let along = if along[lane].abs() < LEAST_ALONG { 0.0 } else { along[lane] };
+            sums[lane] = sums[lane] * energy + 2.0 * along * along;
         }
         sums
     }

@@ -25,15 +25,7 @@ pub struct GptqConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "TYPE", default_value_t = GptqConfig::default().scale_type))]
     pub scale_type: Dtype,
     /// Take the columns whose inputs weigh most first; groups stay where they are in the file
-    #[cfg_attr(feature = "cli", arg(
-        long,
-        value_name = "BOOL",
-        action = clap::ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = GptqConfig::default().act_order,
-    ))]
+    #[cfg_attr(feature = "cli", arg(long))]
     pub act_order: bool,
     /// What is added to the diagonal of the Gram matrix of a layer's inputs, as a share of its mean
     #[cfg_attr(feature = "cli", arg(
@@ -42,7 +34,7 @@ pub struct GptqConfig {
         default_value_t = GptqConfig::default().damp_percent,
     ))]
     pub damp_percent: f64,
-    /// Search the scale of each group, each input feature counting by its second moment; `--search=false` takes the extremes
+    /// Search the scale of each group, weighted by what errors in its columns cost; `--search=false` takes the extremes
     #[cfg_attr(feature = "cli", arg(
         long,
         value_name = "BOOL",
@@ -62,7 +54,7 @@ impl Default for GptqConfig {
             group_size: GroupSize(Span::Group(128)),
             asymmetric: false,
             scale_type: Dtype::F16,
-            act_order: true,
+            act_order: false,
             damp_percent: 0.05,
             search: true,
         }
@@ -101,7 +93,7 @@ mod tests {
 
     #[test]
     fn settings_are_recorded_whole() {
-        let config = GptqConfig { act_order: false, damp_percent: 0.25, ..GptqConfig::default() };
+        let config = GptqConfig { act_order: true, damp_percent: 0.25, ..GptqConfig::default() };
         let value = serde_json::to_value(&config).expect("plain values");
         assert_eq!(value["damp_percent"], 0.25);
         assert_eq!(serde_json::from_value::<GptqConfig>(value).expect("it is its own"), config);
@@ -130,17 +122,17 @@ mod tests {
             GptqConfig::from_arg_matches(&command.get_matches_from(flags.split_whitespace())).expect("known flags")
         };
         assert_eq!(parse(""), GptqConfig::default());
-        let flags = "--bits 2 --asymmetric --act-order=false --damp-percent 0.1 --search=false --scale-type f32";
+        let flags = "--bits 2 --asymmetric --act-order --damp-percent 0.1 --search=false --scale-type f32";
         let config = GptqConfig {
             bits: 2,
             asymmetric: true,
-            act_order: false,
+            act_order: true,
             damp_percent: 0.1,
             search: false,
             scale_type: Dtype::F32,
             ..GptqConfig::default()
         };
         assert_eq!(parse(flags), config);
-        assert!(parse("--act-order").act_order && parse("--search").search);
+        assert!(parse("--search").search);
     }
 }

@@ -24,7 +24,7 @@ pub struct Factor {
     order: Vec<usize>,
     /// Upper triangular, in that order; `U' U` is the inverse of the damped Gram matrix.
     upper: Vec<f32>,
-    /// What each column weighs, in its own place.
+    /// How much the error of each column counts where a scale is searched for, in its own place.
     importance: Vec<f32>,
     /// The damping that was needed, as a share of the mean of the diagonal.
     pub damping: f64,
@@ -53,7 +53,10 @@ impl Factor {
                 row[i] += damping * mean;
             });
             if let Some(upper) = inverse_factor(&matrix, cols) {
-                return Some(Self { order, upper, importance: proportions(&diagonal), damping });
+                // What is left of a column's error when all columns behind it have taken up their part.
+                let mut costs = vec![0.0; cols];
+                order.iter().zip(upper.iter().step_by(cols + 1)).for_each(|(col, u)| costs[*col] = 1.0 / (u * u));
+                return Some(Self { order, upper, importance: proportions(&costs), damping });
             }
         }
         None
