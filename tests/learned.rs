@@ -94,9 +94,9 @@ fn each_option_trains() {
         |c| c.enable_minmax_tuning = false,
         |c| c.momentum = 0.9,
         |c| c.lr = Some(0.01),
-        |c| c.relative_loss = false,
+        |c| c.relative_loss = true,
         |c| c.ranges = Ranges::Bounds,
-        |c| c.keep_best = true,
+        |c| c.keep_best = false,
         |c| (c.bits, c.asymmetric, c.group_size) = (4, false, "channel".parse().expect("a size")),
     ];
     for (i, change) in changes.into_iter().enumerate() {

@@ -16,11 +16,11 @@ const DEFAULT_SEQ_LEN: usize = 2048;
 #[serde(default, deny_unknown_fields)]
 pub struct CalibrationConfig {
     /// Sequences to calibrate on, at even distances over the text [default: what the method needs, 128 as a rule]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", requires = "calib"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
     /// Tokens of a sequence [default: 2048, or the model's context if that is shorter]
-    #[cfg_attr(feature = "cli", arg(long, value_name = "TOKENS"))]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "TOKENS", requires = "calib"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seq_len: Option<usize>,
 }

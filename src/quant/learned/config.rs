@@ -61,7 +61,13 @@ pub struct LearnedConfig {
     #[cfg_attr(feature = "cli", arg(skip = LearnedConfig::default().samples))]
     #[serde(skip)]
     pub samples: usize,
-    /// Weigh the error of each token by the size of its target; `--relative-loss=false` counts all tokens alike
+    /// Weigh the error of each token by the size of its target
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub relative_loss: bool,
+    /// How ranges are trained: factors of each group's smallest and largest value, or its scale and zero point
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().ranges))]
+    pub ranges: Ranges,
+    /// Keep the parameters of the mini-batch with the lowest loss; `--keep-best=false` keeps the last ones
     #[cfg_attr(feature = "cli", arg(
         long,
         value_name = "BOOL",
@@ -69,14 +75,8 @@ pub struct LearnedConfig {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",
-        default_value_t = LearnedConfig::default().relative_loss,
+        default_value_t = LearnedConfig::default().keep_best,
     ))]
-    pub relative_loss: bool,
-    /// How ranges are trained: factors of each group's smallest and largest value, or its scale and zero point
-    #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().ranges))]
-    pub ranges: Ranges,
-    /// Keep the parameters of the mini-batch with the lowest loss instead of the last ones
-    #[cfg_attr(feature = "cli", arg(long))]
     pub keep_best: bool,
     /// What follows when every block is done
     #[cfg_attr(feature = "cli", command(flatten))]
@@ -98,9 +98,9 @@ impl Default for LearnedConfig {
             inputs: Inputs::Quantized,
             momentum: 0.0,
             samples: 128,
-            relative_loss: true,
+            relative_loss: false,
             ranges: Ranges::Scales,
-            keep_best: false,
+            keep_best: true,
             tune: TuneConfig::default(),
         }
     }
@@ -185,8 +185,8 @@ mod tests {
         };
         assert_eq!(parse(""), LearnedConfig::default());
         let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --seed 1 \
-                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --relative-loss=false --ranges bounds \
-                     --keep-best --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
+                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --relative-loss --ranges bounds \
+                     --keep-best=false --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
         let config = LearnedConfig {
             bits: 2,
             asymmetric: true,
@@ -197,9 +197,9 @@ mod tests {
             enable_minmax_tuning: false,
             inputs: Inputs::Original,
             momentum: 0.9,
-            relative_loss: false,
+            relative_loss: true,
             ranges: Ranges::Bounds,
-            keep_best: true,
+            keep_best: false,
             tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
             ..LearnedConfig::default()
         };
