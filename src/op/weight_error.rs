@@ -70,7 +70,7 @@ pub async fn weight_error(device: &Device, tensor: &Tensor<'_>, packed: &PackedT
     for first in (0..rows).step_by(step) {
         let part = packed.rows_in(first..rows.min(first + step))?;
         let weight = device.upload(tensor.rows_in(first..first + part.rows).bytes())?;
-        let zeros = part.zeros.map_or_else(|| vec![scheme.bits().middle(); part.scales.len()], |zeros| zeros);
+        let zeros = part.zeros.unwrap_or_else(|| vec![scheme.bits().middle(); part.scales.len()]);
         let zeros: Vec<u32> = zeros.into_iter().map(u32::from).collect();
         let inputs = [device.upload(&part.codes)?, device.upload(&part.scales)?, device.upload(&zeros)?];
         let mut rec = Recorder::new(device);
