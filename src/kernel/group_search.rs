@@ -50,8 +50,8 @@ pub struct Params {
     pub step: u32,
     /// Number of factors.
     pub count: u32,
-    /// Always 0: shaders put products through an exclusive or with it, so that no compiler joins a product and a sum into one
-    /// operation that rounds once.
+    /// Always 0. Shaders put products through an exclusive or with it, so that no compiler joins a product and a sum into
+    /// one operation that rounds once.
     pub mask: u32,
 }
 
