@@ -4,7 +4,7 @@ use super::{CalibrationDataset, Inputs, Samples};
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::Result;
 use crate::model::{Cache, LoadedBlock, StreamedModel};
-use crate::op::{self, Activations, Measure};
+use crate::op::{self, Activations};
 
 /// Shows calibration sequences to a model, of which one block at a time is on the device: each block comes with its inputs
 /// and with what the original block gives for the original inputs; what was made of it decides the inputs of the next.
@@ -120,7 +120,7 @@ impl CalibratedBlock {
         for index in 0..self.inputs.len() {
             let mut rec = Recorder::new(device);
             let y = self.block.forward(&mut rec, self.inputs.get(index)?, &mut cache)?;
-            sums.push(op::squared_error(&mut rec, &y, &self.targets.get(index)?, Measure::Plain)?.sums.buffer);
+            sums.push(op::squared_error(&mut rec, &y, &self.targets.get(index)?)?.sums.buffer);
             rec.submit()?;
             elements += y.rows * y.cols;
             outputs.push(y)?;

@@ -46,7 +46,7 @@ pub use optimiser::{AdamW, AdamWConfig, SignSgd};
 pub use quantize::{Quantization, WeightError, quantize, quantize_trained};
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
 pub use schedule::{Decay, Schedule};
-pub use train::{Best, BestState, Measure, SquaredError, squared_error};
+pub use train::{Best, BestState, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
 
 use checks::size as param;

@@ -6,7 +6,6 @@ use super::ranges::Ranges;
 use crate::calib::Inputs;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::op::Measure;
 use crate::quant::{GroupSize, TuneConfig};
 use crate::scheme::{Bits, Scheme, Span, Zero};
 
@@ -57,23 +56,9 @@ pub struct LearnedConfig {
     /// Share of the gradients before that a step goes by, below 1
     #[cfg_attr(feature = "cli", arg(long, value_name = "SHARE", default_value_t = LearnedConfig::default().momentum))]
     pub momentum: f32,
-    /// Weigh the error of each token by the size of its target; `--relative-loss=false` counts all tokens alike
-    #[cfg_attr(feature = "cli", arg(
-        long,
-        value_name = "BOOL",
-        action = clap::ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = LearnedConfig::default().relative_loss,
-    ))]
-    pub relative_loss: bool,
     /// How ranges are trained: factors of each group's smallest and largest value, or its scale and zero point
     #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().ranges))]
     pub ranges: Ranges,
-    /// Keep the parameters of the mini-batch with the lowest loss instead of the last ones
-    #[cfg_attr(feature = "cli", arg(long))]
-    pub keep_best: bool,
     /// What follows when every block is done
     #[cfg_attr(feature = "cli", command(flatten))]
     pub tune: TuneConfig,
@@ -93,9 +78,7 @@ impl Default for LearnedConfig {
             enable_minmax_tuning: true,
             inputs: Inputs::Quantized,
             momentum: 0.0,
-            relative_loss: true,
             ranges: Ranges::Scales,
-            keep_best: false,
             tune: TuneConfig::default(),
         }
     }
@@ -131,11 +114,6 @@ impl LearnedConfig {
             return Err(Error::config("momentum", format!("{} is not from 0 to below 1", self.momentum)));
         }
         Ok(())
-    }
-
-    /// How errors of tokens are weighed against each other.
-    pub(super) fn measure(&self) -> Measure {
-        if self.relative_loss { Measure::Relative } else { Measure::Plain }
     }
 
     /// Length of the first step for codes of this width.
@@ -180,8 +158,8 @@ mod tests {
         };
         assert_eq!(parse(""), LearnedConfig::default());
         let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --seed 1 \
-                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --relative-loss=false --ranges bounds \
-                     --keep-best --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
+                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --ranges bounds \
+                     --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
         let config = LearnedConfig {
             bits: 2,
             asymmetric: true,
@@ -192,9 +170,7 @@ mod tests {
             enable_minmax_tuning: false,
             inputs: Inputs::Original,
             momentum: 0.9,
-            relative_loss: false,
             ranges: Ranges::Bounds,
-            keep_best: true,
             tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
             ..LearnedConfig::default()
         };
