@@ -8,7 +8,7 @@ use super::{CalibrationDataset, Inputs, Samples};
 use crate::device::{Buffer, Recorder};
 use crate::error::{Error, Result};
 use crate::model::{LoadedBlock, StreamedModel};
-use crate::op::{self, Activations, Measure};
+use crate::op::{self, Activations};
 
 /// Shows calibration sequences to a model, of which one block at a time is on the device: each block comes with its inputs
 /// and with what the original block gives for the original inputs; what was made of it decides the inputs of the next.
@@ -166,7 +166,7 @@ async fn answer(
     for (index, x) in inputs.enumerate() {
         let mut rec = Recorder::new(device);
         let y = block.forward(&mut rec, x?, &mut cache)?;
-        sums.push(op::squared_error(&mut rec, &y, &targets.get(index)?, Measure::Plain)?.sums.buffer);
+        sums.push(op::squared_error(&mut rec, &y, &targets.get(index)?)?.sums.buffer);
         rec.submit()?;
         elements += y.rows * y.cols;
         if let Some(outputs) = &mut outputs {

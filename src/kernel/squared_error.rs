@@ -1,6 +1,4 @@
-//! Squared error of each row and its gradient: `sum = weight * sum of (y - target)^2`,
-//! `d_y = factor * weight * (y - target)`. The weight is 1 or, of a relative error, 1 over the mean square of the row's
-//! target; a row whose target is 0 weighs nothing then.
+//! Squared error of each row and its gradient: `sum = sum of (y - target)^2`, `d_y = factor * (y - target)`.
 //!
 //! Bindings: y `[rows, cols]`; target; `d_y`; sums, one a row; f32.
 
@@ -23,13 +21,9 @@ pub struct Params {
     pub cols: u32,
     /// The gradient of one unit of difference.
     pub factor: f32,
-    /// 1 if each row is weighted by the size of its target.
-    pub relative: u32,
 }
 
 const WG: u32 = 64;
-/// The smallest mean square that a row is weighted by.
-const SMALLEST: f32 = 1e-30;
 
 /// The variant that reduces this way.
 pub fn variant(reduce: Reduce) -> Variant {
@@ -54,26 +48,13 @@ impl Kernel for SquaredError {
     fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {
         let [y, target, mut d_y, mut sums] = bindings.take();
         for row in 0..p.rows as usize {
-            let elements = row * p.cols as usize..(row + 1) * p.cols as usize;
-            let weight = weight(p, target.f32()[elements.clone()].iter().map(|t| t * t).sum());
             let mut sum = 0.0;
-            for i in elements {
+            for i in row * p.cols as usize..(row + 1) * p.cols as usize {
                 let difference = y.f32()[i] - target.f32()[i];
-                d_y.f32_mut()[i] = p.factor * weight * difference;
+                d_y.f32_mut()[i] = p.factor * difference;
                 sum += difference * difference;
             }
-            sums.f32_mut()[row] = weight * sum;
+            sums.f32_mut()[row] = sum;
         }
-    }
-}
-
-/// The weight of a row whose target has this sum of squares.
-#[inline(always)]
-pub(super) fn weight(p: &Params, squares: f32) -> f32 {
-    let size = squares / p.cols as f32;
-    match p.relative {
-        1 if size >= SMALLEST => 1.0 / size,
-        1 => 0.0,
-        _ => 1.0,
     }
 }

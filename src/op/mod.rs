@@ -53,7 +53,7 @@ pub use quantize::{Quantization, quantize, quantize_searched, quantize_trained, 
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
 pub use schedule::{Decay, Schedule};
 pub use stats::{ColumnStats, Columns, Moments};
-pub use train::{Best, BestState, Measure, SquaredError, squared_error};
+pub use train::{Best, BestState, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
 pub use weight_error::{WeightError, weight_error};
 

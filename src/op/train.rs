@@ -11,20 +11,10 @@ use crate::kernel::squared_error::{self as squared, SquaredError as Kernel};
 /// How far a result is from a target.
 #[derive(Clone, Debug)]
 pub struct SquaredError {
-    /// Of each row the sum of squared differences, measured, `[1, rows]`.
+    /// Of each row the sum of squared differences, `[1, rows]`.
     pub sums: Activations,
-    /// The gradient of the mean of measured squared differences.
+    /// The gradient of the mean squared difference.
     pub gradient: Activations,
-}
-
-/// What a row's squared error is measured by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Measure {
-    /// Nothing: all rows count alike.
-    #[default]
-    Plain,
-    /// The mean square of the row's target: each row's error relative to its size.
-    Relative,
 }
 
 /// Squared error of y against a target of the same shape.
@@ -34,7 +24,7 @@ pub enum Measure {
 /// let device = Device::cpu();
 /// let [y, target] = [[1.0, 5.0], [2.0, 3.0]].map(|values| Activations::upload(&device, 1, 2, &values));
 /// let mut rec = Recorder::new(&device);
-/// let error = op::squared_error(&mut rec, &y?, &target?, op::Measure::Plain)?;
+/// let error = op::squared_error(&mut rec, &y?, &target?)?;
 /// rec.submit()?;
 /// assert_eq!(pollster::block_on(error.sums.read(&device))?, [5.0]);
 /// assert_eq!(pollster::block_on(error.gradient.read(&device))?, [-1.0, 2.0]);
@@ -43,18 +33,12 @@ pub enum Measure {
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the shapes differ or hold nothing.
-pub fn squared_error(
-    rec: &mut Recorder,
-    y: &Activations,
-    target: &Activations,
-    measure: Measure,
-) -> Result<SquaredError> {
+pub fn squared_error(rec: &mut Recorder, y: &Activations, target: &Activations) -> Result<SquaredError> {
     let count = alike("squared_error", y, target)?;
     let (rows, cols) = matrix("squared_error", y)?;
     let gradient = Activations { buffer: rec.alloc(y.rows * y.cols * 4)?, ..*y };
     let sums = Activations { buffer: rec.alloc(y.rows * 4)?, rows: 1, cols: y.rows };
-    let params =
-        squared::Params { rows, cols, factor: 2.0 / count as f32, relative: u32::from(measure == Measure::Relative) };
+    let params = squared::Params { rows, cols, factor: 2.0 / count as f32 };
     let variant = squared::variant(choose::reduce(rec.device().caps()));
     rec.dispatch::<Kernel>(&params, variant, &[&y.buffer, &target.buffer, &gradient.buffer, &sums.buffer])?;
     Ok(SquaredError { sums, gradient })

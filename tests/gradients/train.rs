@@ -206,7 +206,7 @@ fn the_best_state_is_kept_and_not_the_last() {
     let sgd = SignSgd::new(&device, 1, 0.0, [-1.0, 1.0]).unwrap();
     for iteration in 0..5 {
         let mut rec = Recorder::new(&device);
-        let error = op::squared_error(&mut rec, &x, &target, op::Measure::Plain).unwrap();
+        let error = op::squared_error(&mut rec, &x, &target).unwrap();
         best.enter(&mut rec, &error.sums, 1, iteration).unwrap();
         best.keep(&mut rec, &x.buffer, &kept).unwrap();
         // 0, 0.25, 0.5, 0.25, 0.5: the second is the first of the best.

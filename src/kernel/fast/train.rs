@@ -5,9 +5,8 @@ use rayon::prelude::*;
 
 use super::{reduce, rows};
 use crate::dispatch::{Bindings, Variant};
-use crate::kernel::adamw_step;
 use crate::kernel::sign_step::{self, moved};
-use crate::kernel::squared_error::{self, weight};
+use crate::kernel::{adamw_step, squared_error};
 
 /// [`Kernel::run`](crate::dispatch::Kernel::run) of sign_step.
 pub fn sign_step(p: &sign_step::Params, _: &Variant, bindings: Bindings<'_>) {
@@ -45,9 +44,7 @@ pub fn squared_error(p: &squared_error::Params, _: &Variant, bindings: Bindings<
     outputs.zip(sums.f32_mut()[..count].par_chunks_mut(panel)).enumerate().for_each(|(task, (d_y, sums))| {
         for (i, (d_y, sum)) in d_y.chunks_exact_mut(cols).zip(sums).enumerate() {
             let at = (task * panel + i) * cols;
-            let target = &target.f32()[at..][..cols];
-            let weight = if p.relative == 1 { weight(p, squares(target)) } else { 1.0 };
-            *sum = weight * row_error(p.factor * weight, &y.f32()[at..][..cols], target, d_y);
+            *sum = row_error(p.factor, &y.f32()[at..][..cols], &target.f32()[at..][..cols], d_y);
         }
     });
 }
@@ -66,10 +63,6 @@ vectorized! {
         parameter.iter_mut().zip(moments).zip(gradient).for_each(|((value, (m, v)), d)| {
             adamw_step::moved(p, *d, value, m, v);
         });
-    }
-
-    fn squares(row: &[f32]) -> f32 {
-        reduce::sum(row, |value| value * value)
     }
 
     fn row_error(factor: f32, y: &[f32], target: &[f32], d_y: &mut [f32]) -> f32 {

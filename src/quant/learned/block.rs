@@ -109,7 +109,7 @@ impl<'a> Training<'a> {
             decoded.iter().for_each(|quantized| rec.watch(&quantized.values.buffer));
             elements += target.rows * target.cols;
             let y = step.block.forward(&mut rec, x, cache)?;
-            let error = op::squared_error(&mut rec, &y, &target, self.config.measure())?;
+            let error = op::squared_error(&mut rec, &y, &target)?;
             let gradients = op::backward(&mut rec, &y, &error.gradient)?;
             let weights = decoded.iter().map(|quantized| {
                 let d_values = gradients.of(&quantized.values.buffer).cloned();
@@ -171,12 +171,11 @@ impl<'a> Training<'a> {
         rec.submit()
     }
 
-    /// The codes of the parameters that are kept.
+    /// The codes of the best parameters.
     pub(super) async fn finish(self) -> Result<Vec<QuantizedPart>> {
         let mut parts = Vec::with_capacity(self.layers.len());
-        for Layer { path, rows, weight, best, .. } in self.layers {
-            let kept = if self.config.keep_best { best } else { weight };
-            let (weight, error) = op::quantize_trained(self.device, &kept, &path).await?;
+        for Layer { path, rows, best, .. } in self.layers {
+            let (weight, error) = op::quantize_trained(self.device, &best, &path).await?;
             parts.push(QuantizedPart { path, rows, layer: QuantizedLayer { weight, error } });
         }
         Ok(parts)

@@ -6,7 +6,6 @@ use super::ranges::Ranges;
 use crate::calib::Inputs;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::op::Measure;
 use crate::quant::{GroupSize, TuneConfig};
 use crate::scheme::{Bits, Scheme, Span, Zero};
 
@@ -61,23 +60,9 @@ pub struct LearnedConfig {
     #[cfg_attr(feature = "cli", arg(skip = LearnedConfig::default().samples))]
     #[serde(skip)]
     pub samples: usize,
-    /// Weigh the error of each token by the size of its target
-    #[cfg_attr(feature = "cli", arg(long))]
-    pub relative_loss: bool,
     /// How ranges are trained: factors of each group's smallest and largest value, or its scale and zero point
     #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().ranges))]
     pub ranges: Ranges,
-    /// Keep the parameters of the mini-batch with the lowest loss; `--keep-best=false` keeps the last ones
-    #[cfg_attr(feature = "cli", arg(
-        long,
-        value_name = "BOOL",
-        action = clap::ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value_t = LearnedConfig::default().keep_best,
-    ))]
-    pub keep_best: bool,
     /// What follows when every block is done
     #[cfg_attr(feature = "cli", command(flatten))]
     pub tune: TuneConfig,
@@ -98,9 +83,7 @@ impl Default for LearnedConfig {
             inputs: Inputs::Quantized,
             momentum: 0.0,
             samples: 128,
-            relative_loss: false,
             ranges: Ranges::Scales,
-            keep_best: true,
             tune: TuneConfig::default(),
         }
     }
@@ -136,11 +119,6 @@ impl LearnedConfig {
             return Err(Error::config("momentum", format!("{} is not from 0 to below 1", self.momentum)));
         }
         Ok(())
-    }
-
-    /// How errors of tokens are weighed against each other.
-    pub(super) fn measure(&self) -> Measure {
-        if self.relative_loss { Measure::Relative } else { Measure::Plain }
     }
 
     /// Length of the first step for codes of this width.
@@ -185,8 +163,8 @@ mod tests {
         };
         assert_eq!(parse(""), LearnedConfig::default());
         let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --seed 1 \
-                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --relative-loss --ranges bounds \
-                     --keep-best=false --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
+                     --enable-minmax-tuning=false --inputs original --momentum 0.9 --ranges bounds \
+                     --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
         let config = LearnedConfig {
             bits: 2,
             asymmetric: true,
@@ -197,9 +175,7 @@ mod tests {
             enable_minmax_tuning: false,
             inputs: Inputs::Original,
             momentum: 0.9,
-            relative_loss: true,
             ranges: Ranges::Bounds,
-            keep_best: false,
             tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
             ..LearnedConfig::default()
         };

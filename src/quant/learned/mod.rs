@@ -1,6 +1,6 @@
 //! Learned rounding: block by block, the offsets added before rounding and the range of every group are trained so that
-//! the quantized block gives what the original block gave. AutoRound's method, with each token's error relative to its
-//! size and with scales and zero points trained by themselves; [`tune`](super::tune) may follow.
+//! the quantized block gives what the original block gave. AutoRound's method, but for scales and zero points, which are
+//! trained by themselves; [`tune`](super::tune) may follow.
 
 mod block;
 mod config;
@@ -93,10 +93,9 @@ impl BlockQuantizer for Learned {
             #[allow(clippy::cast_possible_truncation, reason = "a seed; wrapping is harmless")]
             let seed = config.seed ^ (step.index as u32).wrapping_mul(0x9E37_79B1);
             let best = training.train(step, &mut cache, seed, progress).await?;
-            let best_iteration = Some(if config.keep_best { best.iteration } else { config.iters });
             let parts = training.finish().await?;
             progress.end();
-            Ok(BlockResult { parts, loss_before, best_iteration })
+            Ok(BlockResult { parts, loss_before, best_iteration: Some(best.iteration) })
         })
     }
 
