@@ -89,12 +89,13 @@ fn each_option_trains() {
         run(&device, config, 2)
     };
     let plain = with(|_| {});
-    let changes: [fn(&mut LearnedConfig); 6] = [
+    let changes: [fn(&mut LearnedConfig); 7] = [
         |c| c.inputs = Inputs::Original,
         |c| c.enable_minmax_tuning = false,
         |c| c.momentum = 0.9,
         |c| c.lr = Some(0.01),
         |c| c.ranges = Ranges::Bounds,
+        |c| c.keep_best = true,
         |c| (c.bits, c.asymmetric, c.group_size) = (4, false, "channel".parse().expect("a size")),
     ];
     for (i, change) in changes.into_iter().enumerate() {

@@ -48,8 +48,9 @@ fn block(device: &Device) -> Result<QuantizedBlock, Failed> {
         group_size: "32".parse()?,
         asymmetric: true,
         iters: 2,
-        lr: Some(0.05),
+        lr: Some(0.01),
         batch_size: 4,
+        keep_best: true,
         ..LearnedConfig::default()
     };
     let scheme = config.scheme()?;

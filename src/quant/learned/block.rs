@@ -171,11 +171,12 @@ impl<'a> Training<'a> {
         rec.submit()
     }
 
-    /// The codes of the best parameters.
+    /// The codes of the best parameters, or of the last ones.
     pub(super) async fn finish(self) -> Result<Vec<QuantizedPart>> {
         let mut parts = Vec::with_capacity(self.layers.len());
-        for Layer { path, rows, best, .. } in self.layers {
-            let (weight, error) = op::quantize_trained(self.device, &best, &path).await?;
+        for Layer { path, rows, weight, best, .. } in self.layers {
+            let kept = if self.config.keep_best { best } else { weight };
+            let (weight, error) = op::quantize_trained(self.device, &kept, &path).await?;
             parts.push(QuantizedPart { path, rows, layer: QuantizedLayer { weight, error } });
         }
         Ok(parts)

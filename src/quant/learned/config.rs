@@ -63,6 +63,9 @@ pub struct LearnedConfig {
     /// How ranges are trained: factors of each group's smallest and largest value, or its scale and zero point
     #[cfg_attr(feature = "cli", arg(long, default_value_t = LearnedConfig::default().ranges))]
     pub ranges: Ranges,
+    /// Keep the parameters of the mini-batch with the lowest loss, as AutoRound does, instead of the last ones
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub keep_best: bool,
     /// What follows when every block is done
     #[cfg_attr(feature = "cli", command(flatten))]
     pub tune: TuneConfig,
@@ -84,6 +87,7 @@ impl Default for LearnedConfig {
             momentum: 0.0,
             samples: 128,
             ranges: Ranges::Scales,
+            keep_best: false,
             tune: TuneConfig::default(),
         }
     }
@@ -164,7 +168,7 @@ mod tests {
         assert_eq!(parse(""), LearnedConfig::default());
         let flags = "--bits 2 --asymmetric --iters 7 --lr 0.5 --batch-size 3 --seed 1 \
                      --enable-minmax-tuning=false --inputs original --momentum 0.9 --ranges bounds \
-                     --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
+                     --keep-best --tune-iters 5 --tune-lr 0.5 --tune-batch-size 2";
         let config = LearnedConfig {
             bits: 2,
             asymmetric: true,
@@ -176,6 +180,7 @@ mod tests {
             inputs: Inputs::Original,
             momentum: 0.9,
             ranges: Ranges::Bounds,
+            keep_best: true,
             tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
             ..LearnedConfig::default()
         };

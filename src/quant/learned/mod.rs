@@ -93,9 +93,10 @@ impl BlockQuantizer for Learned {
             #[allow(clippy::cast_possible_truncation, reason = "a seed; wrapping is harmless")]
             let seed = config.seed ^ (step.index as u32).wrapping_mul(0x9E37_79B1);
             let best = training.train(step, &mut cache, seed, progress).await?;
+            let best_iteration = Some(if config.keep_best { best.iteration } else { config.iters });
             let parts = training.finish().await?;
             progress.end();
-            Ok(BlockResult { parts, loss_before, best_iteration: Some(best.iteration) })
+            Ok(BlockResult { parts, loss_before, best_iteration })
         })
     }
 
