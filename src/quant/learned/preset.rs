@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::LearnedConfig;
+use super::{LearnedConfig, Ranges};
 use crate::calib::Inputs;
 use crate::error::{Error, Result};
 use crate::quant::GroupSize;
@@ -61,6 +61,7 @@ impl LearnedConfig {
                 lr: Some(5e-3),
                 batch_size: 32,
                 inputs: Inputs::Original,
+                ranges: Ranges::Bounds,
                 momentum: 0.9,
                 ..default
             },
