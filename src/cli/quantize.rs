@@ -8,7 +8,7 @@ use bitsmith::export::Record;
 use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, Way, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
 use bitsmith::{Error, Result, report};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use super::bar::Bar;
@@ -28,7 +28,7 @@ pub(super) const NAME: &str = "quantize";
 /// tokenizer and configuration, and with a report of the error of each layer in bitsmith.json. It appears under its
 /// name only when it is complete; what is finished until then outlives a kill, for --resume.
 #[derive(Debug, Args)]
-#[command(name = NAME, after_long_help = EXAMPLE)]
+#[command(name = NAME, after_long_help = EXAMPLE, group(ArgGroup::new(TEXTS).multiple(true)))]
 pub(super) struct Quantize {
     /// The model to quantize: a folder, a safetensors file, or a name on the hub
     model: ModelArg,

@@ -20,6 +20,10 @@ fn a_learned_model_tells_of_its_blocks() {
     assert_eq!((settings["iters"].as_u64(), settings["batch_size"].as_u64()), (Some(3), Some(2)));
     assert!((settings["lr"].as_f64().expect("a rate") - 5e-3).abs() < 1e-9, "{settings}");
     assert_eq!((json["calibration"]["samples"].as_u64(), json["calibration"]["seq_len"].as_u64()), (Some(4), Some(16)));
+    // It learns from one text and is measured on another.
+    let quality = "--text examples/tiny-llama/validation.txt --window 32 --max-tokens 320";
+    let measured = typed(&format!("{LINE} --force {quality} --json"), folder.path()).json();
+    assert!(measured["quality"]["perplexity_after"].as_f64() > Some(1.0), "{measured}");
     let page = fs::read_to_string(folder.path().join("page.html")).expect("a page");
     assert!(page.contains("Loss of each block") && page.contains("4 sequences"));
     let text = typed(&format!("{LINE} --force"), folder.path()).ok().stdout;
