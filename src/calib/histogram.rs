@@ -52,7 +52,7 @@ impl Histogram {
         if counts.is_empty() {
             return Ok(Self::default());
         }
-        let last = first + counts.len() as i64 - 1;
+        let last = first.saturating_add(counts.len() as i64 - 1);
         let fits = ends.iter().all(|end| end.is_finite()) && ends.map(|end| bin(end, *exponent)) == [*first, last];
         if !fits {
             let expected = format!("ends in bins {first} and {last} of width 2^{exponent}");

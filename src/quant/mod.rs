@@ -3,6 +3,7 @@
 mod block_progress;
 mod block_run;
 mod gptq;
+mod group_size;
 mod layers;
 mod learned;
 mod original;
@@ -26,13 +27,14 @@ use std::pin::Pin;
 
 pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
 pub use gptq::{Gptq, GptqConfig};
+pub use group_size::GroupSize;
 pub use layers::{LinearLayer, Skip, linear_layers};
 #[cfg(feature = "cli")]
 pub use learned::LearnedArgs;
 pub use learned::{Learned, LearnedConfig, Preset, Ranges};
 pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
-pub use rtn::{GroupSize, Rtn, RtnConfig};
+pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
 pub use tune::{TuneConfig, Tuned, tune};
 

@@ -6,15 +6,15 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockJob, BlockQuantizer, BlockResult, LayerJob, LayerQuantizer, QuantizedLayer, QuantizedPart, Quantizer, Task,
-    Way,
+    BlockJob, BlockQuantizer, BlockResult, GroupSize, LayerJob, LayerQuantizer, QuantizedLayer, QuantizedPart,
+    Quantizer, Task, Way,
 };
 use crate::calib::{Inputs, SecondMoments};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::model::Observer;
 use crate::op::{Quantization, importance, quantize, quantize_searched};
-use crate::scheme::{Bits, RangeRule, Rounding, Scheme, Span, Zero};
+use crate::scheme::{RangeRule, Rounding, Scheme, Span};
 
 /// Settings of round-to-nearest, as typed on the command line and as recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,59 +63,6 @@ impl Default for RtnConfig {
     }
 }
 
-/// A [`Span`] as people write it: a number of input features, `channel` or `tensor`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GroupSize(pub Span);
-
-impl std::fmt::Display for GroupSize {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Span::Tensor => f.write_str("tensor"),
-            Span::Channel => f.write_str("channel"),
-            Span::Group(size) => size.fmt(f),
-        }
-    }
-}
-
-impl std::str::FromStr for GroupSize {
-    type Err = crate::error::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "tensor" => Ok(Self(Span::Tensor)),
-            "channel" | "-1" => Ok(Self(Span::Channel)),
-            number => Span::group(number.parse().unwrap_or(0)).map(Self).map_err(|_| {
-                Self::Err::config("group_size", format!("`{text}` is not a number from 16 to 1024, channel or tensor"))
-            }),
-        }
-    }
-}
-
-impl Serialize for GroupSize {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        match self.0 {
-            Span::Group(size) => serializer.serialize_u16(size),
-            _ => serializer.collect_str(self),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for GroupSize {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Size(u64),
-            Name(String),
-        }
-        let text = match Form::deserialize(deserializer)? {
-            Form::Size(size) => size.to_string(),
-            Form::Name(name) => name,
-        };
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 /// Round-to-nearest with checked settings.
 ///
 /// ```
@@ -134,14 +81,13 @@ pub struct Rtn {
 impl Rtn {
     /// Checks the settings against each other.
     pub fn new(config: RtnConfig) -> Result<Self> {
-        let zero = if config.asymmetric { Zero::Stored } else { Zero::Symmetric };
-        let scheme = Scheme::new(Bits::new(config.bits)?, config.group_size.0, zero).with_scale_type(config.scale_type);
+        let scheme = config.group_size.scheme(config.bits, config.asymmetric, config.scale_type)?;
         config.range.check(scheme)?;
         if config.search && config.range != RangeRule::default() {
             return Err(Error::config("range", "a search takes the place of a rule; leave out one of them"));
         }
-        if config.search && scheme.span() == Span::Tensor {
-            return Err(Error::config("group_size", "`tensor` cannot be searched; use a number or channel"));
+        if config.search {
+            config.group_size.refuse_tensor("searched")?;
         }
         let RtnConfig { range, rounding, seed, .. } = config;
         Ok(Self { config, quantization: Quantization { scheme, range, rounding, seed } })

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::quant::GroupSize;
-use crate::scheme::{Bits, Scheme, Span, Zero};
+use crate::scheme::{Scheme, Span};
 
 /// Settings of GPTQ, as typed on the command line and as recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,11 +67,8 @@ impl GptqConfig {
     /// # Errors
     /// [`Error::Config`] for bits or a group size that there are not.
     pub fn scheme(&self) -> Result<Scheme> {
-        if self.group_size.0 == Span::Tensor {
-            return Err(Error::config("group_size", "`tensor` is not for gptq; use a number or channel"));
-        }
-        let zero = if self.asymmetric { Zero::Stored } else { Zero::Symmetric };
-        Ok(Scheme::new(Bits::new(self.bits)?, self.group_size.0, zero).with_scale_type(self.scale_type))
+        self.group_size.refuse_tensor("solved for")?;
+        self.group_size.scheme(self.bits, self.asymmetric, self.scale_type)
     }
 
     /// Checks the settings by themselves.

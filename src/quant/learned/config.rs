@@ -7,7 +7,7 @@ use crate::calib::Inputs;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::quant::{GroupSize, TuneConfig};
-use crate::scheme::{Bits, Scheme, Span, Zero};
+use crate::scheme::{Bits, Scheme, Span};
 
 /// Settings of learned rounding, as typed on the command line and as recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,11 +99,8 @@ impl LearnedConfig {
     /// # Errors
     /// [`Error::Config`] for bits or a group size that cannot be trained.
     pub fn scheme(&self) -> Result<Scheme> {
-        if self.group_size.0 == Span::Tensor {
-            return Err(Error::config("group_size", "`tensor` cannot be trained; use a number or channel"));
-        }
-        let zero = if self.asymmetric { Zero::Stored } else { Zero::Symmetric };
-        Ok(Scheme::new(Bits::new(self.bits)?, self.group_size.0, zero).with_scale_type(self.scale_type))
+        self.group_size.refuse_tensor("trained")?;
+        self.group_size.scheme(self.bits, self.asymmetric, self.scale_type)
     }
 
     /// Checks the settings by themselves.
