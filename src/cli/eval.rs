@@ -30,7 +30,7 @@ pub(super) struct Eval {
     /// The model to compare with, usually the one that MODEL was made from: a folder, or a name on the hub
     #[arg(long, value_name = "MODEL")]
     reference: Option<ModelArg>,
-    /// Activations that enter quantized layers: exact (f32), or int8 (rounded, with a scale for each group of features)
+    /// Activations that enter quantized layers: exact (f32), int8 (rounded), or auto: as the model was made for
     #[arg(long, value_name = "PRECISION", default_value_t = ActivationPrecision::default())]
     activations: ActivationPrecision,
     #[command(flatten)]

@@ -37,8 +37,8 @@ pub(super) struct Generate {
     /// Seed of the draw
     #[arg(long, default_value_t = Sampling::default().seed)]
     seed: u32,
-    /// Activations that enter quantized layers: exact (f32), or int8 (rounded, with a scale for each group of features;
-    /// `bitsmith eval` tells what it costs)
+    /// Activations that enter quantized layers: exact (f32), int8 (rounded), or auto: as the model was made for
+    /// (`bitsmith eval` tells what int8 costs)
     #[arg(long, value_name = "PRECISION", default_value_t = ActivationPrecision::default())]
     activations: ActivationPrecision,
     #[command(flatten)]

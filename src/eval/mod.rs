@@ -95,9 +95,12 @@ pub async fn evaluate_folders(
     request: &EvalRequest,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    let own = (request.activations != ActivationPrecision::Exact).then_some(model);
+    let own = (request.activations == ActivationPrecision::Int8).then_some(model);
     let model = Model::open_with(model, device, request.activations)?;
-    let reference = reference.or(own).map(|folder| Model::open(folder, device)).transpose()?;
+    let reference = reference
+        .map(|folder| Model::open(folder, device))
+        .or_else(|| own.map(|f| Model::open_with(f, device, ActivationPrecision::Exact)))
+        .transpose()?;
     evaluate(&model, reference.as_ref(), request, progress).await
 }
 

@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{Checkpoint, TensorSpec};
+use crate::op::LayerInput;
 use crate::pack::PackedTensor;
 use crate::scheme::{Plan, Scheme};
 
@@ -162,6 +163,15 @@ pub trait Importer: Debug + Send + Sync {
     /// # Errors
     /// As [`Self::layers`], and for scales that are not finite.
     fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor>;
+
+    /// What the input of the layer at `path` is to become.
+    ///
+    /// # Errors
+    /// As [`Self::layers`].
+    fn input(&self, path: &str, source: &dyn TensorSource) -> Result<LayerInput> {
+        let _ = (path, source);
+        Ok(LayerInput::Exact)
+    }
 }
 
 /// The reader for a model's `quantization_config`; errors name `folder`, where the model lies.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::device::{Buffer, Recorder};
 use crate::error::{Error, Result};
-use crate::op::{self, ActivationPrecision, Activations, DenseWeight, GroupWeight};
+use crate::op::{self, Activations, DenseWeight, GroupWeight, LayerInput};
 
 /// The weight of a linear layer on a device.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) enum Weight {
     /// Floating point.
     Dense(DenseWeight),
     /// Packed integers with a scale per group, and what the activations become that meet them.
-    Group(GroupWeight, ActivationPrecision),
+    Group(GroupWeight, LayerInput),
 }
 
 impl Weight {
@@ -103,7 +103,7 @@ impl Linear {
     /// # Errors
     /// [`crate::Error::Shape`] if it has another shape.
     pub fn set_group(&mut self, weight: GroupWeight) -> Result<()> {
-        self.set(Weight::Group(weight, ActivationPrecision::Exact))
+        self.set(Weight::Group(weight, LayerInput::Exact))
     }
 
     fn set(&mut self, weight: Weight) -> Result<()> {
@@ -131,11 +131,7 @@ impl Linear {
         }
         let y = match &self.weight {
             Weight::Dense(weight) => op::dense(rec, x, weight)?,
-            Weight::Group(weight, ActivationPrecision::Exact) => op::group(rec, x, weight)?,
-            Weight::Group(weight, ActivationPrecision::Int8) => {
-                let x = op::int8(rec, x, op::int8_block(weight.scheme().span(), weight.cols()))?;
-                op::group_int8(rec, &x, weight)?
-            }
+            Weight::Group(weight, input) => input.apply(rec, x, weight)?,
         };
         if let Some(bias) = &self.bias {
             op::add_bias(rec, &y, bias)?;

@@ -10,7 +10,7 @@ use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
 use crate::export::{self, Importer, LayerSpec};
 use crate::io::Checkpoint;
-use crate::op::{ActivationPrecision, DenseWeight, GroupWeight};
+use crate::op::{ActivationPrecision, DenseWeight, GroupWeight, LayerInput};
 use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
 
@@ -19,9 +19,8 @@ pub(super) struct Loader {
     folder: PathBuf,
     checkpoint: Checkpoint,
     device: Device,
-    activations: ActivationPrecision,
     importer: Option<Box<dyn Importer>>,
-    quantized: HashMap<String, LayerSpec>,
+    quantized: HashMap<String, (LayerSpec, LayerInput)>,
 }
 
 impl Loader {
@@ -39,13 +38,17 @@ impl Loader {
             None => None,
         };
         let layers = importer.as_ref().map(|i| i.layers(&checkpoint)).transpose()?.unwrap_or_default();
-        let quantized: HashMap<_, _> = layers.into_iter().map(|l| (l.path.clone(), l)).collect();
+        let mut quantized = HashMap::with_capacity(layers.len());
+        for layer in layers {
+            let own = importer.as_ref().map(|i| i.input(&layer.path, &checkpoint)).transpose()?.unwrap_or_default();
+            quantized.insert(layer.path.clone(), (layer, activations.of(own)));
+        }
         if activations == ActivationPrecision::Int8 && quantized.is_empty() {
             let detail = format!("int8 is for quantized layers, and {} has none; quantize it first", folder.display());
             return Err(Error::config("activations", detail));
         }
         let (folder, device) = (folder.to_path_buf(), device.clone());
-        Ok(Self { folder, checkpoint, device, activations, importer, quantized })
+        Ok(Self { folder, checkpoint, device, importer, quantized })
     }
 
     /// Whether there is a tensor of this name.
@@ -53,8 +56,12 @@ impl Loader {
         self.checkpoint.contains(name)
     }
 
+    /// What the inputs of quantized layers become: exact if all of them do.
     pub(super) fn activations(&self) -> ActivationPrecision {
-        self.activations
+        match self.quantized.values().all(|(_, input)| *input == LayerInput::Exact) {
+            true => ActivationPrecision::Exact,
+            false => ActivationPrecision::Int8,
+        }
     }
 
     pub(super) fn device(&self) -> &Device {
@@ -64,7 +71,7 @@ impl Loader {
     /// A layer of this shape; with `bias`, `{path}.bias` must be there, without it must not, unless it is zero.
     pub(super) fn linear(&self, path: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
         let weight = match self.packed(path, rows, cols)? {
-            Some(packed) => self.group(&packed)?,
+            Some((packed, input)) => self.group(&packed, input)?,
             None => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
         };
         let name = format!("{path}.bias");
@@ -82,8 +89,8 @@ impl Loader {
     pub(super) fn conv1d<const N: usize>(&self, path: &str, rows: usize, cols: usize) -> Result<[Linear; N]> {
         let ranges: [_; N] = std::array::from_fn(|part| part * rows..(part + 1) * rows);
         let weights = match self.packed(path, N * rows, cols)? {
-            Some(packed) => {
-                let upload = |range| self.group(&packed.rows_in(range)?);
+            Some((packed, input)) => {
+                let upload = |range| self.group(&packed.rows_in(range)?, input);
                 ranges.clone().map(upload)
             }
             None => {
@@ -103,16 +110,18 @@ impl Loader {
         Ok(layers.try_into().expect("there are as many layers as ranges"))
     }
 
-    /// The codes of a quantized layer, if it is one.
-    fn packed(&self, path: &str, rows: usize, cols: usize) -> Result<Option<PackedTensor>> {
-        let (Some(importer), Some(layer)) = (&self.importer, self.quantized.get(path)) else { return Ok(None) };
+    /// The codes of a quantized layer and what its input becomes, if it is one.
+    fn packed(&self, path: &str, rows: usize, cols: usize) -> Result<Option<(PackedTensor, &LayerInput)>> {
+        let (Some(importer), Some((layer, input))) = (&self.importer, self.quantized.get(path)) else {
+            return Ok(None);
+        };
         let file = export::file_of(&self.checkpoint, path).unwrap_or(&self.folder);
         expect(file, &format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
-        importer.decode(path, &self.checkpoint).map(Some)
+        Ok(Some((importer.decode(path, &self.checkpoint)?, input)))
     }
 
-    fn group(&self, packed: &PackedTensor) -> Result<Weight> {
-        Ok(Weight::Group(GroupWeight::upload(&self.device, packed)?, self.activations))
+    fn group(&self, packed: &PackedTensor, input: &LayerInput) -> Result<Weight> {
+        Ok(Weight::Group(GroupWeight::upload(&self.device, packed)?, input.clone()))
     }
 
     fn expect_no_bias(&self, name: &str) -> Result<()> {

@@ -59,7 +59,7 @@ impl Model {
     /// Those of reading, each naming file and tensor; [`Error::Unsupported`] for another architecture;
     /// [`Error::Limit`] if the device has too little memory.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        Self::open_with(folder, device, ActivationPrecision::Exact)
+        Self::open_with(folder, device, ActivationPrecision::Auto)
     }
 
     /// [`Self::open`] with this precision of the activations that enter quantized layers. All others stay exact.
@@ -85,7 +85,7 @@ impl Model {
         &self.device
     }
 
-    /// What the activations become that enter quantized layers.
+    /// What the activations become that enter quantized layers: exact, or, at some layer, int8.
     pub fn activations(&self) -> ActivationPrecision {
         self.activations
     }

@@ -40,7 +40,7 @@ impl StreamedModel {
     /// # Errors
     /// As [`Model::open`].
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        Self::open_with(folder, device, ActivationPrecision::Exact)
+        Self::open_with(folder, device, ActivationPrecision::Auto)
     }
 
     pub(super) fn open_with(folder: &Path, device: &Device, activations: ActivationPrecision) -> Result<Self> {

@@ -1,70 +1,16 @@
 //! Activations as int8, and their products with quantized weights.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
 use super::activations::Activations;
 use super::checks::{matrix, shape};
 use super::weight::GroupWeight;
 use super::{choose, param};
 use crate::device::{Buffer, Recorder};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernel::activation_quantize::{self, ActivationQuantize};
 use crate::kernel::matmul_group_int8::MatmulGroupInt8;
 use crate::kernel::matvec_group_int8::MatvecGroupInt8;
 use crate::kernel::product_int8::{Int8Params, MAX_BLOCK};
 use crate::scheme::Span;
-
-/// What the activations are that meet a quantized weight.
-///
-/// ```
-/// use bitsmith::op::ActivationPrecision;
-/// assert_eq!("int8".parse::<ActivationPrecision>()?, ActivationPrecision::Int8);
-/// assert_eq!(ActivationPrecision::default().to_string(), "exact");
-/// # Ok::<(), bitsmith::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActivationPrecision {
-    /// f32, as the model has them.
-    #[default]
-    Exact,
-    /// Rounded to 8 bits with a scale for each block of [`int8_block`] features of a token, anew at each layer; the
-    /// products are integers. Faster, and an approximation.
-    Int8,
-}
-
-impl ActivationPrecision {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Exact, Self::Int8];
-
-    /// Name on the command line and in records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Int8 => "int8",
-        }
-    }
-}
-
-impl fmt::Display for ActivationPrecision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for ActivationPrecision {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|p| p.name() == text)
-            .ok_or_else(|| Error::config("activations", format!("`{text}` is not exact or int8")))
-    }
-}
 
 /// Features of a block where a row of the weight is one group.
 const BLOCK: usize = 128;
@@ -127,7 +73,7 @@ impl Int8Activations {
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] for empty activations or a block of no feature or more than [`MAX_BLOCK`], and those of the device.
+/// [`crate::Error::Shape`] for empty activations or a block of no feature or more than [`MAX_BLOCK`], and those of the device.
 pub fn int8(recorder: &mut Recorder, x: &Activations, block: usize) -> Result<Int8Activations> {
     const OP: &str = "int8 activations";
     let (rows, cols) = matrix(OP, x)?;
@@ -162,7 +108,7 @@ pub fn int8(recorder: &mut Recorder, x: &Activations, block: usize) -> Result<In
 /// ```
 ///
 /// # Errors
-/// [`Error::Shape`] if the features of `x` are not the columns of `w`, or its blocks are no whole parts of the groups of
+/// [`crate::Error::Shape`] if the features of `x` are not the columns of `w`, or its blocks are no whole parts of the groups of
 /// `w`; those of the device.
 pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight) -> Result<Activations> {
     const OP: &str = "quantized product with int8 activations";

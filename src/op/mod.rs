@@ -16,6 +16,7 @@ mod embed_backward;
 mod fake_quant;
 mod histogram;
 mod int8;
+mod layer_input;
 mod loss;
 mod loss_gradient;
 mod matmul;
@@ -42,7 +43,8 @@ pub use elementwise::{activate, activate_into, add, add_bias, add_into, gate, ga
 pub use embed::{embed, last_row};
 pub use fake_quant::{FakeQuantized, TrainedGradients, TrainedWeight, fake_quant, fake_quant_backward};
 pub use histogram::{Bins, ValueCounts};
-pub use int8::{ActivationPrecision, Int8Activations, group_int8, int8, int8_block};
+pub use int8::{Int8Activations, group_int8, int8, int8_block};
+pub use layer_input::{ActivationPrecision, LayerInput};
 pub use loss::{argmax, kl, nll};
 pub use loss_gradient::{ChunkedLoss, RowLosses, cross_entropy, kl_loss, loss_in_chunks};
 pub use matmul::{dense, dense_into, group, group_into};

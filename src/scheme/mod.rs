@@ -37,8 +37,8 @@ pub enum Zero {
 /// zero point) for each group that [`Span`] describes.
 ///
 /// Prints and parses as `w4g128s` (4 bits, groups of 128 input features, symmetric) or `w2g32a`
-/// (asymmetric); `c` in place of `g128` is one group per output channel, `t` one for the tensor. A scale
-/// type other than f16 follows: `w4g128s-f32`.
+/// (asymmetric); `c` in place of `g128` is one group per output channel, `t` one for the tensor; `1.58` bits are ternary
+/// weights. A scale type other than f16 follows: `w4g128s-f32`.
 ///
 /// ```
 /// use bitsmith::{Dtype, Scheme};
@@ -57,8 +57,9 @@ pub struct Scheme {
 }
 
 impl Scheme {
-    /// A scheme with f16 scales.
+    /// A scheme with f16 scales. Three levels are symmetric, whatever `zero` says.
     pub const fn new(bits: Bits, span: Span, zero: Zero) -> Self {
+        let zero = if bits.is_ternary() { Zero::Symmetric } else { zero };
         Self { bits, span, zero, scale_type: Dtype::F16 }
     }
 
@@ -136,9 +137,13 @@ impl FromStr for Scheme {
             (_, Some(rest)) => (rest, Zero::Stored),
             _ => return Err(bad("must end with s (symmetric) or a (asymmetric)")),
         };
-        let digits = body.bytes().take_while(u8::is_ascii_digit).count();
+        let digits = body.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
         let (bits, span) = body.split_at(digits);
-        let bits = Bits::new(bits.parse().map_err(|_| bad("no number of bits"))?)?;
+        let bits = match bits {
+            "1.58" if zero == Zero::Stored => return Err(bad("three levels are symmetric")),
+            "1.58" => Bits::TERNARY,
+            bits => Bits::new(bits.parse().map_err(|_| bad("no number of bits"))?)?,
+        };
         Ok(Self::new(bits, span.parse()?, zero).with_scale_type(scale_type))
     }
 }

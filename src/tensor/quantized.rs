@@ -49,9 +49,9 @@ impl QuantizedTensor {
                 format!("{:?}", zeros.map(|z| z.len())),
             );
         }
-        let max = scheme.bits().max_code();
-        if let Some(code) = codes.iter().chain(zeros.iter().flatten()).find(|c| **c > max) {
-            return shape(format!("codes and zero points up to {max}"), code.to_string());
+        let (min, max) = (scheme.bits().min_code(), scheme.bits().max_code());
+        if let Some(code) = codes.iter().chain(zeros.iter().flatten()).find(|c| !(min..=max).contains(*c)) {
+            return shape(format!("codes and zero points from {min} to {max}"), code.to_string());
         }
         if let Some(scale) = scales.iter().find(|s| !s.is_finite() || scheme.scale_type().round(**s) != **s) {
             return shape(format!("finite {} scales", scheme.scale_type()), scale.to_string());
