@@ -1,14 +1,23 @@
 //! Sequences of tokens to calibrate on.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::io::{Checksum, Digest, Documents, TextFacts, TokenStream, Tokenizer};
+use crate::io::{Checksum, Digest, Documents, ModelConfig, TextFacts, TokenStream, Tokenizer};
 
 /// Reading a text ends soon after so many times the tokens that are taken: enough to choose from.
 const READ_AHEAD: usize = 16;
 /// Tokens of a sequence where no number is asked for and the model sees that many.
 const DEFAULT_SEQ_LEN: usize = 2048;
+
+/// The text of [`CalibrationDataset::from_own_text`].
+const OWN_TEXT: &str = include_str!("own_text.txt");
+/// What reports call it.
+const OWN_TEXT_NAME: &str = "a text of bitsmith's own";
+/// Tokens of a sequence of it.
+const OWN_TEXT_SEQ_LEN: usize = 128;
 
 /// How many sequences are taken, and how long they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +123,22 @@ impl CalibrationDataset {
     pub fn from_text(documents: Documents, tokenizer: &Tokenizer, samples: usize, seq_len: usize) -> Result<Self> {
         let enough = samples.saturating_mul(seq_len).saturating_mul(READ_AHEAD);
         let (stream, facts) = TokenStream::read(documents, tokenizer, enough)?;
+        Ok(Self { text: Some(facts), ..Self::from_stream(&stream, samples, seq_len)? })
+    }
+
+    /// Sequences of a short text that comes with this crate, for methods that only look at what goes through the model in
+    /// `folder`: as many as `samples`, or as the text has that differ, of 128 tokens, or the model's context if that is
+    /// shorter.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for 0 samples; those of the model's configuration and tokenizer.
+    pub fn from_own_text(folder: &Path, samples: usize) -> Result<Self> {
+        let (config, _) = ModelConfig::read(folder)?;
+        let tokenizer = Tokenizer::read(folder, config.vocab_size)?;
+        let documents = Documents::parse(Path::new(OWN_TEXT_NAME), OWN_TEXT.as_bytes().to_vec(), "text")?;
+        let (stream, facts) = TokenStream::read(documents, &tokenizer, usize::MAX)?;
+        let seq_len = OWN_TEXT_SEQ_LEN.min(config.context()).min(stream.ids().len());
+        let samples = samples.min(stream.ids().len() - seq_len + 1);
         Ok(Self { text: Some(facts), ..Self::from_stream(&stream, samples, seq_len)? })
     }
 

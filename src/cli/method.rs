@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use bitsmith::quant::{Gptq, Learned, LearnedArgs, Quantizer, Rtn};
+use bitsmith::quant::{Gptq, Int8, Learned, LearnedArgs, Quantizer, Rtn};
 use bitsmith::{Error, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args, Command};
@@ -59,6 +59,7 @@ impl Methods {
                 "each column takes up the errors of those before it; needs calibration data",
                 Gptq::new,
             ),
+            Method::new("int8", "8-bit weights, and 8-bit activations too unless they are to stay", Int8::new),
             Method::new(
                 "learned",
                 "roundings and ranges are trained block by block; needs calibration data",

@@ -106,7 +106,11 @@ impl Quantize {
             Way::Blocks(blocks) if self.calib.is_given() => {
                 Some(self.calib.load(&model.path, blocks.samples(), &self.cut.documents, &self.hub, self.quiet)?)
             }
-            Way::Layers(_) | Way::Blocks(_) => None,
+            Way::Observed(method) if self.calib.is_given() => {
+                Some(self.calib.load(&model.path, method.samples(), &self.cut.documents, &self.hub, self.quiet)?)
+            }
+            // A method that only looks has a text of its own.
+            Way::Layers(_) | Way::Observed(_) | Way::Blocks(_) => None,
         };
         Ok(QuantizeRequest {
             calibration,

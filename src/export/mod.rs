@@ -11,7 +11,7 @@ mod record;
 use std::fmt::Debug;
 use std::path::Path;
 
-pub use record::{BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
+pub use record::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 use serde_json::Value;
 
 use crate::dtype::Dtype;
@@ -19,10 +19,10 @@ use crate::error::{Error, Result};
 use crate::io::{Checkpoint, TensorSpec};
 use crate::op::LayerInput;
 use crate::pack::PackedTensor;
-use crate::scheme::{Plan, Scheme};
+use crate::scheme::Scheme;
 
 /// A linear layer and how it is quantized.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
     /// Module path, such as `model.layers.0.self_attn.q_proj`.
     pub path: String,
@@ -32,12 +32,31 @@ pub struct LayerSpec {
     pub rows: usize,
     /// Input features.
     pub cols: usize,
+    /// What its input becomes.
+    pub input: LayerInput,
 }
 
 impl LayerSpec {
-    /// The layer at `path` that has this weight.
+    /// The layer at `path` that has this weight and takes its input as it is.
     pub fn of(path: &str, weight: &PackedTensor) -> Self {
-        Self { path: path.to_owned(), scheme: weight.scheme, rows: weight.rows, cols: weight.cols }
+        let input = LayerInput::Exact;
+        Self { path: path.to_owned(), scheme: weight.scheme, rows: weight.rows, cols: weight.cols, input }
+    }
+
+    /// The layer with another input.
+    #[must_use]
+    pub fn with_input(self, input: LayerInput) -> Self {
+        Self { input, ..self }
+    }
+
+    /// An error unless `weight` is one of this layer.
+    fn check(&self, weight: &PackedTensor) -> Result<()> {
+        let Self { path, scheme, rows, cols, .. } = self;
+        if (*scheme, *rows, *cols) == (weight.scheme, weight.rows, weight.cols) {
+            return Ok(());
+        }
+        let found = format!("{} of {} x {}", weight.scheme, weight.rows, weight.cols);
+        Err(Error::Shape { op: "export", expected: format!("{path} as {scheme} of {rows} x {cols}"), found })
     }
 }
 
@@ -77,18 +96,18 @@ pub trait Exporter: Send + Sync {
     /// [`Error::Unsupported`] where [`Self::fit`] refuses.
     fn tensors(&self, layer: &LayerSpec, model_dtype: Dtype) -> Result<Vec<TensorSpec>>;
 
-    /// Name and bytes of each tensor of the layer at `path`.
+    /// Name and bytes of each tensor of a layer.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where [`Self::fit`] refuses, [`Error::Shape`] if the parts of the weight do not fit
-    /// together.
-    fn encode(&self, path: &str, weight: &PackedTensor, model_dtype: Dtype) -> Result<Vec<(String, Vec<u8>)>>;
+    /// together or are not those of the layer.
+    fn encode(&self, layer: &LayerSpec, weight: &PackedTensor, model_dtype: Dtype) -> Result<Vec<(String, Vec<u8>)>>;
 
-    /// The `quantization_config` of a model with this plan. `kept` names every linear layer that is not in it.
+    /// The `quantization_config` of a model with these layers. `kept` names every other linear layer.
     ///
     /// # Errors
-    /// [`Error::Config`] if the plan is empty or names a layer that is also kept.
-    fn config(&self, plan: &Plan, kept: &[String]) -> Result<Value>;
+    /// [`Error::Config`] if there is none or one is also kept, [`Error::Unsupported`] where [`Self::fit`] refuses.
+    fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value>;
 }
 
 /// The exporter of a name.
@@ -163,15 +182,6 @@ pub trait Importer: Debug + Send + Sync {
     /// # Errors
     /// As [`Self::layers`], and for scales that are not finite.
     fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor>;
-
-    /// What the input of the layer at `path` is to become.
-    ///
-    /// # Errors
-    /// As [`Self::layers`].
-    fn input(&self, path: &str, source: &dyn TensorSource) -> Result<LayerInput> {
-        let _ = (path, source);
-        Ok(LayerInput::Exact)
-    }
 }
 
 /// The reader for a model's `quantization_config`; errors name `folder`, where the model lies.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::io::{Digest, TextFacts, read_limited};
+use crate::op::LayerInput;
 use crate::scheme::Scheme;
 
 /// Larger files are refused unread: a model of ten thousand layers makes about 3 MB.
@@ -59,6 +60,12 @@ pub struct LayerRecord {
     pub shape: [usize; 2],
     /// What its codes mean.
     pub scheme: Scheme,
+    /// What its input becomes.
+    #[serde(default, skip_serializing_if = "LayerInput::is_exact")]
+    pub input: LayerInput,
+    /// What was seen of it before, if the method looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
     /// Mean squared error.
     pub mse: f64,
     /// Signal to noise in decibels; none when there is no noise or no signal.
@@ -67,6 +74,26 @@ pub struct LayerRecord {
     pub cosine: Option<f64>,
     /// Bytes in the file: codes, scales, zero points.
     pub bytes: u64,
+}
+
+/// What was seen of a layer when the original model read a text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// What went into it.
+    pub input: Spread,
+    /// What it gave.
+    pub output: Spread,
+}
+
+/// Where values lie.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation.
+    pub deviation: f64,
+    /// 1 for a mean of zero, less the further it is away: `exp(-|mean| / (deviation + epsilon))`.
+    pub symmetry: f64,
 }
 
 /// The data of a method that learns.
@@ -192,6 +219,10 @@ impl LayerRecord {
         const SLACK: f64 = 1e-6;
         if self.shape.contains(&0) {
             return Err(format!("shape {:?} has no elements", self.shape));
+        }
+        let spreads = self.observed.iter().flat_map(|seen| [seen.input, seen.output]);
+        if let Some(wrong) = spreads.flat_map(|s| [s.mean, s.deviation, s.symmetry]).find(|value| !value.is_finite()) {
+            return Err(format!("observed: {wrong} is no number"));
         }
         if !self.mse.is_finite() || self.mse < 0.0 {
             return Err(format!("mse is {}", self.mse));

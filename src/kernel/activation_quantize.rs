@@ -45,7 +45,7 @@ impl Params {
 /// The largest code.
 pub(super) const LARGEST: u32 = 127;
 /// Scales below this, 2^-100, are 0.
-pub(super) const SMALLEST_SCALE: f32 = f32::from_bits(27 << 23);
+pub(crate) const SMALLEST_SCALE: f32 = f32::from_bits(27 << 23);
 /// The scale of a block that is not finite; these bits on every device.
 pub(super) const NOT_FINITE: u32 = 0x7fc0_0000;
 

@@ -60,6 +60,8 @@ pub mod sign_step;
 pub mod softmax_loss;
 pub mod squared_error;
 pub mod store_rows;
+pub mod token_quantize;
+pub mod zero_point_correct;
 
 pub(crate) use fast::gemm;
 
@@ -77,8 +79,10 @@ pub static ALL: &[&KernelSpec] = &[
     matmul_group::MatmulGroup::SPEC,
     matmul_strided::MatmulStrided::SPEC,
     activation_quantize::ActivationQuantize::SPEC,
+    token_quantize::TokenQuantize::SPEC,
     matvec_group_int8::MatvecGroupInt8::SPEC,
     matmul_group_int8::MatmulGroupInt8::SPEC,
+    zero_point_correct::ZeroPointCorrect::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
     rms_norm::RmsNorm::SPEC,

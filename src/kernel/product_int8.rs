@@ -11,8 +11,8 @@ use super::code::{code_at, zero_at};
 use super::part::ZERO_MIDDLE;
 use crate::dispatch::{Access, Bindings, Role, Variant};
 
-/// The largest block: 255 steps times 127, this often, fit an i32.
-pub const MAX_BLOCK: usize = i32::MAX as usize / (255 * 127);
+/// The largest block: 255 steps times 128, this often, fit an i32.
+pub const MAX_BLOCK: usize = i32::MAX as usize / (255 * 128);
 
 /// A packed weight and quantized activations. Bindings: codes, scales and sums of the activations as
 /// [`activation_quantize`] leaves them; codes, scales and zero points of the weight as in

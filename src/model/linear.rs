@@ -37,13 +37,22 @@ pub struct Linear {
     observer: Option<Rc<dyn Observer>>,
 }
 
-/// Sees what goes into a layer, on the device: it records what it does with that.
+/// Sees what goes through a layer, on the device: it records what it does with that.
 pub trait Observer: Debug {
     /// Called for the input `[rows, in_features]` of each forward pass.
     ///
     /// # Errors
     /// Those of recording.
     fn observe(&self, rec: &mut Recorder, x: &Activations) -> Result<()>;
+
+    /// Called for the output `[rows, out_features]` of each forward pass.
+    ///
+    /// # Errors
+    /// Those of recording.
+    fn observe_output(&self, rec: &mut Recorder, y: &Activations) -> Result<()> {
+        let _ = (rec, y);
+        Ok(())
+    }
 }
 
 impl Linear {
@@ -116,7 +125,7 @@ impl Linear {
         Ok(())
     }
 
-    /// Shows the inputs to an observer, or to none.
+    /// Shows inputs and outputs to an observer, or to none.
     pub fn set_observer(&mut self, observer: Option<Rc<dyn Observer>>) {
         self.observer = observer;
     }
@@ -135,6 +144,9 @@ impl Linear {
         };
         if let Some(bias) = &self.bias {
             op::add_bias(rec, &y, bias)?;
+        }
+        if let Some(observer) = &self.observer {
+            observer.observe_output(rec, &y)?;
         }
         Ok(y)
     }

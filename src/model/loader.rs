@@ -10,7 +10,7 @@ use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
 use crate::export::{self, Importer, LayerSpec};
 use crate::io::Checkpoint;
-use crate::op::{ActivationPrecision, DenseWeight, GroupWeight, LayerInput};
+use crate::op::{ActivationPrecision, DenseWeight, LayerInput};
 use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
 
@@ -40,8 +40,8 @@ impl Loader {
         let layers = importer.as_ref().map(|i| i.layers(&checkpoint)).transpose()?.unwrap_or_default();
         let mut quantized = HashMap::with_capacity(layers.len());
         for layer in layers {
-            let own = importer.as_ref().map(|i| i.input(&layer.path, &checkpoint)).transpose()?.unwrap_or_default();
-            quantized.insert(layer.path.clone(), (layer, activations.of(own)));
+            let input = activations.of(layer.input.clone());
+            quantized.insert(layer.path.clone(), (layer, input));
         }
         if activations == ActivationPrecision::Int8 && quantized.is_empty() {
             let detail = format!("int8 is for quantized layers, and {} has none; quantize it first", folder.display());
@@ -121,7 +121,7 @@ impl Loader {
     }
 
     fn group(&self, packed: &PackedTensor, input: &LayerInput) -> Result<Weight> {
-        Ok(Weight::Group(GroupWeight::upload(&self.device, packed)?, input.clone()))
+        Ok(Weight::Group(input.upload(&self.device, packed)?, input.clone()))
     }
 
     fn expect_no_bias(&self, name: &str) -> Result<()> {

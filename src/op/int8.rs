@@ -10,6 +10,7 @@ use crate::kernel::activation_quantize::{self, ActivationQuantize};
 use crate::kernel::matmul_group_int8::MatmulGroupInt8;
 use crate::kernel::matvec_group_int8::MatvecGroupInt8;
 use crate::kernel::product_int8::{Int8Params, MAX_BLOCK};
+use crate::kernel::zero_point_correct::{self, ZeroPointCorrect};
 use crate::scheme::Span;
 
 /// Features of a block where a row of the weight is one group.
@@ -35,6 +36,8 @@ pub struct Int8Activations {
     pub scales: Buffer,
     /// Sums of the codes of each block, i32.
     pub sums: Buffer,
+    /// Zero points of the tokens, i32, where they have any; then a token is one block.
+    pub zeros: Option<Buffer>,
     /// Tokens.
     pub rows: usize,
     /// Features.
@@ -49,7 +52,8 @@ impl Int8Activations {
         let blocks = if self.block == 0 { 0 } else { self.rows.saturating_mul(self.cols.div_ceil(self.block)) };
         let words = blocks.saturating_mul(self.block.div_ceil(4));
         let held = |buffer: &Buffer, words: usize| buffer.bytes() / 4 >= words;
-        if blocks > 0 && held(&self.codes, words) && held(&self.scales, blocks) && held(&self.sums, blocks) {
+        let zeros = self.zeros.as_ref().is_none_or(|zeros| blocks == self.rows && held(zeros, blocks));
+        if blocks > 0 && held(&self.codes, words) && held(&self.scales, blocks) && held(&self.sums, blocks) && zeros {
             return Ok(());
         }
         let found = format!("{} x {} in blocks of {}", self.rows, self.cols, self.block);
@@ -87,7 +91,7 @@ pub fn int8(recorder: &mut Recorder, x: &Activations, block: usize) -> Result<In
     let (scales, sums) = (recorder.alloc(count * 4)?, recorder.alloc(count * 4)?);
     let buffers = [&x.buffer, &codes, &scales, &sums];
     recorder.dispatch::<ActivationQuantize>(&params, activation_quantize::variant(), &buffers)?;
-    Ok(Int8Activations { codes, scales, sums, rows: x.rows, cols: x.cols, block })
+    Ok(Int8Activations { codes, scales, sums, zeros: None, rows: x.rows, cols: x.cols, block })
 }
 
 /// `x W^T` of int8 activations with a quantized weight: over each block an integer, scaled and added in f32.
@@ -109,7 +113,7 @@ pub fn int8(recorder: &mut Recorder, x: &Activations, block: usize) -> Result<In
 ///
 /// # Errors
 /// [`crate::Error::Shape`] if the features of `x` are not the columns of `w`, or its blocks are no whole parts of the groups of
-/// `w`; those of the device.
+/// `w`, or if `x` has zero points and `w` no [sums of its rows](GroupWeight::with_row_sums); those of the device.
 pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight) -> Result<Activations> {
     const OP: &str = "quantized product with int8 activations";
     if x.cols != w.cols() {
@@ -120,6 +124,11 @@ pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight)
     if groups_per_row > 1 && !(group as usize).is_multiple_of(x.block) {
         return Err(shape(OP, format!("blocks that divide groups of {group} features"), x.block));
     }
+    let correction = match (&x.zeros, w.row_sums()) {
+        (None, _) => None,
+        (Some(zeros), Some(sums)) => Some((zeros, sums)),
+        (Some(_), None) => return Err(shape(OP, "a weight with the sums of its rows", "none beside zero points")),
+    };
     // Also keeps the offsets that kernels compute within 32 bits.
     param(OP, x.rows * w.rows())?;
     let y = Activations { buffer: recorder.alloc(x.rows * w.rows() * 4)?, rows: x.rows, cols: w.rows() };
@@ -142,6 +151,11 @@ pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight)
         } else {
             recorder.dispatch::<MatmulGroupInt8>(&params, choose::matmul_group_int8(w.scheme()), &buffers)?;
         }
+    }
+    if let Some((zeros, sums)) = correction {
+        let params = zero_point_correct::Params { tokens: param(OP, x.rows)?, rows: param(OP, w.rows())? };
+        let buffers = [&y.buffer, &x.scales, zeros, sums];
+        recorder.dispatch::<ZeroPointCorrect>(&params, zero_point_correct::variant(), &buffers)?;
     }
     Ok(y)
 }

@@ -6,12 +6,15 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::int8::{group_int8, int8, int8_block};
+use super::token_int8::{int8_asymmetric, int8_static};
 use super::{Activations, GroupWeight, group};
-use crate::device::Recorder;
+use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
+use crate::pack::PackedTensor;
 
 /// What the input of one layer becomes before it meets the layer's codes.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LayerInput {
     /// f32, as the model has it.
     #[default]
@@ -20,21 +23,68 @@ pub enum LayerInput {
     Blocks,
     /// int8, with a scale for each token: `absmax / 127` over all features.
     Tokens,
+    /// int8 with a scale and a zero point for each token: 255 steps from its smallest to its largest value, 0 included.
+    TokensAsymmetric,
+    /// int8 with a scale and a zero point that are known beforehand: `x = (code - zero) * scale`. What is outside is
+    /// clipped.
+    Static {
+        /// A step.
+        scale: f32,
+        /// The code of 0.
+        zero: i8,
+    },
 }
 
 impl LayerInput {
+    /// Whether it stays as it is.
+    pub fn is_exact(&self) -> bool {
+        *self == Self::Exact
+    }
+
+    /// Whether codes have a zero point, so that a weight needs the sums of its rows.
+    pub fn is_asymmetric(&self) -> bool {
+        match self {
+            Self::Exact | Self::Blocks | Self::Tokens => false,
+            Self::TokensAsymmetric => true,
+            Self::Static { zero, .. } => *zero != 0,
+        }
+    }
+
+    /// Uploads a weight with all that a product with such an input needs.
+    ///
+    /// # Errors
+    /// As [`GroupWeight::upload`] and [`GroupWeight::with_row_sums`].
+    pub fn upload(&self, device: &Device, weight: &PackedTensor) -> Result<GroupWeight> {
+        let uploaded = GroupWeight::upload(device, weight)?;
+        if self.is_asymmetric() { uploaded.with_row_sums(device, weight) } else { Ok(uploaded) }
+    }
+
     /// Applies a weight to `[rows, in_features]` whose values become this.
     ///
     /// # Errors
     /// [`Error::Shape`] if the width of `x` is another, and those of the device.
     pub fn apply(&self, rec: &mut Recorder, x: &Activations, weight: &GroupWeight) -> Result<Activations> {
-        let block = match self {
+        let x = match self {
             Self::Exact => return group(rec, x, weight),
-            Self::Blocks => int8_block(weight.scheme().span(), weight.cols()),
-            Self::Tokens => weight.cols(),
+            Self::Blocks => int8(rec, x, int8_block(weight.scheme().span(), weight.cols()))?,
+            Self::Tokens => int8(rec, x, weight.cols())?,
+            Self::TokensAsymmetric => int8_asymmetric(rec, x)?,
+            &Self::Static { scale, zero } => int8_static(rec, x, scale, zero)?,
         };
-        let x = int8(rec, x, block)?;
         group_int8(rec, &x, weight)
+    }
+}
+
+impl fmt::Display for LayerInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.pad("exact"),
+            Self::Blocks => f.pad("int8 by block"),
+            Self::Tokens => f.pad("int8 by token"),
+            Self::TokensAsymmetric => f.pad("int8 by token, asymmetric"),
+            Self::Static { scale, zero: 0 } => write!(f, "int8, scale {scale:.4e}"),
+            Self::Static { scale, zero } => write!(f, "int8, scale {scale:.4e}, zero {zero}"),
+        }
     }
 }
 

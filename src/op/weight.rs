@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::{Activations, param};
 use crate::device::{Buffer, Caps, Device};
 use crate::dtype::Dtype;
@@ -122,6 +124,7 @@ pub struct GroupWeight {
     rows: usize,
     cols: usize,
     parts: Vec<GroupPart>,
+    row_sums: Option<Buffer>,
 }
 
 /// Some rows of a quantized weight.
@@ -164,7 +167,43 @@ impl GroupWeight {
             Ok(GroupPart { rows, codes, scales, zeros })
         };
         let parts = split_rows(rows, row_bytes, limit)?.into_iter().map(upload).collect::<Result<_>>()?;
-        Ok(Self { scheme, rows, cols, parts })
+        Ok(Self { scheme, rows, cols, parts, row_sums: None })
+    }
+
+    /// With the sum of the weights of each row, f32, which a product with activations needs that have zero points.
+    /// `tensor` is what was uploaded. The sums of codes are integers, scaled and added in f64.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another tensor, as [`PackedTensor::unpack`], and those of the device.
+    pub fn with_row_sums(self, device: &Device, tensor: &PackedTensor) -> Result<Self> {
+        if (tensor.scheme, tensor.rows, tensor.cols) != (self.scheme, self.rows, self.cols) {
+            let said = |scheme: Scheme, rows, cols| format!("{scheme} of {rows} x {cols}");
+            let expected = said(self.scheme, self.rows, self.cols);
+            let found = said(tensor.scheme, tensor.rows, tensor.cols);
+            return Err(Error::Shape { op: "row sums", expected, found });
+        }
+        let tensor = tensor.unpack()?;
+        let groups = self.scheme.groups(self.rows, self.cols);
+        let middle = self.scheme.bits().middle();
+        let row = |(row, codes): (usize, &[u8])| {
+            let sums = codes.chunks(groups.size().max(1)).enumerate().map(|(k, codes)| {
+                let group = groups.index(row, k * groups.size());
+                let zero = i64::from(tensor.zeros().map_or(middle, |zeros| zeros[group]));
+                let sum: i64 = codes.iter().map(|code| i64::from(*code) - zero).sum();
+                sum as f64 * f64::from(tensor.scales()[group])
+            });
+            #[allow(clippy::cast_possible_truncation, reason = "rounded to what kernels compute with")]
+            {
+                sums.sum::<f64>() as f32
+            }
+        };
+        let sums: Vec<f32> = tensor.codes().par_chunks(self.cols.max(1)).enumerate().map(row).collect();
+        Ok(Self { row_sums: Some(device.upload(&sums)?), ..self })
+    }
+
+    /// The sums of rows, where they were made.
+    pub(super) fn row_sums(&self) -> Option<&Buffer> {
+        self.row_sums.as_ref()
     }
 
     /// What the codes mean.
@@ -185,7 +224,8 @@ impl GroupWeight {
     /// Bytes on the device.
     pub fn bytes(&self) -> usize {
         let zeros = |p: &GroupPart| if self.scheme.is_symmetric() { 0 } else { p.zeros.bytes() };
-        self.parts.iter().map(|p| p.codes.bytes() + p.scales.bytes() + zeros(p)).sum()
+        let sums = self.row_sums.as_ref().map_or(0, Buffer::bytes);
+        self.parts.iter().map(|p| p.codes.bytes() + p.scales.bytes() + zeros(p)).sum::<usize>() + sums
     }
 
     pub(super) fn parts(&self) -> &[GroupPart] {

@@ -4,6 +4,7 @@ mod block_progress;
 mod block_run;
 mod gptq;
 mod group_size;
+mod int8;
 mod layers;
 mod learned;
 mod original;
@@ -21,6 +22,7 @@ mod tune;
 mod tuned;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -28,6 +30,7 @@ use std::pin::Pin;
 pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
 pub use gptq::{Gptq, GptqConfig};
 pub use group_size::GroupSize;
+pub use int8::{ActivationKind, Granularity, Int8, Int8Calibration, Int8Config, Mode};
 pub use layers::{LinearLayer, Skip, linear_layers};
 #[cfg(feature = "cli")]
 pub use learned::LearnedArgs;
@@ -38,11 +41,12 @@ pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
 pub use tune::{TuneConfig, Tuned, tune};
 
-use crate::calib::{CalibratedBlock, Inputs};
+use crate::calib::{CalibratedBlock, CalibrationDataset, Inputs};
 use crate::device::Device;
 use crate::error::Result;
+use crate::export::Observed;
 use crate::model::StreamedModel;
-use crate::op::WeightError;
+use crate::op::{LayerInput, WeightError};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::{Plan, Scheme};
@@ -59,6 +63,11 @@ pub trait Quantizer {
     /// The scheme the method gives a layer when no plan says otherwise.
     fn scheme(&self) -> Scheme;
 
+    /// What the method makes of the input of a layer of which it has seen nothing.
+    fn input(&self) -> LayerInput {
+        LayerInput::Exact
+    }
+
     /// How it goes through a model, with calibration data or without.
     fn way(&self, data: bool) -> Way<'_>;
 }
@@ -68,6 +77,8 @@ pub trait Quantizer {
 pub enum Way<'a> {
     /// Layer by layer, from the weights alone.
     Layers(&'a dyn LayerQuantizer),
+    /// Layer by layer, when it has seen what goes through all of them.
+    Observed(&'a dyn ObservingQuantizer),
     /// Block by block, with calibration data.
     Blocks(&'a dyn BlockQuantizer),
 }
@@ -76,6 +87,17 @@ pub enum Way<'a> {
 pub trait LayerQuantizer {
     /// Quantizes a layer.
     fn quantize<'a>(&'a self, job: &'a LayerJob<'a>) -> Task<'a, QuantizedLayer>;
+}
+
+/// A method that decides what becomes of each layer by what goes through it when the original model reads a text.
+pub trait ObservingQuantizer: LayerQuantizer {
+    /// How many sequences it wants where nobody says.
+    fn samples(&self) -> usize {
+        32
+    }
+
+    /// Looks at the model and decides, by module path. A plan of the user's own decides on schemes before it.
+    fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, BTreeMap<String, LayerChoice>>;
 }
 
 /// A method that sees what goes through a block.
@@ -109,6 +131,27 @@ pub struct LayerJob<'a> {
     pub weight: Tensor<'a>,
     /// What its codes are to mean.
     pub scheme: Scheme,
+}
+
+/// A model to look at.
+pub struct ObserveJob<'a> {
+    /// The original.
+    pub model: StreamedModel,
+    /// What it is to read.
+    pub data: &'a CalibrationDataset,
+    /// Who hears how far it is.
+    pub progress: &'a mut dyn Progress,
+}
+
+/// What is to become of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerChoice {
+    /// What its codes are to mean.
+    pub scheme: Scheme,
+    /// What its input becomes.
+    pub input: LayerInput,
+    /// What the decision rests on.
+    pub observed: Observed,
 }
 
 /// A block to quantize.

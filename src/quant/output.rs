@@ -176,7 +176,7 @@ impl Sink {
 
     fn layer(&mut self, made: Made, done: &mut Finished) -> Result<()> {
         let Made { source, spec, dtype, layer: QuantizedLayer { weight, error } } = made;
-        let encoded = self.exporter.encode(&spec.path, &weight, dtype)?;
+        let encoded = self.exporter.encode(&spec, &weight, dtype)?;
         let parts = Parts::new(self.exporter.tensors(&spec, dtype)?, &encoded);
         if !same(&self.importer.decode(&spec.path, &parts)?, &weight) {
             let detail = format!("the format {} does not give back what was written", self.exporter.name());
@@ -195,6 +195,8 @@ impl Sink {
             path: spec.path,
             shape: [spec.rows, spec.cols],
             scheme: spec.scheme,
+            input: spec.input,
+            observed: None,
             mse: error.mse(),
             sqnr_db: error.sqnr_db(),
             cosine: error.cosine(),

@@ -1,6 +1,6 @@
 //! A model folder through a quantization method: plan, stream the weights, write, verify, measure, publish.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -9,8 +9,10 @@ use serde_json::Value;
 use super::run::Run;
 use super::saved::{Fingerprint, Finished, Saved};
 use super::tuned::tuned;
-use super::walk::Work;
-use super::{LinearLayer, Outcome, QuantizeRequest, Quantizer, Skip, Way, linear_layers, original};
+use super::walk::{self, Work};
+use super::{
+    LayerChoice, LinearLayer, ObserveJob, Outcome, QuantizeRequest, Quantizer, Skip, Way, linear_layers, original,
+};
 use crate::calib::CalibrationDataset;
 use crate::device::{Device, DeviceKind};
 use crate::dtype::Dtype;
@@ -47,7 +49,14 @@ pub async fn quantize_model(
             Some(tuning) => tuned(device, quantizer, tuning, data, request, progress).await,
             None => straight(device, quantizer, request, None, progress).await,
         },
-        (Way::Layers(_), None) => straight(device, quantizer, request, None, progress).await,
+        (Way::Layers(_), None) | (Way::Observed(_), Some(_)) => {
+            straight(device, quantizer, request, None, progress).await
+        }
+        (Way::Observed(observing), None) => {
+            let data = CalibrationDataset::from_own_text(&request.model, observing.samples());
+            let request = request.clone().calibration(data.map_err(|error| walk::without_blocks(method, error))?);
+            straight(device, quantizer, &request, None, progress).await
+        }
     }
 }
 
@@ -65,11 +74,20 @@ pub(super) async fn straight(
     let original = Checksum::of(config.to_string().as_bytes());
     let mut skip = Skip::new(&request.skip)?;
     let layers = linear_layers(&checkpoint, &config, &mut skip);
-    let plan = plan(&layers, quantizer, request)?;
+    let choices = choices(device, quantizer, request, progress).await?;
+    let plan = plan(&layers, quantizer, &choices, request)?;
     let exporter = export::exporter(&request.format)?;
     let unmeasurable = original::check_quality(&request.model, request.quality.as_ref())?;
-    let run =
-        Run { device, quantizer, checkpoint: &checkpoint, exporter: &*exporter, layers: &layers, plan: &plan, blocks };
+    let run = Run {
+        device,
+        quantizer,
+        checkpoint: &checkpoint,
+        exporter: &*exporter,
+        layers: &layers,
+        plan: &plan,
+        choices: &choices,
+        blocks,
+    };
     let mut notes: Vec<String> =
         skip.unmatched().iter().map(|p| format!("warning: --skip {p} matches no linear layer")).collect();
     notes.extend(unmeasurable);
@@ -81,7 +99,7 @@ pub(super) async fn straight(
     if !layers.iter().any(|l| l.path == HEAD) {
         kept.push(HEAD.to_owned());
     }
-    config["quantization_config"] = exporter.config(&plan, &kept)?;
+    config["quantization_config"] = exporter.config(&run.specs(), &kept)?;
     let shards = run.shards(request.shard_size)?;
     let work = Work::new(device, quantizer, request, &plan)?;
 
@@ -176,8 +194,12 @@ fn record(
     // In the order of the model, whatever the order in which they were made.
     let mut made: HashMap<&str, &LayerRecord> =
         finished.iter().flat_map(|f| &f.layers).map(|layer| (layer.path.as_str(), layer)).collect();
+    let observed = |layer: LayerRecord| {
+        let observed = run.choices.get(&layer.path).map(|choice| choice.observed);
+        LayerRecord { observed, ..layer }
+    };
     let layers: Vec<LayerRecord> =
-        run.layers.iter().filter_map(|layer| made.remove(layer.path.as_str()).cloned()).collect();
+        run.layers.iter().filter_map(|layer| made.remove(layer.path.as_str()).cloned()).map(observed).collect();
     let found = || finished.iter().filter_map(|f| f.block.clone()).collect();
     let mut blocks: Vec<BlockRecord> = run.blocks.clone().unwrap_or_else(found);
     blocks.sort_by_key(|block| block.index);
@@ -223,8 +245,30 @@ fn original_config(folder: &Path) -> Result<Value> {
     Ok(config)
 }
 
+/// What a method decides on layers that it has looked at, if it looks at them.
+async fn choices(
+    device: &Device,
+    quantizer: &dyn Quantizer,
+    request: &QuantizeRequest,
+    progress: &mut dyn Progress,
+) -> Result<BTreeMap<String, LayerChoice>> {
+    match (quantizer.way(request.calibration.is_some()), &request.calibration) {
+        (Way::Observed(observing), Some(data)) => {
+            let model = walk::open(quantizer.name(), device, &request.model)?;
+            observing.observe(ObserveJob { model, data, progress }).await
+        }
+        _ => Ok(BTreeMap::new()),
+    }
+}
+
 /// The scheme of every layer: the plan that was given, or the method's own for all that is not kept.
-fn plan(layers: &[LinearLayer], quantizer: &dyn Quantizer, request: &QuantizeRequest) -> Result<Plan> {
+fn plan(
+    layers: &[LinearLayer],
+    quantizer: &dyn Quantizer,
+    choices: &BTreeMap<String, LayerChoice>,
+    request: &QuantizeRequest,
+) -> Result<Plan> {
+    let scheme = |path: &str| choices.get(path).map_or_else(|| quantizer.scheme(), |choice| choice.scheme);
     let plan: Plan = match &request.plan {
         Some(plan) => {
             if let Some((path, _)) = plan.iter().find(|(path, _)| !layers.iter().any(|l| l.path == *path)) {
@@ -232,7 +276,7 @@ fn plan(layers: &[LinearLayer], quantizer: &dyn Quantizer, request: &QuantizeReq
             }
             plan.clone()
         }
-        None => layers.iter().filter(|l| !l.kept).map(|l| (l.path.as_str(), quantizer.scheme())).collect(),
+        None => layers.iter().filter(|l| !l.kept).map(|l| (l.path.as_str(), scheme(&l.path))).collect(),
     };
     if plan.is_empty() {
         let what = format!("{}: a model in which no linear layer is left to quantize", request.model.display());
@@ -276,9 +320,11 @@ fn verify(folder: &Path, config: &Value, finished: &[Finished]) -> Result<()> {
     // A format may store scales in a wider type.
     let plain = |scheme: crate::scheme::Scheme| scheme.with_scale_type(Dtype::F32);
     for layer in found {
-        let as_made = expected
-            .get(layer.path.as_str())
-            .is_some_and(|made| made.shape == [layer.rows, layer.cols] && plain(made.scheme) == plain(layer.scheme));
+        let as_made = expected.get(layer.path.as_str()).is_some_and(|made| {
+            made.shape == [layer.rows, layer.cols]
+                && plain(made.scheme) == plain(layer.scheme)
+                && made.input == layer.input
+        });
         if !as_made {
             return Err(wrong(&layer.path));
         }

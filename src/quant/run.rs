@@ -1,6 +1,6 @@
 //! The first half of a run: which tensor becomes what, and the loop that computes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::read_ahead::ReadAhead;
 use super::restore::Restore;
 use super::saved::{Finished, Saved};
 use super::walk::Work;
-use super::{LayerJob, LayerQuantizer, LinearLayer, Quantizer};
+use super::{LayerChoice, LayerJob, LayerQuantizer, LinearLayer, Quantizer};
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -26,16 +26,27 @@ pub(super) struct Run<'a> {
     pub(super) exporter: &'a dyn Exporter,
     pub(super) layers: &'a [LinearLayer],
     pub(super) plan: &'a Plan,
+    /// What was decided on layers by what was seen of them.
+    pub(super) choices: &'a BTreeMap<String, LayerChoice>,
     /// What is to be recorded of the blocks, if that is known before.
     pub(super) blocks: Option<Vec<BlockRecord>>,
 }
 
 impl Run<'_> {
     fn spec(&self, name: &str) -> Option<LayerSpec> {
-        let path = name.strip_suffix(".weight")?;
+        self.layer_spec(name.strip_suffix(".weight")?)
+    }
+
+    fn layer_spec(&self, path: &str) -> Option<LayerSpec> {
         let scheme = self.plan.get(path)?;
         let layer = self.layers.iter().find(|l| l.path == path)?;
-        Some(LayerSpec { path: path.to_owned(), scheme, rows: layer.rows, cols: layer.cols })
+        let input = self.choices.get(path).map_or_else(|| self.quantizer.input(), |choice| choice.input.clone());
+        Some(LayerSpec { path: path.to_owned(), scheme, rows: layer.rows, cols: layer.cols, input })
+    }
+
+    /// All layers that are to be quantized.
+    pub(super) fn specs(&self) -> Vec<LayerSpec> {
+        self.plan.iter().filter_map(|(path, _)| self.layer_spec(path)).collect()
     }
 
     /// Layer and type of a weight that is to be quantized.

@@ -15,6 +15,9 @@ use crate::model::StreamedModel;
 use crate::progress::Progress;
 use crate::scheme::Plan;
 
+/// What to do with a model that cannot run here.
+const ANY_WEIGHTS: &str = "--method rtn takes any weights";
+
 /// What a run has to do beside copying.
 pub(super) enum Work<'a> {
     /// Each weight by itself.
@@ -47,6 +50,7 @@ impl<'a> Work<'a> {
         let method = quantizer.name();
         match (quantizer.way(request.calibration.is_some()), &request.calibration) {
             (Way::Layers(layers), _) => Ok(Self::Layers(layers)),
+            (Way::Observed(layers), _) => Ok(Self::Layers(layers)),
             (Way::Blocks(_), None) => {
                 Err(Error::config("calibration", format!("{method} learns from a text; give one, or use --method rtn")))
             }
@@ -108,19 +112,23 @@ impl Walk<'_> {
 }
 
 /// The model, of which one block at a time will be on the device.
-fn open(method: &str, device: &Device, folder: &Path) -> Result<StreamedModel> {
-    let remedy = "--method rtn takes any weights".to_owned();
+pub(super) fn open(method: &str, device: &Device, folder: &Path) -> Result<StreamedModel> {
     if !original::has_config(folder) {
         let what = format!("{} without config.json by the method {method}", folder.display());
-        return Err(Error::Unsupported { what, remedy });
+        return Err(Error::Unsupported { what, remedy: ANY_WEIGHTS.to_owned() });
     }
-    StreamedModel::open(folder, device).map_err(|error| match error {
-        Error::Unsupported { what, remedy: other } => {
-            let what = format!("{what}, by the method {method}");
-            Error::Unsupported { what, remedy: format!("{remedy}; {other}") }
-        }
+    StreamedModel::open(folder, device).map_err(|error| without_blocks(method, error))
+}
+
+/// The error of a model that a method cannot run.
+pub(super) fn without_blocks(method: &str, error: Error) -> Error {
+    match error {
+        Error::Unsupported { what, remedy } => Error::Unsupported {
+            what: format!("{what}, by the method {method}"),
+            remedy: format!("{ANY_WEIGHTS}; {remedy}"),
+        },
         error => error,
-    })
+    }
 }
 
 /// The planned layers of each block. Blocks of a model are alike, so the first tells what linear layers they have.

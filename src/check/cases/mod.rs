@@ -10,6 +10,7 @@ mod matmul;
 mod search;
 mod stats;
 mod storage;
+mod token;
 mod train;
 
 use super::case::Case;
@@ -30,6 +31,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         group::cases,
         matmul::cases,
         int8::cases,
+        token::cases,
         storage::cases,
         block::cases,
         attention::cases,
@@ -44,8 +46,17 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
 
 /// Cases of realistic shape, to be timed.
 pub fn large(scale: Scale) -> Vec<LargeCase> {
-    [matmul::large, int8::large, group::large, storage::large, attention::large, loss::large, block::large]
-        .iter()
-        .flat_map(|area| area(scale))
-        .collect()
+    [
+        matmul::large,
+        int8::large,
+        token::large,
+        group::large,
+        storage::large,
+        attention::large,
+        loss::large,
+        block::large,
+    ]
+    .iter()
+    .flat_map(|area| area(scale))
+    .collect()
 }

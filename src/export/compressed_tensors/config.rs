@@ -1,95 +1,19 @@
-//! The `quantization_config` of compressed-tensors: written from a plan, and read into the scheme of each layer.
+//! The `quantization_config` of compressed-tensors, read into what it says of each layer.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::NAME;
+use super::inputs::Inputs;
+use super::{Form, LINEAR, MIXED, NAME};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::scheme::{Bits, Pattern, Plan, Scheme, Span, Zero};
+use crate::scheme::{Bits, Pattern, Scheme, Span, Zero};
 
-/// The version of the package that the configuration is written for.
-const VERSION: &str = "0.12.2";
-const FORMAT: &str = "pack-quantized";
-/// Top-level format of a file whose groups differ in format.
-const MIXED: &str = "mixed-precision";
-/// The target that means every linear layer.
-const LINEAR: &str = "Linear";
 /// Most groups, and most regular expressions, of a configuration; paths are not limited.
 const MAX_CHOICES: usize = 1000;
-
-/// A plan as a configuration: one group of all linear layers if they share a scheme, else one group per scheme
-/// with its layers by path.
-pub(super) fn write(plan: &Plan, kept: &[String]) -> Result<Value> {
-    if plan.is_empty() {
-        return Err(Error::config("plan", "no layer is quantized; plan at least one"));
-    }
-    if let Some(path) = kept.iter().find(|path| plan.get(path).is_some()) {
-        return Err(Error::config("plan", format!("{path} is both quantized and kept")));
-    }
-    let mut groups: Vec<(Scheme, Vec<&str>)> = Vec::new();
-    for (path, scheme) in plan.iter() {
-        let scheme = arguments_of(scheme);
-        match groups.iter_mut().find(|(other, _)| *other == scheme) {
-            Some((_, targets)) => targets.push(path),
-            None => groups.push((scheme, vec![path])),
-        }
-    }
-    if let [(_, targets)] = &mut groups[..] {
-        *targets = vec![LINEAR];
-    }
-    let groups: Map<String, Value> = groups
-        .iter()
-        .enumerate()
-        .map(|(i, (scheme, targets))| (format!("group_{i}"), write_group(*scheme, targets)))
-        .collect();
-    Ok(json!({
-        "quant_method": NAME,
-        "version": VERSION,
-        "format": FORMAT,
-        "quantization_status": "compressed",
-        "global_compression_ratio": null,
-        "ignore": kept,
-        "kv_cache_scheme": null,
-        "config_groups": groups,
-        "sparsity_config": {},
-        "transform_config": {},
-    }))
-}
-
-/// What a configuration says of a scheme: all but the scale type, which the scales themselves tell.
-fn arguments_of(scheme: Scheme) -> Scheme {
-    scheme.with_scale_type(Dtype::F32)
-}
-
-fn write_group(scheme: Scheme, targets: &[&str]) -> Value {
-    let (strategy, group_size) = match scheme.span() {
-        Span::Tensor => ("tensor", None),
-        Span::Channel => ("channel", None),
-        Span::Group(size) => ("group", Some(size)),
-    };
-    json!({
-        "targets": targets,
-        "weights": {
-            "num_bits": scheme.bits().get(),
-            "type": "int",
-            "symmetric": scheme.is_symmetric(),
-            "strategy": strategy,
-            "group_size": group_size,
-            "dynamic": false,
-            "actorder": null,
-            "block_structure": null,
-            "observer": "minmax",
-            "observer_kwargs": {},
-        },
-        "input_activations": null,
-        "output_activations": null,
-        "format": FORMAT,
-    })
-}
 
 /// A configuration that was read and checked.
 #[derive(Debug)]
@@ -102,8 +26,16 @@ pub(super) struct Config {
 struct Group {
     name: String,
     targets: Targets,
+    said: Said,
+}
+
+/// What a group says of its layers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Said {
     /// The scale type means nothing here.
-    scheme: Scheme,
+    pub(super) scheme: Scheme,
+    pub(super) form: Form,
+    pub(super) inputs: Inputs,
 }
 
 /// The layers that a list of `targets` or `ignore` names.
@@ -178,14 +110,14 @@ impl Config {
             let targets = Targets::read(&group.targets, file, &format!("{at}.targets"))?;
             patterns += targets.patterns.len();
             limit(file, &all, "expressions", patterns)?;
-            let scheme = group.scheme(top.format.as_deref(), file, &at)?;
-            read.groups.push(Group { name: name.clone(), targets, scheme });
+            let said = group.read(top.format.as_deref(), file, &at)?;
+            read.groups.push(Group { name: name.clone(), targets, said });
         }
         Ok(read)
     }
 
-    /// Bits, span and zero of the layer at `path`: `Err` says why it has none.
-    pub(super) fn scheme(&self, path: &str) -> std::result::Result<Scheme, String> {
+    /// What is said of the layer at `path`: `Err` says why nothing is.
+    pub(super) fn said(&self, path: &str) -> std::result::Result<Said, String> {
         if self.ignore.names(path).is_some() {
             return Err("config_groups do not apply to it: it is in `ignore`".to_owned());
         }
@@ -194,17 +126,17 @@ impl Config {
         matches.sort_by_key(|(precedence, _)| *precedence);
         match &matches[..] {
             [] => Err("no config group targets it".to_owned()),
-            [(first, a), (second, b), ..] if first == second && a.scheme != b.scheme => {
+            [(first, a), (second, b), ..] if first == second && a.said != b.said => {
                 Err(format!("config groups {} and {} both target it and differ", a.name, b.name))
             }
-            [(_, group), ..] => Ok(group.scheme),
+            [(_, group), ..] => Ok(group.said),
         }
     }
 
     /// Layers that are targeted by their exact path and not ignored.
     pub(super) fn explicit(&self) -> impl Iterator<Item = &str> {
         let paths = self.groups.iter().flat_map(|group| &group.targets.paths);
-        paths.map(String::as_str).filter(|path| self.scheme(path).is_ok())
+        paths.map(String::as_str).filter(|path| self.said(path).is_ok())
     }
 }
 
@@ -220,10 +152,10 @@ fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_object().is_some_and(Map::is_empty)
 }
 
-fn unsupported(file: &Path, what: &str, remedy: &str) -> Error {
+pub(super) fn unsupported(file: &Path, what: &str, remedy: &str) -> Error {
     Error::Unsupported {
         what: format!("{}: {what}", file.display()),
-        remedy: format!("{remedy}; read a weight-only {FORMAT} model"),
+        remedy: format!("{remedy}; read a {} or {} model", Form::Packed.name(), Form::Int.name()),
     }
 }
 
@@ -270,34 +202,42 @@ struct Weights {
 }
 
 /// The package's default for `num_bits`.
-const fn eight() -> u64 {
+pub(super) const fn eight() -> u64 {
     8
 }
 
 /// The package's default for `symmetric`.
-const fn yes() -> bool {
+pub(super) const fn yes() -> bool {
     true
 }
 
 impl GroupFields {
-    fn scheme(&self, top_format: Option<&str>, file: &Path, at: &str) -> Result<Scheme> {
+    fn read(&self, top_format: Option<&str>, file: &Path, at: &str) -> Result<Said> {
         let format = self.format.as_deref().or(top_format.filter(|format| *format != MIXED));
-        match format {
-            Some(FORMAT) => {}
-            Some(other) => return Err(unsupported(file, &format!("{at}.format `{other}`"), "its layout is another")),
-            None => return Err(Error::format(file, format!("{at}.format is missing"))),
-        }
-        for (name, value) in
-            [("input_activations", &self.input_activations), ("output_activations", &self.output_activations)]
-        {
-            if value.is_some() {
-                return Err(unsupported(file, &format!("{at}.{name}"), "activations stay in floating point here"));
+        let form = match format.map(|name| (name, Form::named(name))) {
+            Some((_, Some(form))) => form,
+            Some((other, None)) => {
+                return Err(unsupported(file, &format!("{at}.format `{other}`"), "its layout is another"));
             }
+            None => return Err(Error::format(file, format!("{at}.format is missing"))),
+        };
+        if self.output_activations.is_some() {
+            return Err(unsupported(file, &format!("{at}.output_activations"), "outputs stay in floating point here"));
+        }
+        let inputs = Inputs::read(self.input_activations.as_ref(), file, at)?;
+        if form == Form::Packed && inputs != Inputs::Exact {
+            let what = format!("{at}.input_activations with {}", form.name());
+            return Err(unsupported(file, &what, "activations stay in floating point beside packed codes"));
         }
         let Some(weights) = &self.weights else {
             return Err(Error::format(file, format!("{at}.weights is missing")));
         };
-        weights.scheme(file, &format!("{at}.weights"))
+        let scheme = weights.scheme(file, &format!("{at}.weights"))?;
+        if form == Form::Int && !Form::fits_int(scheme) {
+            let what = format!("{at}.weights with {}", form.name());
+            return Err(unsupported(file, &what, "8 bits with a scale per channel or tensor can be read"));
+        }
+        Ok(Said { scheme, form, inputs })
     }
 }
 

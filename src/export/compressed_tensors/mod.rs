@@ -1,5 +1,5 @@
-//! compressed-tensors, `pack-quantized`, weights only. With `b` bits, `[out, in]` the shape of a layer and `G`
-//! groups in a row, the tensors of a layer are
+//! compressed-tensors. With `b` bits, `[out, in]` the shape of a layer and `G` groups in a row, the tensors of a layer
+//! whose inputs stay as they are, `pack-quantized`, are
 //!
 //! | tensor | type | shape |
 //! | --- | --- | --- |
@@ -10,19 +10,35 @@
 //! | `weight_zero_point` | I8 | `[1]`, asymmetric tensor: not packed, signed |
 //!
 //! The format counts codes from `-2^(b-1)` and stores them plus `2^(b-1)`: the stored bits are our codes.
+//!
+//! A layer of 8 bits with int8 inputs, `int-quantized`, has `S` = `[out, 1]` channel, `[1]` tensor, and
+//!
+//! | tensor | type | shape |
+//! | --- | --- | --- |
+//! | `weight` | I8 | `[out, in]` |
+//! | `weight_scale` | F16, BF16 or F32 | `S` |
+//! | `weight_zero_point` | I8 | `S`, asymmetric |
+//! | `input_scale` | F32 | `[1]`, static inputs |
+//! | `input_zero_point` | I8 | `[1]`, static asymmetric inputs |
+//!
+//! Codes and zero points are counted from -128: ours less 128.
 
 mod config;
+mod inputs;
 mod reader;
+mod write;
 
 use serde_json::Value;
 
+use self::inputs::Inputs;
 pub use self::reader::Reader;
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{StoredDtype, TensorSpec};
+use crate::op::LayerInput;
 use crate::pack::{PackedTensor, Packing};
-use crate::scheme::{Groups, Plan, Scheme, Span};
+use crate::scheme::{Groups, Scheme, Span};
 
 /// The name of the format, in a configuration and on the command line.
 pub const NAME: &str = "compressed-tensors";
@@ -32,13 +48,53 @@ const SCALE: &str = "weight_scale";
 const SHAPE: &str = "weight_shape";
 const ZERO_POINT: &str = "weight_zero_point";
 const GROUP_INDEX: &str = "weight_g_idx";
+const WEIGHT: &str = "weight";
+const INPUT_SCALE: &str = "input_scale";
+const INPUT_ZERO_POINT: &str = "input_zero_point";
+
+/// Top-level format of a file whose groups differ in format.
+const MIXED: &str = "mixed-precision";
+/// The target that means every linear layer.
+const LINEAR: &str = "Linear";
+/// Why [`LayerInput::Blocks`] has no place in a file.
+const NO_BLOCKS: &str = "the format has no inputs with a scale for each block";
+
+/// How the tensors of a layer lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Packed,
+    Int,
+}
+
+impl Form {
+    /// That of a layer as it is written.
+    fn of(layer: &LayerSpec) -> Self {
+        if layer.input == LayerInput::Exact { Self::Packed } else { Self::Int }
+    }
+
+    /// Whether [`Self::Int`] has room for codes of a scheme.
+    fn fits_int(scheme: Scheme) -> bool {
+        scheme.bits().get() == 8 && !matches!(scheme.span(), Span::Group(_))
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Packed => "pack-quantized",
+            Self::Int => "int-quantized",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Packed, Self::Int].into_iter().find(|form| form.name() == name)
+    }
+}
 
 /// The exporter.
 ///
 /// ```
 /// use bitsmith::Dtype;
 /// use bitsmith::export::{Exporter, Fit, LayerSpec, compressed_tensors::CompressedTensors};
-/// let layer = LayerSpec { path: "lm_head".into(), scheme: "w4g32s".parse()?, rows: 8, cols: 64 };
+/// let layer = LayerSpec { path: "lm_head".into(), scheme: "w4g32s".parse()?, rows: 8, cols: 64, input: Default::default() };
 /// assert_eq!(CompressedTensors.fit(&layer), Fit::Exact);
 /// let tensors = CompressedTensors.tensors(&layer, Dtype::F16)?;
 /// assert_eq!((tensors[0].name.as_str(), &tensors[0].shape[..]), ("lm_head.weight_packed", &[8, 8][..]));
@@ -57,6 +113,15 @@ impl Exporter for CompressedTensors {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
+        }
+        if Inputs::of(&layer.input).is_none() {
+            return Fit::Refused(NO_BLOCKS.to_owned());
+        }
+        if Form::of(layer) == Form::Int {
+            return match Form::fits_int(scheme) {
+                true => Fit::Exact,
+                false => Fit::Refused("int8 inputs go with weights of 8 bits per channel or tensor".to_owned()),
+            };
         }
         let mut reasons = Vec::new();
         if scheme.bits().get() == 3 {
@@ -84,9 +149,23 @@ impl Exporter for CompressedTensors {
         let bits = scheme.bits();
         let groups = scheme.groups(rows, cols);
         let spec = |suffix, dtype, shape: Vec<usize>| TensorSpec::new(tensor_name(&layer.path, suffix), dtype, shape);
+        let scale = spec(SCALE, stored_scales(scheme, model_dtype).into(), scale_shape(scheme.span(), rows, groups));
+        if Form::of(layer) == Form::Int {
+            let mut tensors = vec![spec(WEIGHT, StoredDtype::I8, vec![rows, cols]), scale];
+            if !scheme.is_symmetric() {
+                tensors.push(spec(ZERO_POINT, StoredDtype::I8, scale_shape(scheme.span(), rows, groups)));
+            }
+            if let LayerInput::Static { zero, .. } = layer.input {
+                tensors.push(spec(INPUT_SCALE, StoredDtype::F32, vec![1]));
+                if zero != 0 {
+                    tensors.push(spec(INPUT_ZERO_POINT, StoredDtype::I8, vec![1]));
+                }
+            }
+            return Ok(tensors);
+        }
         let mut tensors = vec![
             spec(PACKED, StoredDtype::I32, vec![rows, Packing::Rows.words(1, cols, bits)]),
-            spec(SCALE, stored_scales(scheme, model_dtype).into(), scale_shape(scheme.span(), rows, groups)),
+            scale,
             spec(SHAPE, StoredDtype::I64, vec![2]),
         ];
         if !scheme.is_symmetric() {
@@ -98,9 +177,13 @@ impl Exporter for CompressedTensors {
         Ok(tensors)
     }
 
-    fn encode(&self, path: &str, weight: &PackedTensor, model_dtype: Dtype) -> Result<Vec<(String, Vec<u8>)>> {
+    fn encode(&self, layer: &LayerSpec, weight: &PackedTensor, model_dtype: Dtype) -> Result<Vec<(String, Vec<u8>)>> {
         weight.check()?;
-        let tensors = self.tensors(&LayerSpec::of(path, weight), model_dtype)?;
+        layer.check(weight)?;
+        let names = self.tensors(layer, model_dtype)?.into_iter().map(|tensor| tensor.name);
+        if Form::of(layer) == Form::Int {
+            return Ok(names.zip(encode_int(layer, weight, model_dtype)?).collect());
+        }
         let shape = [weight.rows as i64, weight.cols as i64];
         let mut parts = vec![
             words_to_bytes(&weight.codes),
@@ -110,12 +193,31 @@ impl Exporter for CompressedTensors {
         if let Some(zeros) = &weight.zeros {
             parts.push(encode_zeros(weight.scheme, weight.rows, weight.cols, zeros)?);
         }
-        Ok(tensors.into_iter().map(|tensor| tensor.name).zip(parts).collect())
+        Ok(names.zip(parts).collect())
     }
 
-    fn config(&self, plan: &Plan, kept: &[String]) -> Result<Value> {
-        config::write(plan, kept)
+    fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value> {
+        write::config(layers, kept)
     }
+}
+
+/// The tensors of a layer in the order of [`Exporter::tensors`].
+fn encode_int(layer: &LayerSpec, weight: &PackedTensor, model_dtype: Dtype) -> Result<Vec<Vec<u8>>> {
+    let codes = Packing::Rows.unpack(&weight.codes, weight.rows, weight.cols, weight.scheme.bits())?;
+    let mut parts = vec![signed(&codes), stored_scales(weight.scheme, model_dtype).encode(&weight.scales)];
+    parts.extend(weight.zeros.as_deref().map(signed));
+    if let LayerInput::Static { scale, zero } = layer.input {
+        parts.push(scale.to_le_bytes().to_vec());
+        if zero != 0 {
+            parts.push(zero.to_le_bytes().to_vec());
+        }
+    }
+    Ok(parts)
+}
+
+/// 8-bit codes counted from -128, modulo 256: the bits of an I8, and back.
+fn signed(codes: &[u8]) -> Vec<u8> {
+    codes.iter().map(|code| code.wrapping_add(128)).collect()
 }
 
 fn encode_zeros(scheme: Scheme, rows: usize, cols: usize, zeros: &[u8]) -> Result<Vec<u8>> {

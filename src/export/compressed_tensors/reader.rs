@@ -4,13 +4,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config::Config;
-use super::{GROUP_INDEX, NAME, PACKED, SCALE, SHAPE, ZERO_POINT, bytes_to_words, scale_shape, tensor_name};
+use super::config::{Config, Said};
+use super::inputs::Inputs;
+use super::{
+    Form, GROUP_INDEX, INPUT_SCALE, INPUT_ZERO_POINT, NAME, PACKED, SCALE, SHAPE, WEIGHT, ZERO_POINT, bytes_to_words,
+    scale_shape, signed, tensor_name,
+};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::{Importer, LayerSpec, Stored, TensorSource, file_of};
+use crate::op::LayerInput;
 use crate::pack::{PackedTensor, Packing};
-use crate::scheme::{Scheme, Span};
+use crate::scheme::{RangeRule, Scheme, Span};
 
 /// The reader of one model.
 #[derive(Debug)]
@@ -22,7 +27,8 @@ pub struct Reader {
 /// The tensors of a layer, checked against each other.
 struct Parts<'a> {
     layer: LayerSpec,
-    packed: Stored<'a>,
+    form: Form,
+    codes: Stored<'a>,
     scale: Stored<'a>,
     zero: Option<Stored<'a>>,
 }
@@ -79,14 +85,15 @@ impl Reader {
     }
 
     fn parts<'a>(&self, path: &str, source: &'a dyn TensorSource) -> Result<Parts<'a>> {
-        let arguments = self.config.scheme(path).map_err(|why| self.malformed(path, &why))?;
+        let said = self.config.said(path).map_err(|why| self.malformed(path, &why))?;
+        let Said { form, inputs, .. } = said;
         if source.find(&tensor_name(path, GROUP_INDEX))?.is_some() {
             return Err(Error::Unsupported {
                 what: format!("{}: {path}.{GROUP_INDEX}", self.folder.display()),
                 remedy: "quantize without activation order, or with actorder `weight`".to_owned(),
             });
         }
-        let packed = self.required(path, PACKED, source)?;
+        let codes = self.required(path, if form == Form::Packed { PACKED } else { WEIGHT }, source)?;
         let scale = self.required(path, SCALE, source)?;
         let scale_type = match scale.dtype {
             "F32" => Dtype::F32,
@@ -94,8 +101,11 @@ impl Reader {
             "BF16" => Dtype::Bf16,
             other => return Err(self.malformed(path, &format!("{SCALE} cannot be of type {other}"))),
         };
-        let scheme = arguments.with_scale_type(scale_type);
-        let (rows, cols) = self.shape(path, scheme, &packed, source)?;
+        let scheme = said.scheme.with_scale_type(scale_type);
+        let (rows, cols) = match form {
+            Form::Packed => self.shape(path, scheme, &codes, source)?,
+            Form::Int => self.plain_shape(path, &codes)?,
+        };
 
         let groups = scheme.groups(rows, cols);
         let mut shapes = vec![scale_shape(scheme.span(), rows, groups)];
@@ -109,7 +119,7 @@ impl Reader {
             (None, true) => {}
             (Some(_), true) => return Err(self.malformed(path, "a symmetric layer has no weight_zero_point")),
             (None, false) => return Err(self.malformed(path, "weight_zero_point is missing: the layer is asymmetric")),
-            (Some(zero), false) if scheme.span() == Span::Tensor => {
+            (Some(zero), false) if scheme.span() == Span::Tensor || form == Form::Int => {
                 self.expect(path, ZERO_POINT, zero, "I8", &shapes)?;
             }
             (Some(zero), false) => {
@@ -117,8 +127,55 @@ impl Reader {
                 self.expect(path, ZERO_POINT, zero, "I32", &[vec![words, groups.per_row()]])?;
             }
         }
-        let layer = LayerSpec { path: path.to_owned(), scheme, rows, cols };
-        Ok(Parts { layer, packed, scale, zero })
+        let input = self.input(path, inputs, source)?;
+        let layer = LayerSpec { path: path.to_owned(), scheme, rows, cols, input };
+        Ok(Parts { layer, form, codes, scale, zero })
+    }
+
+    /// Rows and columns of codes that lie one a byte.
+    fn plain_shape(&self, path: &str, codes: &Stored<'_>) -> Result<(usize, usize)> {
+        match (codes.dtype, &codes.shape[..]) {
+            ("I8", &[rows, cols]) if rows > 0 && cols > 0 => Ok((rows, cols)),
+            (dtype, shape) => {
+                let detail = format!("{WEIGHT} should be I8 with two axes, but is {dtype} of shape {shape:?}");
+                Err(self.malformed(path, &detail))
+            }
+        }
+    }
+
+    /// What the input of a layer becomes; its scale, where there is one, is a number above 0.
+    fn input(&self, path: &str, inputs: Inputs, source: &dyn TensorSource) -> Result<LayerInput> {
+        let symmetric = match inputs {
+            Inputs::Exact => return Ok(LayerInput::Exact),
+            Inputs::Tokens { symmetric: true } => return Ok(LayerInput::Tokens),
+            Inputs::Tokens { symmetric: false } => return Ok(LayerInput::TokensAsymmetric),
+            Inputs::Static { symmetric } => symmetric,
+        };
+        let shapes = [vec![1], Vec::new()];
+        let scale = self.required(path, INPUT_SCALE, source)?;
+        let dtype = match scale.dtype {
+            "F32" => Dtype::F32,
+            "F16" => Dtype::F16,
+            "BF16" => Dtype::Bf16,
+            other => return Err(self.malformed(path, &format!("{INPUT_SCALE} cannot be of type {other}"))),
+        };
+        self.expect(path, INPUT_SCALE, &scale, scale.dtype, &shapes)?;
+        let scale = dtype.decode(scale.bytes)[0];
+        if !(RangeRule::smallest_scale(Dtype::F32)..f32::INFINITY).contains(&scale) {
+            return Err(self.malformed(path, &format!("{INPUT_SCALE} is {scale}, which is no scale")));
+        }
+        let zero = match self.stored(path, INPUT_ZERO_POINT, source)? {
+            Some(zero) => {
+                self.expect(path, INPUT_ZERO_POINT, &zero, "I8", &shapes)?;
+                i8::from_le_bytes([zero.bytes[0]])
+            }
+            None if symmetric => 0,
+            None => return Err(self.malformed(path, "input_zero_point is missing: the input is asymmetric")),
+        };
+        if symmetric && zero != 0 {
+            return Err(self.malformed(path, &format!("input_zero_point is {zero}, but the input is symmetric")));
+        }
+        Ok(LayerInput::Static { scale, zero })
     }
 
     /// `weight_shape`, checked against the codes.
@@ -153,9 +210,9 @@ impl Reader {
         Ok((rows, cols))
     }
 
-    fn zeros(&self, layer: &LayerSpec, stored: &Stored<'_>) -> Result<Vec<u8>> {
+    fn zeros(&self, layer: &LayerSpec, form: Form, stored: &Stored<'_>) -> Result<Vec<u8>> {
         let bits = layer.scheme.bits();
-        if layer.scheme.span() != Span::Tensor {
+        if form == Form::Packed && layer.scheme.span() != Span::Tensor {
             let per_row = layer.scheme.groups(layer.rows, layer.cols).per_row();
             return Packing::Columns.unpack(&bytes_to_words(stored.bytes), layer.rows, per_row, bits);
         }
@@ -174,8 +231,17 @@ impl Importer for Reader {
 
     fn layers(&self, source: &dyn TensorSource) -> Result<Vec<LayerSpec>> {
         self.check_targets(source)?;
-        let ending = format!(".{PACKED}");
-        let paths: Vec<&str> = source.names().filter_map(|name| name.strip_suffix(&ending)).collect();
+        let [packed, plain] = [PACKED, WEIGHT].map(|suffix| format!(".{suffix}"));
+        let mut paths = Vec::new();
+        for name in source.names() {
+            if let Some(path) = name.strip_suffix(&packed) {
+                paths.push(path);
+            } else if let Some(path) = name.strip_suffix(&plain)
+                && source.find(name)?.is_some_and(|stored| stored.dtype == "I8")
+            {
+                paths.push(path);
+            }
+        }
         paths.into_iter().map(|path| self.in_file(path, source, |own| Ok(own.parts(path, source)?.layer))).collect()
     }
 
@@ -195,22 +261,28 @@ impl Reader {
 
     fn check_targets(&self, source: &dyn TensorSource) -> Result<()> {
         for path in self.config.explicit() {
-            let dense = source.find(&tensor_name(path, "weight"))?.is_some();
+            let dense = source.find(&tensor_name(path, WEIGHT))?.is_some_and(|stored| stored.dtype != "I8");
             if dense && source.find(&tensor_name(path, PACKED))?.is_none() {
-                return Err(self.malformed(path, "a config group targets it, but it has `weight`, not weight_packed"));
+                return Err(self.malformed(
+                    path,
+                    "a config group targets it, but its `weight` is no code, nor is there weight_packed",
+                ));
             }
         }
         Ok(())
     }
 
     fn unpack(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor> {
-        let Parts { layer, packed, scale, zero } = self.parts(path, source)?;
+        let Parts { layer, form, codes, scale, zero } = self.parts(path, source)?;
         let scales = layer.scheme.scale_type().decode(scale.bytes);
         if let Some(at) = scales.iter().position(|scale| !scale.is_finite()) {
             return Err(self.malformed(path, &format!("{SCALE} {at} is {}", scales[at])));
         }
-        let zeros = zero.map(|zero| self.zeros(&layer, &zero)).transpose()?;
-        let codes = bytes_to_words(packed.bytes);
+        let zeros = zero.map(|zero| self.zeros(&layer, form, &zero)).transpose()?;
+        let codes = match form {
+            Form::Packed => bytes_to_words(codes.bytes),
+            Form::Int => Packing::Rows.pack(&signed(codes.bytes), layer.rows, layer.cols, layer.scheme.bits())?,
+        };
         Ok(PackedTensor { scheme: layer.scheme, rows: layer.rows, cols: layer.cols, codes, scales, zeros })
     }
 }

@@ -62,6 +62,7 @@ pub mod norm_backward;
 pub mod product_int8;
 pub mod rope;
 pub mod second_moment;
+pub mod token_quantize;
 pub mod train;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
