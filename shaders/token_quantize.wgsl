@@ -17,6 +17,11 @@ var<workgroup> above: atomic<u32>;
 var<workgroup> below: atomic<u32>;
 var<workgroup> total: atomic<i32>;
 
+// Half of the number of these bits, or 0 for a tiny one. By bits: compilers may turn a half and a half into half the sum.
+fn half_of(bits: u32) -> f32 {
+    return select(0.0, bitcast<f32>(bits - 0x00800000u), bits >= 0x01000000u);
+}
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = wg.y * count.x + wg.x;
@@ -40,7 +45,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: ve
         zero = params.zero;
         if params.scale == 0.0 {
             // Halved first: the sum may be no f32.
-            scale = 2.0 * divide_exact(bitcast<f32>(most.x) * 0.5 + bitcast<f32>(most.y) * 0.5, 255u);
+            scale = 2.0 * divide_exact(half_of(most.x) + half_of(most.y), 255u);
             // 2^-100.
             if scale < bitcast<f32>(27u << 23u) {
                 scale = 0.0;

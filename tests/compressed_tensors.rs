@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bitsmith::export::compressed_tensors::CompressedTensors;
 use bitsmith::export::{Exporter, Fit, Importer, LayerSpec, Stored, TensorSource, exporter, importer};
+use bitsmith::op::LayerInput;
 use bitsmith::scheme::{Plan, uniform};
 use bitsmith::{Dtype, Error, PackedTensor, QuantizedTensor, Result, Scheme};
 use proptest::prelude::*;
@@ -27,8 +28,12 @@ impl TensorSource for Memory {
 
 impl Memory {
     fn add(&mut self, path: &str, weight: &PackedTensor) {
-        let specs = CompressedTensors.tensors(&LayerSpec::of(path, weight), Dtype::Bf16).unwrap();
-        let parts = CompressedTensors.encode(path, weight, Dtype::Bf16).unwrap();
+        self.add_with(&LayerSpec::of(path, weight), weight);
+    }
+
+    fn add_with(&mut self, layer: &LayerSpec, weight: &PackedTensor) {
+        let specs = CompressedTensors.tensors(layer, Dtype::Bf16).unwrap();
+        let parts = CompressedTensors.encode(layer, weight, Dtype::Bf16).unwrap();
         assert_eq!(specs.len(), parts.len());
         for (spec, (name, bytes)) in specs.into_iter().zip(parts) {
             assert_eq!(spec.name, name);
@@ -57,6 +62,15 @@ fn reader(config: &Value) -> Result<Box<dyn Importer>> {
     importer(config, Path::new("model"))
 }
 
+/// The layers of a plan; their shapes are no part of a configuration.
+fn layers_of(plan: &Plan) -> Vec<LayerSpec> {
+    let layer = |(path, scheme): (&str, Scheme)| {
+        let path = path.to_owned();
+        LayerSpec { path, scheme, rows: 1, cols: 1, input: LayerInput::Exact }
+    };
+    plan.iter().map(layer).collect()
+}
+
 fn schemes() -> Vec<String> {
     let mut all = Vec::new();
     for bits in [2, 3, 4, 8] {
@@ -79,14 +93,14 @@ proptest! {
         let (path, weight) = ("model.layers.0.mlp.up_proj", layer(&scheme, rows, cols, seed));
         let mut memory = Memory::default();
         memory.add(path, &weight);
-        for (spec, (_, bytes)) in CompressedTensors.tensors(&LayerSpec::of(path, &weight), Dtype::Bf16).unwrap().iter()
-            .zip(CompressedTensors.encode(path, &weight, Dtype::Bf16).unwrap()) {
+        let layer = LayerSpec::of(path, &weight);
+        for (spec, (_, bytes)) in CompressedTensors.tensors(&layer, Dtype::Bf16).unwrap().iter()
+            .zip(CompressedTensors.encode(&layer, &weight, Dtype::Bf16).unwrap()) {
             let element = match spec.dtype.name() { "I8" => 1, "F16" | "BF16" => 2, "I64" => 8, _ => 4 };
             prop_assert_eq!(spec.shape.iter().product::<usize>() * element, bytes.len());
         }
-        let plan = Plan::from_iter([(path, weight.scheme)]);
-        let reader = reader(&CompressedTensors.config(&plan, &["lm_head".into()]).unwrap()).unwrap();
-        prop_assert_eq!(reader.layers(&memory).unwrap(), [LayerSpec::of(path, &weight)]);
+        let reader = reader(&CompressedTensors.config(&[layer.clone()], &["lm_head".into()]).unwrap()).unwrap();
+        prop_assert_eq!(reader.layers(&memory).unwrap(), [layer]);
         prop_assert_eq!(reader.decode(path, &memory).unwrap(), weight);
     }
 }
@@ -97,7 +111,7 @@ fn an_f32_model_has_f32_scales() {
     for scheme in ["w4g32s", "w4g32s-bf16", "w4g32s-f32"] {
         let weight = layer(scheme, 5, 64, 7);
         let specs = CompressedTensors.tensors(&LayerSpec::of("a", &weight), Dtype::F32).unwrap();
-        let parts = CompressedTensors.encode("a", &weight, Dtype::F32).unwrap();
+        let parts = CompressedTensors.encode(&LayerSpec::of("a", &weight), &weight, Dtype::F32).unwrap();
         let at = specs.iter().position(|spec| spec.name == "a.weight_scale").unwrap();
         assert_eq!(specs[at].dtype.name(), "F32");
         assert_eq!(Dtype::F32.decode(&parts[at].1), weight.scales, "no value changes");
@@ -116,7 +130,7 @@ fn mixed_plans_read_back() {
         plan.insert(path, weight.scheme);
     }
     memory.set("lm_head.weight", "F32", &[1, 1], vec![0; 4]);
-    let config = CompressedTensors.config(&plan, &["lm_head".into()]).unwrap();
+    let config = CompressedTensors.config(&layers_of(&plan), &["lm_head".into()]).unwrap();
     assert_eq!(config["config_groups"].as_object().unwrap().len(), all.len() / 3, "one group for all scale types");
     let text = config.to_string();
     let reader = reader(&serde_json::from_str(&text).unwrap()).unwrap();
@@ -141,14 +155,14 @@ fn one_scheme_targets_every_linear_layer() {
                         "observer_kwargs": {}},
             "input_activations": null, "output_activations": null, "format": "pack-quantized" } },
         "sparsity_config": {}, "transform_config": {} });
-    assert_eq!(CompressedTensors.config(&plan, &["lm_head".into()]).unwrap(), expected);
+    assert_eq!(CompressedTensors.config(&layers_of(&plan), &["lm_head".into()]).unwrap(), expected);
 }
 
 #[test]
 fn unusable_plans_are_refused() {
     let plan = Plan::from_iter([("a.q", "w4g128s".parse().unwrap())]);
-    assert!(CompressedTensors.config(&Plan::default(), &[]).unwrap_err().to_string().contains("plan"));
-    assert!(CompressedTensors.config(&plan, &["a.q".into()]).unwrap_err().to_string().contains("a.q"));
+    assert!(CompressedTensors.config(&[], &[]).unwrap_err().to_string().contains("plan"));
+    assert!(CompressedTensors.config(&layers_of(&plan), &["a.q".into()]).unwrap_err().to_string().contains("a.q"));
     assert!(matches!(exporter("zip"), Err(Error::Config { .. })));
 }
 
@@ -156,7 +170,7 @@ fn unusable_plans_are_refused() {
 fn fit_says_who_reads_the_layer() {
     let fit = |scheme: &str, cols| {
         let scheme = scheme.parse().unwrap();
-        CompressedTensors.fit(&LayerSpec { path: "a".into(), scheme, rows: 8, cols })
+        CompressedTensors.fit(&LayerSpec { path: "a".into(), scheme, rows: 8, cols, input: LayerInput::Exact })
     };
     for exact in ["w4g32s", "w8cs", "w2ts-f32", "w2g64s-bf16"] {
         assert_eq!(fit(exact, 64), Fit::Exact, "{exact}");
@@ -167,14 +181,15 @@ fn fit_says_who_reads_the_layer() {
         assert!(matches!(fit(own, cols), Fit::OwnReader(why) if why.contains(reason)), "{own}");
     }
     assert!(matches!(fit("w4g32s", 0), Fit::Refused(_)));
-    let empty = LayerSpec { path: "a.b".into(), scheme: "w4g32s".parse().unwrap(), rows: 8, cols: 0 };
+    let empty =
+        LayerSpec { path: "a.b".into(), scheme: "w4g32s".parse().unwrap(), rows: 8, cols: 0, input: LayerInput::Exact };
     assert!(CompressedTensors.tensors(&empty, Dtype::F32).unwrap_err().to_string().contains("a.b"));
 }
 
 /// The configuration of one group with these fields set in the whole, the group and its weights.
 fn config(top: &Value, group: &Value, weights: &Value) -> Value {
     let plan = Plan::from_iter([("a.q", "w4g32s".parse().unwrap())]);
-    let mut config = CompressedTensors.config(&plan, &["lm_head".into()]).unwrap();
+    let mut config = CompressedTensors.config(&layers_of(&plan), &["lm_head".into()]).unwrap();
     for (at, fields) in [("/config_groups/group_0/weights", weights), ("/config_groups/group_0", group), ("", top)] {
         let object = config.pointer_mut(at).unwrap().as_object_mut().unwrap();
         object.extend(fields.as_object().unwrap().clone());
@@ -198,6 +213,7 @@ fn malformed_configurations_are_refused_by_field() {
         (top(json!({"transform_config": {"config_groups": {}}})), "transform_config"),
         (top(json!({"sparsity_config": {"format": "sparse-24-bitmask"}})), "sparsity_config"),
         (group(json!({"format": "int-quantized"})), "int-quantized"),
+        (group(json!({"format": "float-quantized"})), "float-quantized"),
         (config(&json!({"format": "mixed-precision"}), &json!({"format": null}), &none), "format"),
         (group(json!({"targets": "Linear"})), "group_0"),
         (group(json!({"targets": ["re:[a"]})), "targets"),
@@ -284,7 +300,7 @@ fn refused(scheme: &str, damage: impl Fn(&mut Memory), words: &[&str]) {
     let weight = layer(scheme, 4, 64, 3);
     let mut memory = Memory::default();
     memory.add("a.q", &weight);
-    let reader = reader(&CompressedTensors.config(&Plan::from_iter([("a.q", weight.scheme)]), &[]).unwrap()).unwrap();
+    let reader = reader(&CompressedTensors.config(&[LayerSpec::of("a.q", &weight)], &[]).unwrap()).unwrap();
     assert!(reader.decode("a.q", &memory).is_ok());
     damage(&mut memory);
     let text = reader.decode("a.q", &memory).expect_err(words[0]).to_string();
@@ -339,7 +355,7 @@ fn a_targeted_layer_that_is_stored_dense_is_refused() {
     let mut memory = Memory::default();
     memory.add("a.q", &layer("w4cs", 4, 32, 0));
     memory.set("a.k.weight", "F32", &[1], vec![0; 4]);
-    let reader = reader(&CompressedTensors.config(&plan, &[]).unwrap()).unwrap();
+    let reader = reader(&CompressedTensors.config(&layers_of(&plan), &[]).unwrap()).unwrap();
     assert!(reader.layers(&memory).unwrap_err().to_string().contains("a.k"));
 }
 
@@ -347,5 +363,120 @@ fn a_targeted_layer_that_is_stored_dense_is_refused() {
 fn weights_whose_parts_disagree_are_not_written() {
     let mut weight = layer("w4g32a", 4, 64, 3);
     weight.scales.pop();
-    assert!(matches!(CompressedTensors.encode("a", &weight, Dtype::F32), Err(Error::Shape { .. })));
+    assert!(matches!(
+        CompressedTensors.encode(&LayerSpec::of("a", &weight), &weight, Dtype::F32),
+        Err(Error::Shape { .. })
+    ));
+}
+
+/// Every input that the format has room for.
+fn inputs() -> [LayerInput; 4] {
+    let fixed = |zero| LayerInput::Static { scale: 0.012_345_679, zero };
+    [LayerInput::Tokens, LayerInput::TokensAsymmetric, fixed(0), fixed(-77)]
+}
+
+#[test]
+fn layers_with_int8_inputs_read_back() {
+    let mut memory = Memory::default();
+    let mut layers = vec![LayerSpec::of("packed", &layer("w4g32s", 5, 70, 1))];
+    let mut weights = vec![layer("w4g32s", 5, 70, 1)];
+    for (i, scheme) in ["w8cs", "w8ca-f32", "w8ts-bf16", "w8ta"].into_iter().enumerate() {
+        for (k, input) in inputs().into_iter().enumerate() {
+            let weight = layer(scheme, 5, 71, (4 * i + k) as u32);
+            layers.push(LayerSpec::of(&format!("m.{i}.{k}"), &weight).with_input(input));
+            weights.push(weight);
+        }
+    }
+    layers.iter().zip(&weights).for_each(|(layer, weight)| memory.add_with(layer, weight));
+    let config = CompressedTensors.config(&layers, &[]).unwrap();
+    assert_eq!(config["format"], "mixed-precision");
+    let reader = reader(&serde_json::from_str(&config.to_string()).unwrap()).unwrap();
+    let mut found = reader.layers(&memory).unwrap();
+    let order = |layer: &LayerSpec| layers.iter().position(|own| own.path == layer.path);
+    found.sort_by_key(order);
+    assert_eq!(found, layers);
+    for (layer, weight) in layers.iter().zip(&weights) {
+        assert_eq!(reader.decode(&layer.path, &memory).unwrap(), *weight, "{}", layer.path);
+    }
+    // Codes lie one a byte, counted from -128.
+    let [first, ..] = weights[1].unpack().unwrap().codes()[..] else { panic!("there are 355") };
+    assert_eq!(memory.0["m.0.0.weight"].2[0].cast_signed(), (i16::from(first) - 128) as i8);
+}
+
+#[test]
+fn int8_inputs_are_described_as_the_package_does() {
+    let weight = layer("w8cs", 4, 32, 0);
+    let described = |input: LayerInput| {
+        let layer = LayerSpec::of("a.q", &weight).with_input(input);
+        CompressedTensors.config(&[layer], &[]).unwrap()["config_groups"]["group_0"].clone()
+    };
+    let tokens = described(LayerInput::Tokens);
+    assert_eq!(tokens["format"], "int-quantized");
+    let [dynamic, fixed] = [&tokens, &described(inputs()[3].clone())].map(|group| group["input_activations"].clone());
+    assert_eq!(
+        (&dynamic["strategy"], &dynamic["dynamic"], &dynamic["symmetric"]),
+        (&json!("token"), &json!(true), &json!(true))
+    );
+    assert_eq!(
+        (&fixed["strategy"], &fixed["dynamic"], &fixed["symmetric"]),
+        (&json!("tensor"), &json!(false), &json!(false))
+    );
+    // Codes in groups or of other widths have no int8 inputs, and no format has a scale for each block.
+    for (scheme, input) in [("w8g32s", LayerInput::Tokens), ("w4cs", LayerInput::Tokens), ("w8cs", LayerInput::Blocks)]
+    {
+        let layer = LayerSpec::of("a.q", &layer(scheme, 4, 32, 0)).with_input(input);
+        assert!(matches!(CompressedTensors.fit(&layer), Fit::Refused(_)), "{scheme}");
+        assert!(matches!(CompressedTensors.tensors(&layer, Dtype::F32), Err(Error::Unsupported { .. })));
+    }
+}
+
+#[test]
+fn malformed_layers_with_int8_inputs_are_refused_by_name() {
+    let refused = |input: &LayerInput, name: &str, replacement: Option<(&str, &[usize], Vec<u8>)>, words: &[&str]| {
+        let weight = layer("w8ca-f32", 4, 32, 3);
+        let layer = LayerSpec::of("a.q", &weight).with_input(input.clone());
+        let mut memory = Memory::default();
+        memory.add_with(&layer, &weight);
+        let reader = reader(&CompressedTensors.config(&[layer], &[]).unwrap()).unwrap();
+        let key = format!("a.q.{name}");
+        match replacement {
+            Some((dtype, shape, bytes)) => memory.set(&key, dtype, shape, bytes),
+            None => drop(memory.0.remove(&key)),
+        }
+        let text = reader.decode("a.q", &memory).expect_err(name).to_string();
+        assert!(words.iter().chain(&["a.q", name]).all(|word| text.contains(word)), "{text}");
+    };
+    let [tokens, _, symmetric, fixed] = inputs();
+    for name in ["weight", "weight_scale", "weight_zero_point", "input_scale", "input_zero_point"] {
+        refused(&fixed, name, None, &["missing"]);
+    }
+    refused(&tokens, "weight", Some(("I8", &[128], vec![0; 128])), &["two axes"]);
+    refused(&tokens, "weight", Some(("F32", &[4, 32], vec![0; 512])), &["F32"]);
+    refused(&tokens, "weight_zero_point", Some(("I8", &[4], vec![0; 4])), &["[4, 1]"]);
+    refused(&fixed, "input_scale", Some(("F32", &[2], vec![0; 8])), &["[1]"]);
+    refused(&fixed, "input_scale", Some(("F32", &[1], f32::NAN.to_le_bytes().to_vec())), &["NaN", "no scale"]);
+    refused(&fixed, "input_scale", Some(("F32", &[], vec![0; 4])), &["is 0"]);
+    refused(&fixed, "input_scale", Some(("I8", &[1], vec![1])), &["I8"]);
+    refused(&symmetric, "input_zero_point", Some(("I8", &[1], vec![3])), &["symmetric"]);
+    refused(&fixed, "input_zero_point", Some(("I32", &[1], vec![0; 4])), &["I32"]);
+}
+
+#[test]
+fn inputs_that_are_not_computed_here_are_refused_by_field() {
+    let layer = LayerSpec::of("a.q", &layer("w8cs", 4, 32, 0)).with_input(LayerInput::Tokens);
+    let config = CompressedTensors.config(&[layer], &[]).unwrap();
+    for (fields, word) in [
+        (json!({"num_bits": 4}), "input_activations"),
+        (json!({"type": "float"}), "input_activations"),
+        (json!({"dynamic": "local"}), "dynamic"),
+        (json!({"dynamic": false}), "strategy"),
+        (json!({"strategy": "group"}), "strategy"),
+        (json!({"colour": 1}), "colour"),
+    ] {
+        let mut config = config.clone();
+        let at = config.pointer_mut("/config_groups/group_0/input_activations").unwrap();
+        at.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let text = reader(&config).expect_err(word).to_string();
+        assert!(text.contains(word) && text.contains("group_0"), "{word}: {text}");
+    }
 }

@@ -1,7 +1,8 @@
 //! Plans, skip patterns and the record of a run: what people write and read.
 
-use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
+use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 use bitsmith::io::TextFacts;
+use bitsmith::op::LayerInput;
 use bitsmith::scheme::{Pattern, Plan, SkipList};
 use serde_json::json;
 
@@ -86,6 +87,12 @@ fn record() -> Record {
         path: "a.q".into(),
         shape: [8, 172],
         scheme: "w4g128s".parse().unwrap(),
+        // Its last bit as well.
+        input: LayerInput::Static { scale: 0.012_345_679, zero: -77 },
+        observed: Some(Observed {
+            input: Spread { mean: 0.25, deviation: 1.5, symmetry: 0.846_481_724_890_614 },
+            output: Spread { mean: -0.5, deviation: 2.0, symmetry: 0.778_800_783_071_404_9 },
+        }),
         // Read carelessly, its last bit changes.
         mse: 0.000_234_374_109_444_009_58,
         sqnr_db: Some(20.5),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bitsmith::eval::EvalRequest;
 use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
+use bitsmith::op::LayerInput;
 use bitsmith::quant::{Outcome, QuantizeRequest, Rtn, RtnConfig, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
 use bitsmith::{Device, Error, progress::Silent};
@@ -34,6 +35,8 @@ fn layer(path: &str) -> LayerRecord {
         path: path.into(),
         shape: [8, 64],
         scheme: "w4g32s".parse().unwrap(),
+        input: LayerInput::Exact,
+        observed: None,
         mse: 1.234_567_890_123e-5,
         sqnr_db: Some(20.123_456_789),
         cosine: Some(0.987_654_321_987),

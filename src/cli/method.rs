@@ -180,6 +180,8 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(matches!(parse("quantize --method other --bits 3"), Err(Failure::Failed { code: USAGE, .. })));
+        assert!(matches!(parse("quantize --method int8 --bits 8"), Err(Failure::Failed { code: USAGE, .. })));
+        assert!(matches!(parse("quantize --weight-mode auto"), Err(Failure::Failed { code: USAGE, .. })));
         assert!(matches!(parse("quantize --nonsense 7"), Err(Failure::Usage(_))));
         assert!(matches!(parse("quantize --method nonsense"), Err(Failure::Usage(_))));
     }

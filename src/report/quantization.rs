@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::evaluation::agreement;
 use super::number::{bytes, estimate, short, value};
+use super::table::Table;
 use super::visible::visible;
 use crate::export::{BlockRecord, LayerRecord};
 use crate::quant::Outcome;
@@ -11,10 +12,11 @@ use crate::quant::Outcome;
 /// Layers named as the worst.
 const WORST: usize = 3;
 
-/// A short report: sizes, worst layers, and quality where it was measured. Notes are not in it.
+/// A short report: what was observed of each layer, sizes, worst layers, and quality where it was measured. Notes are not in
+/// it.
 pub fn quantization(outcome: &Outcome) -> String {
     let record = &outcome.record;
-    let mut text = String::new();
+    let mut text = observed(&record.layers);
     let mut line = |name: &str, value: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:<22}{value}");
@@ -24,7 +26,8 @@ pub fn quantization(outcome: &Outcome) -> String {
     line("quantized", quantized);
     let ratio = sizes.original_bytes as f64 / sizes.quantized_bytes.max(1) as f64;
     let (before, after) = (bytes(sizes.original_bytes), bytes(sizes.quantized_bytes));
-    line("size", format!("{before} -> {after}, {ratio:.2} times smaller"));
+    let saved = bytes(sizes.original_bytes.saturating_sub(sizes.quantized_bytes));
+    line("size", format!("{before} -> {after}, {ratio:.2} times smaller, {saved} saved"));
     line("bits per weight", format!("{:.3} in quantized layers, scales counted", sizes.bits_per_weight));
     if !record.blocks.is_empty() {
         line("block loss", blocks(&record.blocks));
@@ -45,6 +48,25 @@ pub fn quantization(outcome: &Outcome) -> String {
         line("same top token", agreement(kl));
     }
     text
+}
+
+/// What was observed of the layers, a row each; nothing if nothing was.
+fn observed(layers: &[LayerRecord]) -> String {
+    let titles =
+        ["layer", ">input mean", ">std", ">symmetry", "becomes", ">output mean", ">std", ">symmetry", "weight"];
+    let mut table = Table::new(titles);
+    let mut any = false;
+    for layer in layers {
+        let Some(seen) = &layer.observed else { continue };
+        any = true;
+        let [input, output] = [seen.input, seen.output]
+            .map(|values| [short(values.mean), short(values.deviation), format!("{:.3}", values.symmetry)]);
+        let [mean, deviation, symmetry] = input;
+        let [output_mean, output_deviation, output_symmetry] = output;
+        let (path, becomes, scheme) = (visible(&layer.path), layer.input.to_string(), layer.scheme.to_string());
+        table.row([path, mean, deviation, symmetry, becomes, output_mean, output_deviation, output_symmetry, scheme]);
+    }
+    if any { format!("{table}\n") } else { String::new() }
 }
 
 /// The layers with the least signal for their noise; exact ones are never among them.

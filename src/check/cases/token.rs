@@ -47,8 +47,25 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let size = format!("{tokens}x{rows}");
             cases.push(Case::new::<ZeroPointCorrect>(variant.clone(), size, &params, bindings));
         }
+        cases.push(integers(&variant));
     }
     cases
+}
+
+/// Integers below 2^24: the same on every device.
+fn integers(variant: &Variant) -> Case {
+    let (tokens, rows) = (5, 130);
+    let mut random = Random::new(17);
+    let mut whole = |most: u32| (random.below(2 * most + 1).cast_signed() - most.cast_signed()) as f32;
+    let mut floats = |count: usize, most: u32| (0..count).map(|_| whole(most).to_bits()).collect::<Vec<_>>();
+    let bindings = vec![
+        Binding::InOut(floats(tokens * rows, 1 << 22), Tolerance::EXACT),
+        Binding::In(vec![1f32.to_bits(); tokens]),
+        Binding::In([-128, 127, 0, 1, -77].map(i32::cast_unsigned).to_vec()),
+        Binding::In(floats(rows, 1 << 15)),
+    ];
+    let params = correct::Params { tokens: u(tokens), rows: u(rows) };
+    Case::new::<ZeroPointCorrect>(variant.clone(), format!("{tokens}x{rows}.integers"), &params, bindings)
 }
 
 /// One token and a window of text.

@@ -9,6 +9,7 @@ mod chart;
 mod facts;
 mod file;
 mod layers;
+mod observed;
 mod page;
 mod quantization;
 mod text;

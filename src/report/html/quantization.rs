@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::chart::{Share, Stack, stacks};
 use super::facts::RunFacts;
-use super::layers;
 use super::page::{Card, cards, page, section, values};
 use super::text::{data, line, name, number};
 use super::training;
+use super::{layers, observed};
 use crate::eval::{Evaluation, KlSummary};
 use crate::export::{LayerRecord, Method, Quality, Record};
 use crate::quant::Outcome;
@@ -57,6 +57,9 @@ pub fn quantization(outcome: &Outcome, facts: &RunFacts) -> String {
         @if let Some(evaluation) = evaluation { (section("Quality", &quality(record.quality.as_ref(), evaluation))) }
         (section("How it was made", &origin(record, facts)))
         (section("Layers", &layers::listing(&record.layers)))
+        @if record.layers.iter().any(|layer| layer.observed.is_some()) {
+            (section("What was observed", &observed::listing(&record.layers)))
+        }
         (section("Kept as they were", &kept(&record.kept)))
     };
     page(&format!("{} quantized", line(&record.model)), &lead, &body)
