@@ -40,8 +40,7 @@ const MAX_EXPONENT: f32 = 80.0;
 
 impl Activation {
     /// Every function.
-    pub const ALL: [Self; 6] =
-        [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared, Self::Sigmoid];
+    pub const ALL: [Self; 6] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared, Self::Sigmoid];
 
     /// The name.
     pub fn name(self) -> &'static str {
