@@ -37,6 +37,11 @@ impl Samples {
         self.labels.is_empty()
     }
 
+    /// Features of a row.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
     /// The classes.
     pub fn labels(&self) -> &[u32] {
         &self.labels
