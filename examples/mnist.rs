@@ -18,7 +18,7 @@ use pollster::block_on;
 /// Digits.
 pub const CLASSES: usize = 10;
 /// Mean and deviation of MNIST.
-const NORMALIZE: Normalize = Normalize { scale: 1.0 / 255.0, mean: 0.1307, std: 0.3081 };
+pub const NORMALIZE: Normalize = Normalize { scale: 1.0 / 255.0, mean: 0.1307, std: 0.3081 };
 /// For both networks.
 pub const RECIPE: Recipe =
     Recipe { epochs: 20, batch: 64, rate: 1e-3, warmup: 0.05, decay: Decay::Cosine, weight_decay: 0.0, seed: 1 };
