@@ -3,12 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::error::{Error, Result};
 
 /// An activation function.
 ///
 /// Prints as its usual name and parses from the names in a Hugging Face `config.json`: `silu`, `swish`; `gelu`;
-/// `gelu_new`, `gelu_fast`, `gelu_pytorch_tanh`; `relu`; `relu2`.
+/// `gelu_new`, `gelu_fast`, `gelu_pytorch_tanh`; `relu`; `relu2`; and from `sigmoid`.
 ///
 /// ```
 /// use bitsmith::Activation;
@@ -29,6 +31,8 @@ pub enum Activation {
     Relu,
     /// `max(x, 0)^2`.
     ReluSquared,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
 }
 
 /// Largest exponent that is formed: its exponential, and that plus one, are far from overflow.
@@ -36,7 +40,7 @@ const MAX_EXPONENT: f32 = 80.0;
 
 impl Activation {
     /// Every function.
-    pub const ALL: [Self; 5] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared];
+    pub const ALL: [Self; 6] = [Self::Silu, Self::Gelu, Self::GeluTanh, Self::Relu, Self::ReluSquared, Self::Sigmoid];
 
     /// The name.
     pub fn name(self) -> &'static str {
@@ -46,6 +50,7 @@ impl Activation {
             Self::GeluTanh => "gelu_pytorch_tanh",
             Self::Relu => "relu",
             Self::ReluSquared => "relu2",
+            Self::Sigmoid => "sigmoid",
         }
     }
 
@@ -68,6 +73,7 @@ impl Activation {
             }
             Self::Relu => x.max(0.0),
             Self::ReluSquared => x.max(0.0) * x.max(0.0),
+            Self::Sigmoid => 1.0 / (1.0 + exp((-x).min(MAX_EXPONENT))),
         }
     }
 }
@@ -104,6 +110,10 @@ impl Activation {
             }
             Self::Relu => f32::from(x > 0.0),
             Self::ReluSquared => 2.0 * x.max(0.0),
+            Self::Sigmoid => {
+                let sigmoid = 1.0 / (1.0 + exp(-x.clamp(-MAX_EXPONENT, MAX_EXPONENT)));
+                sigmoid * (1.0 - sigmoid)
+            }
         }
     }
 }
@@ -134,6 +144,19 @@ impl fmt::Display for Activation {
     }
 }
 
+impl Serialize for Activation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Activation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl FromStr for Activation {
     type Err = Error;
 
@@ -144,6 +167,7 @@ impl FromStr for Activation {
             "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Self::GeluTanh),
             "relu" => Ok(Self::Relu),
             "relu2" => Ok(Self::ReluSquared),
+            "sigmoid" => Ok(Self::Sigmoid),
             _ => {
                 let names = Self::ALL.map(Self::name).join(", ");
                 Err(Error::config("activation", format!("`{name}` is unknown; known are {names}")))
@@ -197,6 +221,7 @@ mod tests {
                 (Activation::GeluTanh, 0.5 * wide * (1.0 + inner.tanh()), SIGMOID_ERROR),
                 (Activation::Relu, wide.max(0.0), 0.0),
                 (Activation::ReluSquared, wide.max(0.0).powi(2), f64::from(f32::EPSILON)),
+                (Activation::Sigmoid, 1.0 / (1.0 + (-wide).exp()), SIGMOID_ERROR),
             ];
             for (activation, expected, error) in table {
                 let found = f64::from(activation.apply(x));
@@ -225,6 +250,7 @@ mod tests {
                 (Activation::GeluTanh, tanh),
                 (Activation::Relu, if wide > 0.0 { 1.0 } else { 0.0 }),
                 (Activation::ReluSquared, 2.0 * wide.max(0.0)),
+                (Activation::Sigmoid, sigmoid(wide) * (1.0 - sigmoid(wide))),
             ];
             for (activation, expected) in table {
                 let found = f64::from(activation.slope(x));
@@ -235,6 +261,7 @@ mod tests {
         for (activation, x) in Activation::ALL.into_iter().flat_map(|a| [(a, 1e4), (a, -1e4), (a, f32::MAX)]) {
             let right = match activation {
                 Activation::ReluSquared => 2.0 * x.max(0.0),
+                Activation::Sigmoid => 0.0,
                 _ => f32::from(x > 0.0),
             };
             assert_eq!(activation.slope(x).max(1e-30), right.max(1e-30), "{activation}, {x}");
@@ -245,7 +272,11 @@ mod tests {
     fn large_inputs_saturate() {
         for activation in Activation::ALL {
             for x in [100.0, 1e4, 1e18] {
-                let right = if activation == Activation::ReluSquared { x * x } else { x };
+                let right = match activation {
+                    Activation::ReluSquared => x * x,
+                    Activation::Sigmoid => 1.0,
+                    _ => x,
+                };
                 assert_eq!(activation.apply(x), right, "{activation}({x})");
                 // x over the largest exponential formed, e^78.
                 assert!(activation.apply(-x).abs() <= x * 1e-33, "{activation}(-{x})");

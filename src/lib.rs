@@ -31,7 +31,8 @@
 //! The rooms from the ground up, each using only those before it: [`scheme`] what integers mean; [`pack`] where bits lie;
 //! [`dispatch`] the contract between kernels and devices; [`kernel`]; [`device`]; [`check`] whether a device computes
 //! rightly; [`io`] files; [`hub`] models by name; [`op`] operations; [`export`] file formats of quantized layers;
-//! [`model`]; [`calib`] what is learned from data; [`eval`]; [`quant`]; [`mod@bench`] how fast it is.
+//! [`model`]; [`calib`] what is learned from data; [`eval`]; [`nn`] layers that train with quantization
+//! in the loop; [`quant`]; [`mod@bench`] how fast it is.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -49,6 +50,7 @@ pub mod hub;
 pub mod io;
 pub mod kernel;
 pub mod model;
+pub mod nn;
 pub mod op;
 pub mod pack;
 pub mod progress;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the ground up: a module may use only what stands before it.
-const LAYERS: [&[&str]; 22] = [
+const LAYERS: [&[&str]; 23] = [
     &["error", "dtype", "activation", "progress"],
     &["scheme"],
     &["random"],
@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 22] = [
     &["model"],
     &["calib"],
     &["eval"],
+    &["nn"],
     &["quant"],
     &["search"],
     &["bench"],

@@ -102,6 +102,11 @@ impl Recording {
         pool.check_own(self.device.pool().free(), &caps.name)
     }
 
+    /// Kernel and variant of each dispatch, in order.
+    pub fn dispatches(&self) -> impl Iterator<Item = (&'static str, &Variant)> {
+        self.steps.iter().map(|s| (s.spec.name, &s.variant))
+    }
+
     /// The kernels in order.
     pub fn kernels(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().map(|s| s.spec.name)

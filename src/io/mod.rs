@@ -6,7 +6,9 @@ mod checksum;
 mod config;
 mod dataset;
 mod file;
+mod gzip;
 mod header;
+mod idx;
 mod index;
 mod journal;
 mod json;
@@ -32,6 +34,7 @@ pub use config::{
 pub use dataset::{Documents, TextFacts, TextSource};
 pub(crate) use file::{read_limited, replace};
 pub use header::{Header, TensorInfo};
+pub use idx::Idx;
 pub(crate) use index::INDEX_FILE;
 pub use index::Index;
 pub use journal::{Journal, Recovered};

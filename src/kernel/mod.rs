@@ -2,6 +2,7 @@
 
 pub mod activate;
 pub mod activate_backward;
+pub mod activation_dequantize;
 pub mod activation_quantize;
 pub mod adamw_step;
 pub mod add;
@@ -16,6 +17,7 @@ mod code;
 pub mod column_stats;
 pub mod column_sum;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod embed;
 pub mod embed_backward;
 pub mod fake_quant;
@@ -27,6 +29,7 @@ pub mod free_range;
 pub mod free_range_backward;
 pub mod gate;
 pub mod gate_backward;
+pub mod group_absmean;
 pub mod group_bounds;
 pub mod group_dequantize;
 pub mod group_error;
@@ -80,6 +83,7 @@ pub static ALL: &[&KernelSpec] = &[
     matmul_strided::MatmulStrided::SPEC,
     activation_quantize::ActivationQuantize::SPEC,
     token_quantize::TokenQuantize::SPEC,
+    activation_dequantize::ActivationDequantize::SPEC,
     matvec_group_int8::MatvecGroupInt8::SPEC,
     matmul_group_int8::MatmulGroupInt8::SPEC,
     zero_point_correct::ZeroPointCorrect::SPEC,
@@ -112,6 +116,8 @@ pub static ALL: &[&KernelSpec] = &[
     free_range_backward::FreeRangeBackward::SPEC,
     fake_quant::FakeQuant::SPEC,
     fake_quant_backward::FakeQuantBackward::SPEC,
+    group_absmean::GroupAbsmean::SPEC,
+    dropout::Dropout::SPEC,
     embed_backward::EmbedBackward::SPEC,
     cross_entropy::CrossEntropy::SPEC,
     kl_loss::KlLoss::SPEC,

@@ -68,6 +68,8 @@ part!(/// ReLU.
     ACT_RELU, "act_relu", Function);
 part!(/// Squared ReLU.
     ACT_RELU2, "act_relu2", Function);
+part!(/// The sigmoid.
+    ACT_SIGMOID, "act_sigmoid", Function);
 part!(/// The derivative of SiLU.
     SLOPE_SILU, "slope_silu", Slope);
 part!(/// The derivative of GELU.
@@ -78,6 +80,8 @@ part!(/// The derivative of ReLU.
     SLOPE_RELU, "slope_relu", Slope);
 part!(/// The derivative of squared ReLU.
     SLOPE_RELU2, "slope_relu2", Slope);
+part!(/// The derivative of the sigmoid.
+    SLOPE_SIGMOID, "slope_sigmoid", Slope);
 part!(/// Reductions through workgroup memory.
     REDUCE_SHARED, "reduce_shared", Reduce);
 part!(/// Reductions by subgroup operations.
@@ -122,6 +126,7 @@ pub fn function(activation: Activation) -> &'static Part {
         Activation::GeluTanh => &ACT_GELU_TANH,
         Activation::Relu => &ACT_RELU,
         Activation::ReluSquared => &ACT_RELU2,
+        Activation::Sigmoid => &ACT_SIGMOID,
     }
 }
 
@@ -133,6 +138,7 @@ pub fn slope(activation: Activation) -> &'static Part {
         Activation::GeluTanh => &SLOPE_GELU_TANH,
         Activation::Relu => &SLOPE_RELU,
         Activation::ReluSquared => &SLOPE_RELU2,
+        Activation::Sigmoid => &SLOPE_SIGMOID,
     }
 }
 

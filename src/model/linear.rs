@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::device::{Buffer, Recorder};
 use crate::error::{Error, Result};
-use crate::op::{self, Activations, DenseWeight, GroupWeight, LayerInput};
+use crate::op::{self, Activations, DenseWeight, GroupWeight, LatentWeight, LayerInput};
 
 /// The weight of a linear layer on a device.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) enum Weight {
     Dense(DenseWeight),
     /// Packed integers with a scale per group, and what the activations become that meet them.
     Group(GroupWeight, LayerInput),
+    /// Floating point that trains, and is used as if it were quantized.
+    Latent(LatentWeight),
 }
 
 impl Weight {
@@ -23,6 +25,7 @@ impl Weight {
         match self {
             Self::Dense(weight) => [weight.rows(), weight.cols()],
             Self::Group(weight, _) => [weight.rows(), weight.cols()],
+            Self::Latent(weight) => [weight.rows(), weight.cols()],
         }
     }
 }
@@ -79,7 +82,15 @@ impl Linear {
     pub fn dense(&self) -> Option<&DenseWeight> {
         match &self.weight {
             Weight::Dense(weight) => Some(weight),
-            Weight::Group(..) => None,
+            Weight::Group(..) | Weight::Latent(_) => None,
+        }
+    }
+
+    /// The weight, where it trains with quantization in the loop.
+    pub fn latent(&self) -> Option<&LatentWeight> {
+        match &self.weight {
+            Weight::Latent(weight) => Some(weight),
+            Weight::Dense(_) | Weight::Group(..) => None,
         }
     }
 
@@ -115,6 +126,27 @@ impl Linear {
         self.set(Weight::Group(weight, LayerInput::Exact))
     }
 
+    /// Computes from now on with a weight that trains with quantization in the loop.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if it has another shape.
+    pub fn set_latent(&mut self, weight: LatentWeight) -> Result<()> {
+        self.set(Weight::Latent(weight))
+    }
+
+    /// Packs a weight that trains, on the device, and computes with its codes from now on; other weights stay as they are.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn deploy(&mut self, rec: &mut Recorder) -> Result<()> {
+        let Weight::Latent(latent) = &self.weight else { return Ok(()) };
+        self.weight = match latent.pack(rec)? {
+            Some(packed) => Weight::Group(packed, latent.input().clone()),
+            None => Weight::Dense(DenseWeight::from_values(latent.values().clone())?),
+        };
+        Ok(())
+    }
+
     fn set(&mut self, weight: Weight) -> Result<()> {
         let (expected, found) = (self.weight.shape(), weight.shape());
         if found != expected {
@@ -141,6 +173,7 @@ impl Linear {
         let y = match &self.weight {
             Weight::Dense(weight) => op::dense(rec, x, weight)?,
             Weight::Group(weight, input) => input.apply(rec, x, weight)?,
+            Weight::Latent(weight) => weight.apply(rec, x)?,
         };
         if let Some(bias) = &self.bias {
             op::add_bias(rec, &y, bias)?;
@@ -156,6 +189,7 @@ impl Linear {
         match &self.weight {
             Weight::Dense(weight) => weight.bytes() as u64,
             Weight::Group(weight, _) => weight.bytes() as u64,
+            Weight::Latent(weight) => weight.bytes() as u64,
         }
     }
 }

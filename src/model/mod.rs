@@ -95,6 +95,16 @@ impl Model {
         self.config.context()
     }
 
+    /// The linear layers of all blocks, in the order they are used.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(|block| block.linears()).flatten()
+    }
+
+    /// [`Self::linears`], to change their weights.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.blocks.iter_mut().flat_map(|block| block.linears_mut()).flatten()
+    }
+
     /// Bytes of all weights on the device.
     pub fn bytes(&self) -> u64 {
         self.decoder.bytes() + self.blocks.iter().map(|block| block.bytes()).sum::<u64>()

@@ -9,7 +9,7 @@ use crate::device::{Buffer, Caps, Device};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::pack::{PackedTensor, Packing};
-use crate::scheme::Scheme;
+use crate::scheme::{Scheme, Span};
 use crate::tensor::Tensor;
 
 /// A dense `[rows, cols]` weight in its storage type.
@@ -204,6 +204,53 @@ impl GroupWeight {
     /// The sums of rows, where they were made.
     pub(super) fn row_sums(&self) -> Option<&Buffer> {
         self.row_sums.as_ref()
+    }
+
+    /// Codes and f32 scales that are on the device already, or will be when the recording runs.
+    pub(super) fn symmetric(scheme: Scheme, rows: usize, cols: usize, codes: Buffer, scales: Buffer) -> Result<Self> {
+        let (words, groups) = (Packing::Rows.words(rows, cols, scheme.bits()), scheme.groups(rows, cols).count());
+        if codes.bytes() != words * 4 || scales.bytes() != groups * 4 {
+            let found = format!("{} and {} bytes", codes.bytes(), scales.bytes());
+            let expected = format!("{words} words of codes and {groups} f32 scales");
+            return Err(Error::Shape { op: "weight", expected, found });
+        }
+        let part = GroupPart { rows: 0..rows, codes, zeros: scales.clone(), scales };
+        Ok(Self { scheme, rows, cols, parts: vec![part] })
+    }
+
+    /// Reads codes, scales and zero points back.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a scale that is not finite, which a weight has that is not, and those of the device.
+    pub async fn read(&self, device: &Device) -> Result<PackedTensor> {
+        let Self { scheme, rows, cols, .. } = *self;
+        let mut all = PackedTensor {
+            scheme,
+            rows,
+            cols,
+            codes: Vec::new(),
+            scales: Vec::new(),
+            zeros: (!scheme.is_symmetric()).then(Vec::new),
+        };
+        let words = Packing::Rows.words(1, cols, scheme.bits());
+        for part in &self.parts {
+            let read = device.read_all(&[&part.codes, &part.scales, &part.zeros]).await?;
+            let [codes, scales, zeros] = &read[..] else { unreachable!("three buffers were read") };
+            let groups = scheme.groups(part.rows.len(), cols).count();
+            // Buffers are whole words, and may be longer than what they hold.
+            let codes = codes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+            all.codes.extend(codes.take(part.rows.len() * words));
+            if self.scheme.span() != Span::Tensor || all.scales.is_empty() {
+                let scales = &scales[..groups * scheme.scale_type().bytes()];
+                all.scales.extend(scheme.scale_type().decode(scales));
+                all.zeros.iter_mut().for_each(|all| all.extend(&zeros[..groups]));
+            }
+        }
+        if let Some(scale) = all.scales.iter().find(|scale| !scale.is_finite()) {
+            return Err(Error::config("weights", format!("a scale is {scale}: the weights are not finite")));
+        }
+        all.check()?;
+        Ok(all)
     }
 
     /// What the codes mean.

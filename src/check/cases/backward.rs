@@ -63,7 +63,7 @@ fn elementwise(wanted: Wanted<'_>, count: usize, cases: &mut Vec<Case>) {
     // ReLU's slope is 0 or 1, that of its square exact; the others hold an exponential and a factor of up to 16.
     let slope = |activation| match activation {
         Activation::Relu | Activation::ReluSquared => Tolerance::ELEMENTWISE,
-        Activation::Silu | Activation::Gelu | Activation::GeluTanh => {
+        Activation::Silu | Activation::Gelu | Activation::GeluTanh | Activation::Sigmoid => {
             Tolerance { absolute: 4.0 * EXPONENTIAL.absolute, ..EXPONENTIAL }
         }
     };

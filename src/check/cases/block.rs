@@ -176,7 +176,7 @@ pub(super) fn inputs(random: &mut Random, count: usize) -> Vec<f32> {
 fn tolerance(activation: Activation) -> Tolerance {
     match activation {
         Activation::Relu | Activation::ReluSquared => Tolerance::EXACT,
-        Activation::Silu | Activation::Gelu | Activation::GeluTanh => EXPONENTIAL,
+        Activation::Silu | Activation::Gelu | Activation::GeluTanh | Activation::Sigmoid => EXPONENTIAL,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::random::{Random, words};
 use crate::scheme::{Bits, Span};
 
 /// `[rows, cols]` and block: single elements, words that are not full, more than one pass of a workgroup, tails.
-const ACTIVATIONS: [(usize, usize, usize); 7] =
+pub(super) const ACTIVATIONS: [(usize, usize, usize); 7] =
     [(1, 1, 16), (1, 16, 16), (3, 33, 16), (5, 127, 17), (2, 172, 32), (9, 256, 128), (3, 1029, 1029)];
 
 /// `[rows, cols]`, groups of the weight and blocks of the activations: tails, groups that share words, blocks within a

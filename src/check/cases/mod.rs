@@ -5,6 +5,7 @@ mod backward;
 mod block;
 mod group;
 mod int8;
+mod latent;
 mod loss;
 mod matmul;
 mod search;
@@ -38,6 +39,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         loss::cases,
         backward::cases,
         train::cases,
+        latent::cases,
         stats::cases,
         search::cases,
     ];

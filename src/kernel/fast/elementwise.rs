@@ -55,6 +55,7 @@ macro_rules! by_activation {
             Activation::GeluTanh => $function(|x| Activation::GeluTanh.apply_with(x, exp), $($argument),*),
             Activation::Relu => $function(|x| Activation::Relu.apply_with(x, exp), $($argument),*),
             Activation::ReluSquared => $function(|x| Activation::ReluSquared.apply_with(x, exp), $($argument),*),
+            Activation::Sigmoid => $function(|x| Activation::Sigmoid.apply_with(x, exp), $($argument),*),
         }
     };
 }

@@ -60,6 +60,7 @@ macro_rules! by_activation {
             Activation::GeluTanh => $function(Activation::GeluTanh, $($argument),*),
             Activation::Relu => $function(Activation::Relu, $($argument),*),
             Activation::ReluSquared => $function(Activation::ReluSquared, $($argument),*),
+            Activation::Sigmoid => $function(Activation::Sigmoid, $($argument),*),
         }
     };
 }

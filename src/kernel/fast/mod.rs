@@ -37,14 +37,17 @@ mod stream;
 mod tile_int8;
 mod weight;
 
+pub mod activation_dequantize;
 pub mod activation_quantize;
 pub mod attention;
 pub mod attention_backward;
 pub mod column_stats;
+pub mod dropout;
 pub mod elementwise;
 pub mod elementwise_backward;
 pub mod fake_quant;
 pub mod gemm;
+pub mod group_absmean;
 pub mod group_dequantize;
 pub mod group_error;
 pub mod group_quantize;

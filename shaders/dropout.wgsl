@@ -1,0 +1,15 @@
+// out = x * factor where the element is kept, else 0: it is kept if a number drawn from seed and position is at least `rate`.
+override WG: u32 = 256u;
+
+struct Params { count: u32, seed: u32, rate: f32, factor: f32 }
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
+    let i = (wg.y * count.x + wg.x) * WG + lid;
+    if i >= params.count { return; }
+    out[i] = select(0.0, x[i] * params.factor, uniform_at(params.seed, i) >= params.rate);
+}

@@ -1,0 +1,179 @@
+//! Networks of any kind, by what a config says.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::deployed::DeployedMlp;
+use super::mlp::{BitMlp, BitMlpConfig, Normalize};
+use super::parameter::Parameter;
+use super::pass::Pass;
+use super::saved;
+use crate::device::{Device, Recorder};
+use crate::error::Result;
+use crate::op::Activations;
+
+/// A network as `config.json` describes it; `model_type` tells its kind.
+///
+/// ```
+/// use bitsmith::nn::{AutoBitConfig, WeightPrecision};
+/// let text = r#"{"model_type": "mlp", "layers": [4, 8, 2], "activation": "relu", "linear": {"weights": "int4"}}"#;
+/// let AutoBitConfig::Mlp(mlp) = serde_json::from_str(text).unwrap();
+/// assert_eq!((mlp.layers.len(), mlp.linear.weights.to_string()), (3, "int4".to_owned()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "model_type", rename_all = "lowercase")]
+pub enum AutoBitConfig {
+    /// A multilayer perceptron.
+    Mlp(BitMlpConfig),
+}
+
+impl AutoBitConfig {
+    /// How the bytes of a picture become its input, where the config says so.
+    pub fn normalize(&self) -> Option<Normalize> {
+        match self {
+            Self::Mlp(config) => config.normalize,
+        }
+    }
+}
+
+/// A network of any kind that trains with quantization in the loop.
+///
+/// ```
+/// use bitsmith::nn::{AutoBitConfig, AutoBitModel};
+/// use bitsmith::Device;
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let folder = folder.path().join("mlp");
+/// let text = r#"{"model_type": "mlp", "layers": [4, 8, 2], "activation": "relu"}"#;
+/// let config: AutoBitConfig = serde_json::from_str(text).unwrap();
+/// let model = AutoBitModel::from_config(&Device::cpu(), &config, 1)?;
+/// pollster::block_on(model.save(&folder))?;
+/// let read = AutoBitModel::open(&Device::cpu(), &folder)?;
+/// assert_eq!(read.config(), config);
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct AutoBitModel {
+    device: Device,
+    network: Network,
+}
+
+#[derive(Debug)]
+enum Network {
+    Mlp(BitMlp),
+}
+
+impl AutoBitModel {
+    /// With random weights that depend on the seed alone.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a config that cannot be, and those of the device.
+    pub fn from_config(device: &Device, config: &AutoBitConfig, seed: u32) -> Result<Self> {
+        let network = match config {
+            AutoBitConfig::Mlp(config) => Network::Mlp(BitMlp::new(device, config.clone(), seed)?),
+        };
+        Ok(Self { device: device.clone(), network })
+    }
+
+    /// Reads `config.json` and the weights of a folder.
+    ///
+    /// # Errors
+    /// Those of reading, each naming file and tensor, and as [`Self::from_config`].
+    pub fn open(device: &Device, folder: &Path) -> Result<Self> {
+        let (config, checkpoint) = saved::read(folder)?;
+        let network = match config {
+            AutoBitConfig::Mlp(config) => Network::Mlp(BitMlp::load(device, config, &checkpoint)?),
+        };
+        Ok(Self { device: device.clone(), network })
+    }
+
+    /// Writes `config.json` and `model.safetensors` with the f32 weights into a new folder, which appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if the name is taken, [`Error::Io`](crate::Error::Io), and those of the device.
+    pub async fn save(&self, folder: &Path) -> Result<()> {
+        saved::write(&self.device, folder, &self.config(), &self.parameters()).await
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> AutoBitConfig {
+        match &self.network {
+            Network::Mlp(mlp) => AutoBitConfig::Mlp(mlp.config().clone()),
+        }
+    }
+
+    /// All parameters.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        match &self.network {
+            Network::Mlp(mlp) => mlp.parameters(),
+        }
+    }
+
+    /// [`BitLinear::eval`](super::BitLinear::eval) of all layers.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn eval(&mut self) -> Result<()> {
+        match &mut self.network {
+            Network::Mlp(mlp) => mlp.eval(),
+        }
+    }
+
+    /// [`BitLinear::train`](super::BitLinear::train) of all layers.
+    pub fn train(&mut self) {
+        match &mut self.network {
+            Network::Mlp(mlp) => mlp.train(),
+        }
+    }
+
+    /// Logits `[rows, classes]` of `[rows, features]`. A pass of a training watches the parameters.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) if the width of `x` is another, and those of the device.
+    pub fn forward(&self, rec: &mut Recorder, x: &Activations, pass: Pass) -> Result<Activations> {
+        match &self.network {
+            Network::Mlp(mlp) => mlp.forward(rec, x, pass),
+        }
+    }
+
+    /// Packs all weights for good.
+    ///
+    /// # Errors
+    /// Those of [`BitLinear::deploy`](super::BitLinear::deploy).
+    pub async fn deploy(self) -> Result<DeployedModel> {
+        match self.network {
+            Network::Mlp(mlp) => mlp.deploy().await.map(DeployedModel::Mlp),
+        }
+    }
+}
+
+/// A network with packed weights.
+#[derive(Clone, Debug)]
+pub enum DeployedModel {
+    /// A multilayer perceptron.
+    Mlp(DeployedMlp),
+}
+
+impl DeployedModel {
+    /// Logits `[rows, classes]` of `[rows, features]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape) if the width of `x` is another, and those of the device.
+    pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
+        match self {
+            Self::Mlp(mlp) => mlp.forward(rec, x),
+        }
+    }
+
+    /// Bytes of all weights on the device.
+    pub fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Mlp(mlp) => mlp.weight_bytes(),
+        }
+    }
+}

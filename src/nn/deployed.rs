@@ -1,0 +1,133 @@
+//! What is left of a network once it is deployed: packed weights.
+
+use super::config::BitLinearConfig;
+use super::selected::{SelectedKernel, of_layer};
+use crate::activation::Activation;
+use crate::device::{Buffer, Device, Recorder};
+use crate::error::Result;
+use crate::op::{self, Activations, DenseWeight, GroupWeight, LatentWeight, LayerInput};
+use crate::pack::PackedTensor;
+
+/// A linear layer with a packed weight, or with a float one where that is what the layer was. It has no way back to
+/// training; [`BitLinear::deploy`](super::BitLinear::deploy) makes it.
+#[derive(Clone, Debug)]
+pub struct DeployedLinear {
+    device: Device,
+    config: BitLinearConfig,
+    weight: Weight,
+    bias: Option<Buffer>,
+}
+
+#[derive(Clone, Debug)]
+enum Weight {
+    Float(DenseWeight),
+    Packed(GroupWeight, LayerInput),
+}
+
+impl DeployedLinear {
+    pub(super) fn new(
+        device: &Device,
+        config: BitLinearConfig,
+        weight: LatentWeight,
+        packed: Option<GroupWeight>,
+        bias: Option<Buffer>,
+    ) -> Result<Self> {
+        let weight = match packed {
+            Some(packed) => Weight::Packed(packed, weight.input().clone()),
+            None => Weight::Float(DenseWeight::from_values(weight.values().clone())?),
+        };
+        Ok(Self { device: device.clone(), config, weight, bias })
+    }
+
+    /// Input features.
+    pub fn in_features(&self) -> usize {
+        match &self.weight {
+            Weight::Float(weight) => weight.cols(),
+            Weight::Packed(weight, _) => weight.cols(),
+        }
+    }
+
+    /// Output features.
+    pub fn out_features(&self) -> usize {
+        match &self.weight {
+            Weight::Float(weight) => weight.rows(),
+            Weight::Packed(weight, _) => weight.rows(),
+        }
+    }
+
+    /// Bytes that codes and scales of the weight take on the device.
+    pub fn weight_bytes(&self) -> usize {
+        match &self.weight {
+            Weight::Float(weight) => weight.bytes(),
+            Weight::Packed(weight, _) => weight.bytes(),
+        }
+    }
+
+    /// The codes and scales, read back; none of a float weight.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub async fn packed(&self) -> Result<Option<PackedTensor>> {
+        match &self.weight {
+            Weight::Float(_) => Ok(None),
+            Weight::Packed(weight, _) => weight.read(&self.device).await.map(Some),
+        }
+    }
+
+    /// The layer of `[tokens, in_features]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if the width of `x` is another, and those of the device.
+    pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
+        let y = match &self.weight {
+            Weight::Float(weight) => op::dense(rec, x, weight)?,
+            Weight::Packed(weight, input) => input.apply(rec, x, weight)?,
+        };
+        if let Some(bias) = &self.bias {
+            op::add_bias(rec, &y, bias)?;
+        }
+        Ok(y)
+    }
+
+    /// Which kernel computes the product with `tokens` rows, and why.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn selected_kernel(&self, tokens: usize) -> Result<SelectedKernel> {
+        of_layer(&self.device, &self.config, false, tokens, self.in_features(), |rec, x| self.forward(rec, x))
+    }
+}
+
+/// A [`BitMlp`](super::BitMlp) with packed weights.
+#[derive(Clone, Debug)]
+pub struct DeployedMlp {
+    pub(super) layers: Vec<DeployedLinear>,
+    pub(super) activation: Activation,
+}
+
+impl DeployedMlp {
+    /// The layers in order.
+    pub fn layers(&self) -> &[DeployedLinear] {
+        &self.layers
+    }
+
+    /// Logits `[rows, classes]` of `[rows, features]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] if the width of `x` is another, and those of the device.
+    pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
+        let mut x = x.clone();
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(rec, &x)?;
+            if index + 1 < self.layers.len() {
+                x = op::activate(rec, self.activation, &x)?;
+            }
+        }
+        Ok(x)
+    }
+
+    /// Bytes of all weights on the device.
+    pub fn weight_bytes(&self) -> usize {
+        self.layers.iter().map(DeployedLinear::weight_bytes).sum()
+    }
+}
