@@ -36,22 +36,33 @@ pub struct LatentWeight {
     values: Activations,
     scheme: Option<Scheme>,
     input: LayerInput,
+    /// Features of an activation that share a scale, if it is quantized.
+    block: Option<usize>,
 }
 
 impl LatentWeight {
     /// Of values that are on a device. The scheme is symmetric with f32 scales.
     ///
     /// # Errors
-    /// [`Error::Config`] for int8 activations beside a float weight, or with a scale for each token beside several groups a row.
+    /// [`Error::Config`] for int8 activations beside a float weight, with a scale for each token beside several groups a row,
+    /// or with zero points.
     pub fn new(values: Activations, scheme: Option<Scheme>, input: LayerInput) -> Result<Self> {
         let refuse = |detail: &str| Err(Error::config("activations", detail));
-        match (scheme.map(Scheme::span), &input) {
-            (None, input) if *input != LayerInput::Exact => refuse("int8 is for quantized weights; these are float"),
-            (Some(Span::Group(size)), LayerInput::Tokens) if usize::from(size) < values.cols => {
-                refuse("int8 with a scale for each token needs weights with a scale for each channel or tensor")
+        let block = match (&input, scheme.map(Scheme::span)) {
+            (LayerInput::Exact, _) => None,
+            (_, None) => return refuse("int8 is for quantized weights; these are float"),
+            (LayerInput::Tokens, Some(Span::Group(size))) if usize::from(size) < values.cols => {
+                return refuse(
+                    "int8 with a scale for each token needs weights with a scale for each channel or tensor",
+                );
             }
-            _ => Ok(Self { values, scheme, input }),
-        }
+            (LayerInput::Tokens, Some(_)) => Some(values.cols),
+            (LayerInput::Blocks, Some(span)) => Some(int8_block(span, values.cols)),
+            (LayerInput::TokensAsymmetric | LayerInput::Static { .. }, Some(_)) => {
+                return refuse("training takes int8 without zero points: blocks or tokens");
+            }
+        };
+        Ok(Self { values, scheme, input, block })
     }
 
     /// Uploads a tensor of any float type as f32, seen as a matrix of its first axis by all others.
@@ -103,11 +114,7 @@ impl LatentWeight {
             return dense(rec, x, &DenseWeight::from_values(self.values.clone())?);
         };
         let weight = DenseWeight::from_values(fake_weight(rec, &self.values, scheme)?)?;
-        let block = match &self.input {
-            LayerInput::Exact => return dense(rec, x, &weight),
-            LayerInput::Blocks => int8_block(scheme.span(), x.cols),
-            LayerInput::Tokens => x.cols,
-        };
+        let Some(block) = self.block else { return dense(rec, x, &weight) };
         let x = fake_int8(rec, x, block)?;
         dense(rec, &x, &weight)
     }

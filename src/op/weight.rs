@@ -215,7 +215,7 @@ impl GroupWeight {
             return Err(Error::Shape { op: "weight", expected, found });
         }
         let part = GroupPart { rows: 0..rows, codes, zeros: scales.clone(), scales };
-        Ok(Self { scheme, rows, cols, parts: vec![part] })
+        Ok(Self { scheme, rows, cols, parts: vec![part], row_sums: None })
     }
 
     /// Reads codes, scales and zero points back.
