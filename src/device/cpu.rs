@@ -5,6 +5,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use super::caps::{Caps, DeviceKind};
+use super::cpu_words::CpuWords;
 use super::pool::Pool;
 use super::profile::StepTime;
 use super::recording::{Recording, Step};
@@ -14,22 +15,16 @@ use crate::error::Result;
 /// Words in main memory.
 #[derive(Debug)]
 pub struct CpuMemory {
-    words: RwLock<Vec<u32>>,
+    words: RwLock<CpuWords>,
     /// The first that is used; it begins a cache line, so that vectors do not cross two.
     first: usize,
 }
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
-
 impl CpuMemory {
     /// Zeros, or nothing where the system has no such memory.
     pub(super) fn zeroed(bytes: u64) -> Option<Self> {
-        // Aligned by hand: the system gives zeros for nothing only at the alignment it likes.
-        let words: Box<[u32]> =
-            bytemuck::try_zeroed_slice_box(usize::try_from(bytes.div_ceil(4)).ok()? + LINE / 4).ok()?;
-        let first = words.as_ptr().align_offset(LINE).min(LINE / 4);
-        Some(Self { words: RwLock::new(words.into_vec()), first })
+        let (words, first) = CpuWords::zeroed(usize::try_from(bytes.div_ceil(4)).ok()?)?;
+        Some(Self { words: RwLock::new(words), first })
     }
 
     /// Copies bytes to the front; the rest of the last word becomes zero.
@@ -113,8 +108,8 @@ impl CpuDevice {
 /// Locks the memory of a step and hands it with the step's kernel to `run`.
 fn execute(step: Step<'_>, run: impl FnOnce(ErasedRun, Bindings<'_>)) -> Result<()> {
     enum Guard<'a> {
-        Read(std::sync::RwLockReadGuard<'a, Vec<u32>>, usize),
-        Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>, usize),
+        Read(std::sync::RwLockReadGuard<'a, CpuWords>, usize),
+        Write(std::sync::RwLockWriteGuard<'a, CpuWords>, usize),
     }
     let mut guards = [const { None }; MAX_BINDINGS];
     for ((bound, access), guard) in step.buffers.iter().zip(step.spec.access).zip(&mut guards) {

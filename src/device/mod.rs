@@ -4,6 +4,7 @@
 mod buffer;
 mod caps;
 mod cpu;
+mod cpu_words;
 mod pool;
 mod profile;
 mod recording;

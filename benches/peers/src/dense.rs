@@ -3,8 +3,10 @@
 use std::hint::black_box;
 
 use gemm::Parallelism;
+use memmap2::MmapMut;
 use rayon::prelude::*;
 
+use crate::Outcome;
 use crate::measure::Peer;
 
 pub const GEMM: &str = "gemm f32";
@@ -63,6 +65,15 @@ fn product(x: &[f32], w: &[f32], [batch, rows, cols]: [usize; 3], turned: bool, 
         );
     }
     y
+}
+
+/// Memory for [`sum`], in large pages where the system has them, as bitsmith's weights are.
+pub fn words(bytes: usize) -> Outcome<MmapMut> {
+    let mut words = MmapMut::map_anon(bytes)?;
+    #[cfg(target_os = "linux")]
+    words.advise(memmap2::Advice::HugePage)?;
+    words.fill(1);
+    Ok(words)
 }
 
 /// The sum of as many bytes as a weight has, over `words`.

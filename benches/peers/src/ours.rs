@@ -18,7 +18,8 @@ pub enum Precision {
 impl Precision {
     pub const ALL: [Self; 2] = [Self::Exact, Self::Int8];
 
-    fn label(self) -> &'static str {
+    /// What it adds to the name of a peer.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Exact => "",
             Self::Int8 => " int8",

@@ -80,7 +80,7 @@ impl Inputs<'_> {
         let w = candle::tensor(&self.weight, rows, cols)?;
         let theirs = formats.iter().map(|f| candle::Quantized::new(&w, *f, effort)).collect::<Outcome<Vec<_>>>()?;
         let dense = self.copies();
-        let words = vec![1u32; effort.working_set / 4];
+        let words = dense::words(effort.working_set)?;
         for &batch in batches {
             let x = Activations::upload(device, batch, cols, &self.x[..batch * cols])?;
             let their_x = candle::tensor(&self.x[..batch * cols], batch, cols)?;
@@ -93,7 +93,7 @@ impl Inputs<'_> {
             }
             let bytes = peers[0].bytes;
             if batch == 1 {
-                peers.push(dense::sum(&words, bytes));
+                peers.push(dense::sum(bytemuck::cast_slice(&words), bytes));
             }
             if bits == 4 {
                 peers.extend(dense::gemm(&self.x[..batch * cols], &dense, batch, cols, self.threads));

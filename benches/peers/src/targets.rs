@@ -4,6 +4,7 @@ use bitsmith::Dtype;
 use serde::{Deserialize, Serialize};
 
 use crate::measure::Group;
+use crate::ours::Precision;
 use crate::report::Run;
 use crate::{dense, products, quantizers};
 
@@ -26,24 +27,7 @@ impl Target {
 /// thread; they are shown for several too.
 pub fn judge(groups: &[Group], threads: usize) -> Vec<Target> {
     let group = |name: &str| groups.iter().find(|g| g.name == name);
-    let mut found = Vec::new();
-    if let Some(g) = group(&products::name(4, 1)) {
-        found.extend(ratio(g, "bitsmith w4g128s", "candle q4k", 1.7));
-        if let (Some(ours), Some(sum)) = (g.peer("bitsmith w4g128s"), g.peer(dense::SUM)) {
-            let share = ours.times_faster(sum) * ours.bytes as f64 / sum.bytes as f64;
-            found.push(Target::new(format!("{}: share of the plain sum's bytes a second", g.name), share, 0.6));
-        }
-    }
-    if let Some(g) = group(&products::name(8, 1)) {
-        found.extend(ratio(g, "bitsmith w8g128s", "candle q8_0", 1.5));
-    }
-    for (bits, scheme) in [(3, "bitsmith w3g128s"), (2, "bitsmith w2g128s")] {
-        let Some(g) = group(&products::name(bits, 1)) else { continue };
-        if let (Some(ours), Some(four)) = (g.peer(scheme), g.peer("bitsmith w4g128s")) {
-            let share = ours.times_faster(four) * ours.bytes as f64 / four.bytes as f64;
-            found.push(Target::new(format!("{}: bytes a second of those of 4 bits", g.name), share, 0.75));
-        }
-    }
+    let mut found: Vec<Target> = Precision::ALL.into_iter().flat_map(|precision| one_row(groups, precision)).collect();
     if let Some(g) = group(&products::name(4, 512)) {
         found.extend(ratio(g, "bitsmith w4g128s", dense::GEMM, 0.8));
         found.extend(ratio(g, "bitsmith w4g128s int8", "candle q4k", 1.0));
@@ -58,6 +42,30 @@ pub fn judge(groups: &[Group], threads: usize) -> Vec<Target> {
         }
     }
     found
+}
+
+/// The targets of products with one row of activations that enter in one of two ways.
+fn one_row(groups: &[Group], precision: Precision) -> Vec<Target> {
+    let of = |bits: u8| groups.iter().find(|g| g.name == products::name(bits, 1));
+    let name = |bits: u8| format!("bitsmith w{bits}g128s{}", precision.label());
+    let mut found = Vec::new();
+    for (bits, theirs, wanted) in [(4, "candle q4k", 1.7), (8, "candle q8_0", 1.5)] {
+        found.extend(of(bits).and_then(|g| ratio(g, &name(bits), theirs, wanted)));
+    }
+    let of_sum = |g| share(g, &name(4), dense::SUM, "the plain sum", 0.6);
+    found.extend(of(4).and_then(of_sum));
+    for bits in [3, 2] {
+        let of_four = |g| share(g, &name(bits), &name(4), "4 bits", 0.75);
+        found.extend(of(bits).and_then(of_four));
+    }
+    found
+}
+
+/// The bytes a second of a peer by those of another one.
+fn share(g: &Group, ours: &str, other: &str, label: &str, wanted: f64) -> Option<Target> {
+    let (own, other) = (g.peer(ours)?, g.peer(other)?);
+    let share = own.times_faster(other) * own.bytes as f64 / other.bytes as f64;
+    Some(Target::new(format!("{}: {ours}, bytes a second of those of {label}", g.name), share, wanted))
 }
 
 /// What quantizes what, and candle's fastest format of the width.
