@@ -24,8 +24,17 @@ fn gpt2() -> PathBuf {
 
 fn learned(seed: u32) -> Learned {
     let group_size = "32".parse().unwrap();
-    let config =
-        LearnedConfig { bits: 2, group_size, asymmetric: true, iters: 4, batch_size: 4, seed, ..Default::default() };
+    let tune = TuneConfig::NONE;
+    let config = LearnedConfig {
+        bits: 2,
+        group_size,
+        asymmetric: true,
+        iters: 4,
+        batch_size: 4,
+        seed,
+        tune,
+        ..Default::default()
+    };
     Learned::new(config).unwrap()
 }
 
@@ -269,7 +278,8 @@ fn a_bound_of_memory_keeps_activations_out_of_it_and_changes_nothing() {
         let device = Device::cpu();
         let place = Place::new(tiny(), text(SAMPLES, TOKENS));
         let request = QuantizeRequest { max_memory, ..place.request() };
-        let config = LearnedConfig { bits: 2, iters: 1, batch_size: 1, ..Default::default() };
+        let tune = TuneConfig::NONE;
+        let config = LearnedConfig { bits: 2, iters: 1, batch_size: 1, tune, ..Default::default() };
         let method = Learned::new(config).unwrap();
         pollster::block_on(quantize_model(&device, &method, &request, &mut Silent)).unwrap();
         (device.memory().peak, place)

@@ -103,9 +103,13 @@ impl Quantize {
             Way::Layers(_) if self.calib.is_given() => {
                 return Err(Error::config("calib", format!("{} learns from no text; leave it out", quantizer.name())));
             }
-            Way::Blocks(blocks) if self.calib.is_given() => {
-                Some(self.calib.load(&model.path, blocks.samples(), &self.cut.documents, &self.hub, self.quiet)?)
-            }
+            Way::Blocks(blocks) if self.calib.is_given() => Some(self.calib.load(
+                &model.path,
+                |len| blocks.samples(len),
+                &self.cut.documents,
+                &self.hub,
+                self.quiet,
+            )?),
             Way::Layers(_) | Way::Blocks(_) => None,
         };
         Ok(QuantizeRequest {

@@ -108,7 +108,7 @@ impl Walk<'_> {
 }
 
 /// The model, of which one block at a time will be on the device.
-fn open(method: &str, device: &Device, folder: &Path) -> Result<StreamedModel> {
+pub(super) fn open(method: &str, device: &Device, folder: &Path) -> Result<StreamedModel> {
     let remedy = "--method rtn takes any weights".to_owned();
     if !original::has_config(folder) {
         let what = format!("{} without config.json by the method {method}", folder.display());

@@ -178,7 +178,7 @@ mod tests {
             momentum: 0.9,
             ranges: Ranges::Bounds,
             keep_best: true,
-            tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
+            tune: TuneConfig { tune_iters: 5, tune_lr: Some(0.5), tune_batch_size: 2 },
             ..LearnedConfig::default()
         };
         assert_eq!(parse(flags), config);
