@@ -180,6 +180,20 @@ fn tuning_follows_and_goes_on_where_it_was_stopped() {
     }
 }
 
+#[test]
+fn what_tuning_would_stop_at_is_refused_before_the_first_block() {
+    let (place, mut count) = (Place::tuned(), Count(0));
+    let device = Device::cpu();
+    device.set_memory_cap(4_000_000);
+    let refused = pollster::block_on(quantize_model(&device, &place.method, &place.request(), &mut count)).unwrap_err();
+    let words = ["tuning", "GB", "4000000 allowed", "--tune-iters 0"];
+    assert!(words.iter().all(|word| refused.to_string().contains(word)), "{refused}");
+    fs::create_dir(place.out()).unwrap();
+    let refused = place.run(&place.request(), &mut count).unwrap_err();
+    assert!(matches!(refused, Error::Config { .. }), "{refused}");
+    assert_eq!((count.0, fs::read_dir(place.folder.path()).unwrap().count()), (0, 1));
+}
+
 /// Steps after which the second block of the small Llama is finished, and the third is not.
 const TWO_BLOCKS: usize = 25;
 
