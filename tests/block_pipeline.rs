@@ -79,7 +79,7 @@ impl Place {
 
     /// With all blocks tuned together at the end.
     fn tuned() -> Self {
-        let tune = TuneConfig { tune_iters: 6, tune_batch_size: 4, ..TuneConfig::default() };
+        let tune = TuneConfig { tune_iters: 6, tune_batch_size: Some(4), ..TuneConfig::default() };
         let group_size = "32".parse().unwrap();
         let config = LearnedConfig {
             bits: 2,

@@ -45,7 +45,7 @@ fn tuned(name: &str, scheme: &str, config: TuneConfig) -> (Vec<NamedLayer>, Tune
     (layers, tuned)
 }
 
-const SHORT: TuneConfig = TuneConfig { tune_iters: 40, tune_lr: Some(1e-2), tune_batch_size: 6 };
+const SHORT: TuneConfig = TuneConfig { tune_iters: 40, tune_lr: Some(1e-2), tune_batch_size: Some(6) };
 
 #[test]
 fn predictions_come_nearer_and_runs_repeat() {
@@ -97,7 +97,7 @@ fn training_starts_from_the_codes_it_is_given() {
 fn unusable_settings_are_refused() {
     let (model, data, layers) = nearest(&family("qwen3-norms"), "w2g16a");
     for (config, name) in [
-        (TuneConfig { tune_batch_size: 0, ..SHORT }, "tune_batch_size"),
+        (TuneConfig { tune_batch_size: Some(0), ..SHORT }, "tune_batch_size"),
         (TuneConfig { tune_lr: Some(f32::NAN), ..SHORT }, "tune_lr"),
     ] {
         let refused = pollster::block_on(tune(&model, layers.clone(), &data, &config, 1, &mut Silent));

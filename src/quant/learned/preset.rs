@@ -135,7 +135,7 @@ mod flags {
                 .value_name("NAME")
                 .default_value(Preset::Default.name())
                 .value_parser(clap::value_parser!(Preset))
-                .help("Settings that others found: light, default, best or bitween; flags that are typed win");
+                .help("Settings by name: light, default (tunes all blocks together at the end), best or bitween; flags that are typed win");
             let command = LearnedConfig::augment_args(command.arg(preset));
             VALUES.iter().fold(command, |command, (preset, name, value)| {
                 command.mut_arg(name.as_str(), |arg| arg.default_value_if(PRESET, *preset, value.as_str()))

@@ -36,7 +36,7 @@ const LOGITS: usize = 1 << 24;
 pub fn tune_bytes(model: &StreamedModel, data: &CalibrationDataset, config: &TuneConfig) -> Result<u64> {
     let (block, blocks, tokens) = (model.block(0)?, model.blocks() as u64, data.seq_len() as u64);
     let weights = blocks * (block.parameters() as u64 * BYTES_A_WEIGHT + block.bytes());
-    let rows = tokens * (data.sequences().len() as u64 + config.tune_batch_size as u64 * (blocks + 1));
+    let rows = tokens * (data.sequences().len() as u64 + config.batch(data.seq_len()) as u64 * (blocks + 1));
     Ok(weights + rows * model.config().hidden_size as u64 * 4)
 }
 
@@ -70,10 +70,11 @@ pub async fn tune(
     progress.begin("all blocks together", config.tune_iters.into());
     let (sequences, tokens) = (data.sequences().len(), data.seq_len());
     let trained = sequences - sequences / HELD_OUT;
+    let batch = config.batch(tokens).min(trained);
     let probe = if trained == sequences { 0..sequences } else { trained..sequences };
     let mut single = model.cache(1, tokens)?;
     let mut tuning = Tuning::new(model, config, &layers, data, &mut single).await?;
-    let at_once = sequences_at_once(config.tune_batch_size.min(trained), tokens, tuning.largest);
+    let at_once = sequences_at_once(batch, tokens, tuning.largest);
     let mut cache = model.cache(at_once, tokens)?;
     let divergence_before = tuning.divergence(probe.clone(), &mut single).await?;
     let mut sampler = Sampler::new(seed, trained);
@@ -82,7 +83,7 @@ pub async fn tune(
         if progress.cancelled() {
             return Err(Error::Cancelled);
         }
-        let chosen = sampler.batch(config.tune_batch_size).to_vec();
+        let chosen = sampler.batch(batch).to_vec();
         tuning.iterate(&chosen, &mut cache, Step { share: schedule.factor(number), number })?;
         progress.advance(1, "");
     }
