@@ -24,8 +24,17 @@ fn gpt2() -> PathBuf {
 
 fn learned(seed: u32) -> Learned {
     let group_size = "32".parse().unwrap();
-    let config =
-        LearnedConfig { bits: 2, group_size, asymmetric: true, iters: 4, batch_size: 4, seed, ..Default::default() };
+    let tune = TuneConfig::NONE;
+    let config = LearnedConfig {
+        bits: 2,
+        group_size,
+        asymmetric: true,
+        iters: 4,
+        batch_size: 4,
+        seed,
+        tune,
+        ..Default::default()
+    };
     Learned::new(config).unwrap()
 }
 
@@ -70,7 +79,7 @@ impl Place {
 
     /// With all blocks tuned together at the end.
     fn tuned() -> Self {
-        let tune = TuneConfig { tune_iters: 6, tune_batch_size: 4, ..TuneConfig::default() };
+        let tune = TuneConfig { tune_iters: 6, tune_batch_size: Some(4), ..TuneConfig::default() };
         let group_size = "32".parse().unwrap();
         let config = LearnedConfig {
             bits: 2,
@@ -171,6 +180,20 @@ fn tuning_follows_and_goes_on_where_it_was_stopped() {
     }
 }
 
+#[test]
+fn what_tuning_would_stop_at_is_refused_before_the_first_block() {
+    let (place, mut count) = (Place::tuned(), Count(0));
+    let device = Device::cpu();
+    device.set_memory_cap(4_000_000);
+    let refused = pollster::block_on(quantize_model(&device, &place.method, &place.request(), &mut count)).unwrap_err();
+    let words = ["tuning", "GB", "4000000 allowed", "--tune-iters 0"];
+    assert!(words.iter().all(|word| refused.to_string().contains(word)), "{refused}");
+    fs::create_dir(place.out()).unwrap();
+    let refused = place.run(&place.request(), &mut count).unwrap_err();
+    assert!(matches!(refused, Error::Config { .. }), "{refused}");
+    assert_eq!((count.0, fs::read_dir(place.folder.path()).unwrap().count()), (0, 1));
+}
+
 /// Steps after which the second block of the small Llama is finished, and the third is not.
 const TWO_BLOCKS: usize = 25;
 
@@ -269,7 +292,8 @@ fn a_bound_of_memory_keeps_activations_out_of_it_and_changes_nothing() {
         let device = Device::cpu();
         let place = Place::new(tiny(), text(SAMPLES, TOKENS));
         let request = QuantizeRequest { max_memory, ..place.request() };
-        let config = LearnedConfig { bits: 2, iters: 1, batch_size: 1, ..Default::default() };
+        let tune = TuneConfig::NONE;
+        let config = LearnedConfig { bits: 2, iters: 1, batch_size: 1, tune, ..Default::default() };
         let method = Learned::new(config).unwrap();
         pollster::block_on(quantize_model(&device, &method, &request, &mut Silent)).unwrap();
         (device.memory().peak, place)

@@ -144,7 +144,7 @@ fn unusable_settings_are_refused() {
     assert!(refused(|c| c.batch_size = 0).contains("batch_size"));
     assert!(refused(|c| c.lr = Some(-1.0)).contains("lr"));
     assert!(refused(|c| c.momentum = 1.0).contains("momentum"));
-    assert!(refused(|c| c.tune.tune_batch_size = 0).contains("tune_batch_size"));
+    assert!(refused(|c| c.tune.tune_batch_size = Some(0)).contains("tune_batch_size"));
 }
 
 #[test]

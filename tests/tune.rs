@@ -45,7 +45,7 @@ fn tuned(name: &str, scheme: &str, config: TuneConfig) -> (Vec<NamedLayer>, Tune
     (layers, tuned)
 }
 
-const SHORT: TuneConfig = TuneConfig { tune_iters: 40, tune_lr: 1e-2, tune_batch_size: 6 };
+const SHORT: TuneConfig = TuneConfig { tune_iters: 40, tune_lr: Some(1e-2), tune_batch_size: Some(6) };
 
 #[test]
 fn predictions_come_nearer_and_runs_repeat() {
@@ -68,7 +68,7 @@ fn predictions_come_nearer_and_runs_repeat() {
 /// Steps so long that they only do harm.
 #[test]
 fn what_does_not_help_is_dropped() {
-    let (before, tuned) = tuned("qwen3-norms", "w8g16a", TuneConfig { tune_iters: 10, tune_lr: 50.0, ..SHORT });
+    let (before, tuned) = tuned("qwen3-norms", "w8g16a", TuneConfig { tune_iters: 10, tune_lr: Some(50.0), ..SHORT });
     assert!(tuned.divergence_after > tuned.divergence_before);
     for (a, b) in before.iter().zip(&tuned.layers) {
         assert_eq!(a.layer.weight, b.layer.weight);
@@ -97,8 +97,8 @@ fn training_starts_from_the_codes_it_is_given() {
 fn unusable_settings_are_refused() {
     let (model, data, layers) = nearest(&family("qwen3-norms"), "w2g16a");
     for (config, name) in [
-        (TuneConfig { tune_batch_size: 0, ..SHORT }, "tune_batch_size"),
-        (TuneConfig { tune_lr: f32::NAN, ..SHORT }, "tune_lr"),
+        (TuneConfig { tune_batch_size: Some(0), ..SHORT }, "tune_batch_size"),
+        (TuneConfig { tune_lr: Some(f32::NAN), ..SHORT }, "tune_lr"),
     ] {
         let refused = pollster::block_on(tune(&model, layers.clone(), &data, &config, 1, &mut Silent));
         assert!(refused.expect_err("it does not fit").to_string().contains(name));

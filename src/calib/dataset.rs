@@ -121,8 +121,7 @@ impl CalibrationDataset {
     /// # Errors
     /// Those of the documents, of the tokenizer and of [`Self::from_stream`].
     pub fn from_text(documents: Documents, tokenizer: &Tokenizer, samples: usize, seq_len: usize) -> Result<Self> {
-        let enough = samples.saturating_mul(seq_len).saturating_mul(READ_AHEAD);
-        let (stream, facts) = TokenStream::read(documents, tokenizer, enough)?;
+        let (stream, facts) = read(documents, tokenizer, samples, seq_len)?;
         Ok(Self { text: Some(facts), ..Self::from_stream(&stream, samples, seq_len)? })
     }
 
@@ -140,6 +139,21 @@ impl CalibrationDataset {
         let seq_len = OWN_TEXT_SEQ_LEN.min(config.context()).min(stream.ids().len());
         let samples = samples.min(stream.ids().len() - seq_len + 1);
         Ok(Self { text: Some(facts), ..Self::from_stream(&stream, samples, seq_len)? })
+    }
+
+    /// [`Self::from_text`] of at most `samples` sequences: of as many as the text has, if it is short.
+    ///
+    /// # Errors
+    /// Those of [`Self::from_text`], but for a stream without so many sequences.
+    pub fn from_text_up_to(
+        documents: Documents,
+        tokenizer: &Tokenizer,
+        samples: usize,
+        seq_len: usize,
+    ) -> Result<Self> {
+        let (stream, facts) = read(documents, tokenizer, samples, seq_len)?;
+        let most = stream.ids().len().saturating_sub(seq_len) + 1;
+        Ok(Self { text: Some(facts), ..Self::from_stream(&stream, samples.min(most), seq_len)? })
     }
 
     /// The sequences, all of one length.
@@ -170,6 +184,17 @@ impl CalibrationDataset {
     }
 }
 
+/// As much of a text as so many sequences are chosen from.
+fn read(
+    documents: Documents,
+    tokenizer: &Tokenizer,
+    samples: usize,
+    seq_len: usize,
+) -> Result<(TokenStream, TextFacts)> {
+    let enough = samples.saturating_mul(seq_len).saturating_mul(READ_AHEAD);
+    TokenStream::read(documents, tokenizer, enough)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,11 +202,14 @@ mod tests {
 
     const FOLDER: &str = "examples/tiny-llama";
 
-    fn text(samples: usize, seq_len: usize, max_documents: Option<usize>) -> Result<CalibrationDataset> {
+    fn documents(most: Option<usize>) -> Result<(Documents, Tokenizer)> {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
         let source = TextSource::from(folder.join("calibration.txt"));
-        let tokenizer = Tokenizer::read(&folder, 512)?;
-        let documents = source.documents(Some("<|endoftext|>"), max_documents)?;
+        Ok((source.documents(Some("<|endoftext|>"), most)?, Tokenizer::read(&folder, 512)?))
+    }
+
+    fn text(samples: usize, seq_len: usize, max_documents: Option<usize>) -> Result<CalibrationDataset> {
+        let (documents, tokenizer) = documents(max_documents)?;
         CalibrationDataset::from_text(documents, &tokenizer, samples, seq_len)
     }
 
@@ -204,6 +232,9 @@ mod tests {
         assert_eq!(text(3, total - 2, None).expect("they differ").sequences().len(), 3);
         let error = text(4, total - 2, None).expect_err("there are only three").to_string();
         assert!(error.contains("samples: 4 of") && error.contains(&total.to_string()), "{error}");
+        let (documents, tokenizer) = documents(None).expect("they are there");
+        let up_to = CalibrationDataset::from_text_up_to(documents, &tokenizer, 4, total - 2);
+        assert_eq!(up_to.expect("as many as there are").sequences().len(), 3);
         assert!(text(0, 10, None).is_err() && text(1, 0, None).is_err() && text(1, total + 1, None).is_err());
     }
 

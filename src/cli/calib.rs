@@ -40,7 +40,8 @@ impl CalibArgs {
         self.cache_to_disk.then(|| u64::from(self.max_memory_mb) * 1_000_000)
     }
 
-    /// The sequences for the model of a folder, so many where no other number was typed.
+    /// The sequences for the model of a folder; where no number was typed, as many as `samples` says for their length, or
+    /// as the text has.
     ///
     /// # Errors
     /// [`Error::Config`] without `--calib`; those of the hub, of the text, of the model's configuration and tokenizer,
@@ -48,7 +49,7 @@ impl CalibArgs {
     pub(super) fn load(
         &self,
         model_folder: &Path,
-        samples: usize,
+        samples: impl Fn(usize) -> usize,
         documents: &DocumentArgs,
         hub: &HubArgs,
         quiet: bool,
@@ -67,7 +68,10 @@ impl CalibArgs {
         let seq_len = self.config.seq_len(config.context())?;
         let source = documents.find(text, "calib", Split::Train, hub, quiet)?;
         let read = source.documents(documents.separator(), documents.max_documents())?;
-        CalibrationDataset::from_text(read, &tokenizer, self.config.samples.unwrap_or(samples), seq_len)
+        match self.config.samples {
+            Some(samples) => CalibrationDataset::from_text(read, &tokenizer, samples, seq_len),
+            None => CalibrationDataset::from_text_up_to(read, &tokenizer, samples(seq_len), seq_len),
+        }
     }
 }
 
@@ -93,7 +97,7 @@ mod tests {
         let flags = matches.and_then(|matches| Flags::from_arg_matches(&matches));
         let Flags { calib, documents, hub } = flags.map_err(|e| Error::config("flags", e.to_string()))?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny-llama");
-        calib.load(&folder, 128, &documents, &hub, true)
+        calib.load(&folder, |_| 128, &documents, &hub, true)
     }
 
     #[test]

@@ -103,11 +103,15 @@ impl Quantize {
             Way::Layers(_) if self.calib.is_given() => {
                 return Err(Error::config("calib", format!("{} learns from no text; leave it out", quantizer.name())));
             }
-            Way::Blocks(blocks) if self.calib.is_given() => {
-                Some(self.calib.load(&model.path, blocks.samples(), &self.cut.documents, &self.hub, self.quiet)?)
-            }
+            Way::Blocks(blocks) if self.calib.is_given() => Some(self.calib.load(
+                &model.path,
+                |len| blocks.samples(len),
+                &self.cut.documents,
+                &self.hub,
+                self.quiet,
+            )?),
             Way::Observed(method) if self.calib.is_given() => {
-                Some(self.calib.load(&model.path, method.samples(), &self.cut.documents, &self.hub, self.quiet)?)
+                Some(self.calib.load(&model.path, |_| method.samples(), &self.cut.documents, &self.hub, self.quiet)?)
             }
             // A method that only looks has a text of its own.
             Way::Layers(_) | Way::Observed(_) | Way::Blocks(_) => None,

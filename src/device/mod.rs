@@ -172,6 +172,30 @@ impl Device {
         self.pool().set_cap(bytes);
     }
 
+    /// Takes so much memory and gives it back, to learn before long work whether there is as much. A system that promises
+    /// more memory than it has refuses what is more than all of it.
+    ///
+    /// ```
+    /// use bitsmith::Device;
+    /// assert!(Device::cpu().reserve(1 << 20).is_ok());
+    /// assert!(Device::cpu().reserve(1 << 60).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if it is over the cap, [`Error::Device`] if the device refuses it.
+    pub fn reserve(&self, bytes: u64) -> Result<()> {
+        /// As large as buffers of a GPU commonly are.
+        const PIECE: u64 = 1 << 30;
+        self.pool().check_room(bytes)?;
+        let piece = match self {
+            Self::Cpu(_) => bytes.max(4),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(_) => PIECE.min(self.caps().max_buffer_bytes),
+        };
+        let pieces = (0..bytes.div_ceil(piece)).map(|_| self.create(piece));
+        pieces.collect::<Result<Vec<_>>>().map(drop)
+    }
+
     fn pool(&self) -> &Pool {
         match self {
             Self::Cpu(cpu) => cpu.pool(),

@@ -124,19 +124,25 @@ impl Pool {
     }
 
     fn create(&self, class: u64, create: &dyn Fn(u64) -> Result<Raw>) -> Result<Raw> {
-        let cap = self.cap.load(Relaxed);
-        if self.allocated.load(Relaxed).saturating_add(class) > cap {
-            self.trim();
-        }
-        let wanted = self.allocated.load(Relaxed).saturating_add(class);
-        if wanted > cap {
-            return Err(Error::Limit { what: "device memory (cap set by the caller)".into(), wanted, allowed: cap });
-        }
+        self.check_room(class)?;
         let raw = create(class)?;
         self.created.fetch_add(1, Relaxed);
         let now = self.allocated.fetch_add(class, Relaxed) + class;
         self.peak.fetch_max(now, Relaxed);
         Ok(raw)
+    }
+
+    /// An error if so many bytes more are over the cap.
+    pub(super) fn check_room(&self, bytes: u64) -> Result<()> {
+        let cap = self.cap.load(Relaxed);
+        if self.allocated.load(Relaxed).saturating_add(bytes) > cap {
+            self.trim();
+        }
+        let wanted = self.allocated.load(Relaxed).saturating_add(bytes);
+        if wanted > cap {
+            return Err(Error::Limit { what: "device memory (cap set by the caller)".into(), wanted, allowed: cap });
+        }
+        Ok(())
     }
 
     /// Gives memory that nobody uses back to the device.

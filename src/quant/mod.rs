@@ -19,7 +19,7 @@ mod run;
 mod saved;
 mod tensors;
 mod tune;
-mod tuned;
+mod two_stages;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
-pub use tune::{TuneConfig, Tuned, tune};
+pub use tune::{TuneConfig, Tuned, tune, tune_bytes};
 
 use crate::calib::{CalibratedBlock, CalibrationDataset, Inputs};
 use crate::device::Device;
@@ -105,8 +105,8 @@ pub trait BlockQuantizer {
     /// What it wants to see.
     fn inputs(&self) -> Inputs;
 
-    /// How many sequences it wants where nobody says.
-    fn samples(&self) -> usize {
+    /// How many sequences of so many tokens it wants where nobody says; of a short text it takes fewer.
+    fn samples(&self, _seq_len: usize) -> usize {
         128
     }
 

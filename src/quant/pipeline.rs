@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::run::Run;
 use super::saved::{Fingerprint, Finished, Saved};
-use super::tuned::tuned;
+use super::two_stages::two_stages;
 use super::walk::{self, Work};
 use super::{
     LayerChoice, LinearLayer, ObserveJob, Outcome, QuantizeRequest, Quantizer, Skip, Way, linear_layers, original,
@@ -46,7 +46,7 @@ pub async fn quantize_model(
         (Way::Layers(_), Some(_)) => refuse("learns from no text; leave it out"),
         (Way::Blocks(_), None) => refuse("learns from a text; give one, or use --method rtn"),
         (Way::Blocks(blocks), Some(data)) => match blocks.tuning() {
-            Some(tuning) => tuned(device, quantizer, tuning, data, request, progress).await,
+            Some(tuning) => two_stages(device, quantizer, tuning, data, request, progress).await,
             None => straight(device, quantizer, request, None, progress).await,
         },
         (Way::Layers(_), None) | (Way::Observed(_), Some(_)) => {

@@ -122,13 +122,13 @@ impl QuantizeRequest {
     ///
     /// ```
     /// use bitsmith::calib::CalibrationDataset;
-    /// use bitsmith::quant::{Learned, LearnedConfig, QuantizeRequest, quantize_model};
+    /// use bitsmith::quant::{Learned, LearnedConfig, Preset, QuantizeRequest, quantize_model};
     /// use bitsmith::{Device, progress::Silent};
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let out = folder.path().join("tiny-llama-w2");
     /// let data = CalibrationDataset::from_sequences(vec![vec![1, 50, 60, 70], vec![1, 80, 90, 100]])?;
     /// let request = QuantizeRequest::new("examples/tiny-llama", &out).calibration(data);
-    /// let learned = Learned::new(LearnedConfig { bits: 2, iters: 3, ..Default::default() })?;
+    /// let learned = Learned::new(LearnedConfig { bits: 2, iters: 3, ..LearnedConfig::preset(Preset::Light) })?;
     /// let done = pollster::block_on(quantize_model(&Device::cpu(), &learned, &request, &mut Silent))?;
     /// assert_eq!((done.record.layers.len(), done.record.blocks.len()), (4 * 7, 4));
     /// # Ok::<(), bitsmith::Error>(())

@@ -17,10 +17,11 @@ const SEED: u32 = 11;
 
 fn place() -> Place {
     let mut place = Place::new(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny-llama"));
-    place.arguments = "--device cpu --method learned --bits 2 --group-size 32 --iters 12 --batch-size 4 --samples 8 \
+    place.arguments =
+        "--device cpu --method learned --bits 2 --group-size 32 --iters 12 --tune-iters 0 --batch-size 4 --samples 8 \
         --seq-len 32 --calib examples/tiny-llama/calibration.txt --cache-to-disk --max-memory-mb 0"
-        .split_whitespace()
-        .collect();
+            .split_whitespace()
+            .collect();
     place
 }
 

@@ -56,7 +56,8 @@ pub struct LearnedConfig {
     /// Share of the gradients before that a step goes by, below 1
     #[cfg_attr(feature = "cli", arg(long, value_name = "SHARE", default_value_t = LearnedConfig::default().momentum))]
     pub momentum: f32,
-    /// Sequences to learn from where nobody says how many; not recorded, since the data itself is
+    /// Sequences to learn from where nobody says how many, or as many as have 2^19 tokens if tuning follows and they are
+    /// more; not recorded, since the data itself is
     #[cfg_attr(feature = "cli", arg(skip = LearnedConfig::default().samples))]
     #[serde(skip)]
     pub samples: usize,
@@ -178,7 +179,7 @@ mod tests {
             momentum: 0.9,
             ranges: Ranges::Bounds,
             keep_best: true,
-            tune: TuneConfig { tune_iters: 5, tune_lr: 0.5, tune_batch_size: 2 },
+            tune: TuneConfig { tune_iters: 5, tune_lr: Some(0.5), tune_batch_size: Some(2) },
             ..LearnedConfig::default()
         };
         assert_eq!(parse(flags), config);

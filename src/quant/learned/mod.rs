@@ -22,6 +22,9 @@ use crate::calib::Inputs;
 use crate::error::Result;
 use crate::scheme::Scheme;
 
+/// Tokens to learn from where tuning follows. It sees the whole model's predictions, and learns a short text by heart.
+const TUNED_TOKENS: usize = 1 << 19;
+
 /// Learned rounding with checked settings.
 ///
 /// ```
@@ -71,8 +74,9 @@ impl BlockQuantizer for Learned {
         self.config.inputs
     }
 
-    fn samples(&self) -> usize {
-        self.config.samples
+    fn samples(&self, seq_len: usize) -> usize {
+        let tuned = if self.tuning().is_some() { TUNED_TOKENS / seq_len.max(1) } else { 0 };
+        self.config.samples.max(tuned)
     }
 
     fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult> {

@@ -6,18 +6,18 @@ use std::str::FromStr;
 use super::{LearnedConfig, Ranges};
 use crate::calib::Inputs;
 use crate::error::{Error, Result};
-use crate::quant::GroupSize;
+use crate::quant::{GroupSize, TuneConfig};
 use crate::scheme::Span;
 
 /// Settings that others found and named. What is set beside a preset wins over it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preset {
-    /// AutoRound's: a quarter of the steps, each 5e-3 long at first.
+    /// AutoRound's: 50 steps for each block, each 5e-3 long at first; no tuning.
     Light,
-    /// AutoRound's: 200 steps.
+    /// AutoRound's 200 steps for each block, and [tuning](crate::quant::tune).
     #[default]
     Default,
-    /// AutoRound's: 1000 steps over 512 sequences.
+    /// AutoRound's 1000 steps for each block over 512 sequences, and tuning.
     Best,
     /// Bitween's: 8 bits in groups of 32, one pass over 128 sequences in mini-batches of 32, momentum, each block trained
     /// on what the original blocks before it give. Its loss factor of 1000 has no counterpart here: only signs of
@@ -51,7 +51,7 @@ impl LearnedConfig {
     pub fn preset(preset: Preset) -> Self {
         let default = Self::default();
         match preset {
-            Preset::Light => Self { iters: 50, lr: Some(5e-3), ..default },
+            Preset::Light => Self { iters: 50, lr: Some(5e-3), tune: TuneConfig::NONE, ..default },
             Preset::Default => default,
             Preset::Best => Self { iters: 1000, samples: 512, ..default },
             Preset::Bitween => Self {
@@ -63,6 +63,7 @@ impl LearnedConfig {
                 inputs: Inputs::Original,
                 ranges: Ranges::Bounds,
                 momentum: 0.9,
+                tune: TuneConfig::NONE,
                 ..default
             },
         }
@@ -109,8 +110,13 @@ mod flags {
 
     /// What each preset sets other than the default: preset, setting, value.
     static VALUES: LazyLock<Vec<(&'static str, String, String)>> = LazyLock::new(|| {
+        // Settings of a part stand among the others, as its flags do.
+        let flat = |(name, value)| match value {
+            Value::Object(part) => part,
+            value => serde_json::Map::from_iter([(name, value)]),
+        };
         let fields = |preset| match serde_json::to_value(LearnedConfig::preset(preset)) {
-            Ok(Value::Object(fields)) => fields,
+            Ok(Value::Object(fields)) => fields.into_iter().flat_map(flat).collect(),
             _ => serde_json::Map::new(),
         };
         let default = fields(Preset::Default);
@@ -129,7 +135,7 @@ mod flags {
                 .value_name("NAME")
                 .default_value(Preset::Default.name())
                 .value_parser(clap::value_parser!(Preset))
-                .help("Settings that others found: light, default, best or bitween; flags that are typed win");
+                .help("Settings by name: light, default (tunes all blocks together at the end), best or bitween; flags that are typed win");
             let command = LearnedConfig::augment_args(command.arg(preset));
             VALUES.iter().fold(command, |command, (preset, name, value)| {
                 command.mut_arg(name.as_str(), |arg| arg.default_value_if(PRESET, *preset, value.as_str()))

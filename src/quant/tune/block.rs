@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::TuneConfig;
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::model::{Cache, LoadedBlock};
@@ -27,20 +28,27 @@ struct Layer {
     weight: TrainedWeight,
     offsets: AdamW,
     ranges: AdamW,
+    /// Length of its longest step.
+    rate: f32,
 }
 
 /// A step of all parameters.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
-    /// Its length.
-    pub(super) rate: f32,
+    /// Its length, as a share of the longest.
+    pub(super) share: f32,
     /// How many were before it.
     pub(super) number: u32,
 }
 
 impl TunedBlock {
     /// From an original block and the codes of its layers.
-    pub(super) async fn new(device: &Device, block: LoadedBlock, codes: &[NamedLayer]) -> Result<Self> {
+    pub(super) async fn new(
+        device: &Device,
+        config: &TuneConfig,
+        block: LoadedBlock,
+        codes: &[NamedLayer],
+    ) -> Result<Self> {
         let mut layers = Vec::new();
         for (index, linear) in block.linears().into_iter().flatten().enumerate() {
             let Some(found) = codes.iter().find(|layer| layer.path == linear.path()) else { continue };
@@ -60,6 +68,7 @@ impl TunedBlock {
                 rows: linear.rows(),
                 offsets: optimiser(weight.offsets.bytes(), ANY)?,
                 ranges: optimiser(weight.factors.bytes(), POSITIVE)?,
+                rate: config.rate(packed.scheme.bits()),
                 weight,
             });
         }
@@ -115,9 +124,10 @@ impl TunedBlock {
         for (layer, (quantized, d_values)) in self.layers.iter().zip(decoded.iter().zip(&sums)) {
             let (Some(d_values), weight) = (d_values, &layer.weight) else { continue };
             let gradients = op::fake_quant_backward(&mut rec, weight, quantized, &d_values.buffer, true)?;
-            layer.offsets.step(&mut rec, &weight.offsets, &gradients.offsets, step.rate, step.number)?;
+            let rate = layer.rate * step.share;
+            layer.offsets.step(&mut rec, &weight.offsets, &gradients.offsets, rate, step.number)?;
             if let Some(gradient) = gradients.factors {
-                layer.ranges.step(&mut rec, &weight.factors, &gradient, step.rate, step.number)?;
+                layer.ranges.step(&mut rec, &weight.factors, &gradient, rate, step.number)?;
             }
         }
         rec.submit()?;

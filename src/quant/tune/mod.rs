@@ -24,8 +24,21 @@ use crate::progress::Progress;
 const HELD_OUT: usize = 16;
 /// One of so many steps belongs to the warm-up.
 const WARM_UP: u32 = 20;
+/// The offset, two moments and the decoded value, f32.
+const BYTES_A_WEIGHT: u64 = 16;
 /// Logits that are held at once: 64 MiB of each model's.
 const LOGITS: usize = 1 << 24;
+
+/// About how many bytes [`tune`] takes on the device.
+///
+/// # Errors
+/// Those of reading the model.
+pub fn tune_bytes(model: &StreamedModel, data: &CalibrationDataset, config: &TuneConfig) -> Result<u64> {
+    let (block, blocks, tokens) = (model.block(0)?, model.blocks() as u64, data.seq_len() as u64);
+    let weights = blocks * (block.parameters() as u64 * BYTES_A_WEIGHT + block.bytes());
+    let rows = tokens * (data.sequences().len() as u64 + config.batch(data.seq_len()) as u64 * (blocks + 1));
+    Ok(weights + rows * model.config().hidden_size as u64 * 4)
+}
 
 /// What came of tuning.
 #[derive(Clone, Debug)]
@@ -41,7 +54,7 @@ pub struct Tuned {
 /// Tunes the quantized layers of a model, which `model` holds in its original form, on sequences of tokens.
 ///
 /// On the device are the original weights, the parameters and the moments of `AdamW`: 16 bytes a quantized weight beside
-/// the model.
+/// the model; and what the original's last block gives for every sequence. [`tune_bytes`] is the sum.
 ///
 /// # Errors
 /// Those of reading the model and of the device, [`Error::Shape`] for a layer that does not fit, and [`Error::Cancelled`].
@@ -57,10 +70,11 @@ pub async fn tune(
     progress.begin("all blocks together", config.tune_iters.into());
     let (sequences, tokens) = (data.sequences().len(), data.seq_len());
     let trained = sequences - sequences / HELD_OUT;
+    let batch = config.batch(tokens).min(trained);
     let probe = if trained == sequences { 0..sequences } else { trained..sequences };
     let mut single = model.cache(1, tokens)?;
-    let mut tuning = Tuning::new(model, &layers, data, &mut single).await?;
-    let at_once = sequences_at_once(config.tune_batch_size.min(trained), tokens, tuning.largest);
+    let mut tuning = Tuning::new(model, config, &layers, data, &mut single).await?;
+    let at_once = sequences_at_once(batch, tokens, tuning.largest);
     let mut cache = model.cache(at_once, tokens)?;
     let divergence_before = tuning.divergence(probe.clone(), &mut single).await?;
     let mut sampler = Sampler::new(seed, trained);
@@ -69,8 +83,8 @@ pub async fn tune(
         if progress.cancelled() {
             return Err(Error::Cancelled);
         }
-        let chosen = sampler.batch(config.tune_batch_size).to_vec();
-        tuning.iterate(&chosen, &mut cache, Step { rate: config.tune_lr * schedule.factor(number), number })?;
+        let chosen = sampler.batch(batch).to_vec();
+        tuning.iterate(&chosen, &mut cache, Step { share: schedule.factor(number), number })?;
         progress.advance(1, "");
     }
     let divergence_after = tuning.divergence(probe, &mut single).await?;
@@ -93,6 +107,7 @@ struct Tuning<'a> {
 impl<'a> Tuning<'a> {
     async fn new(
         model: &'a StreamedModel,
+        config: &TuneConfig,
         layers: &[NamedLayer],
         data: &'a CalibrationDataset,
         cache: &mut Cache,
@@ -113,7 +128,7 @@ impl<'a> Tuning<'a> {
                 *x = block.forward(&mut rec, x.clone(), cache)?;
                 rec.submit()?;
             }
-            blocks.push(TunedBlock::new(device, block, layers).await?);
+            blocks.push(TunedBlock::new(device, config, block, layers).await?);
         }
         Ok(Self { model, data, blocks, original, largest })
     }

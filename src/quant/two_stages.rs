@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use super::pipeline::{may_pass, straight};
 use super::{
     LayerJob, LayerQuantizer, NamedLayer, Outcome, QuantizeRequest, QuantizedLayer, Quantizer, Task, TuneConfig, Way,
-    tune,
+    original, tune, tune_bytes, walk,
 };
 use crate::calib::CalibrationDataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::export::{self, Record};
-use crate::io::{Checkpoint, read_config};
+use crate::io::{Checkpoint, Staging, read_config};
 use crate::model::StreamedModel;
 use crate::op::{WeightError, weight_error};
 use crate::pack::PackedTensor;
@@ -28,7 +28,7 @@ struct Known<'a> {
 }
 
 /// [`super::quantize_model`] for a method whose blocks are to be tuned together.
-pub(super) async fn tuned(
+pub(super) async fn two_stages(
     device: &Device,
     quantizer: &dyn Quantizer,
     (tuning, seed): (TuneConfig, u32),
@@ -36,6 +36,7 @@ pub(super) async fn tuned(
     request: &QuantizeRequest,
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
+    let model = prepared(device, quantizer.name(), &tuning, data, request)?;
     let folder = untuned(&request.out);
     let first = QuantizeRequest { out: folder.clone(), force: true, quality: None, ..request.clone() };
     let (mut notes, mut resumed) = (Vec::new(), 0);
@@ -50,7 +51,6 @@ pub(super) async fn tuned(
     let count = first.layers.len();
     let work = async {
         let layers = layers(&folder, &first)?;
-        let model = StreamedModel::open(&request.model, device)?;
         tune(&model, layers, data, &tuning, seed, progress).await
     };
     let tuned = work.await.map_err(|cause| {
@@ -76,6 +76,27 @@ pub(super) async fn tuned(
     notes.extend(outcome.notes);
     notes.dedup();
     Ok(Outcome { resumed: resumed.max(outcome.resumed), notes, ..outcome })
+}
+
+/// The model, once all is checked that only the second stage needs: hours may lie before it.
+fn prepared(
+    device: &Device,
+    method: &str,
+    tuning: &TuneConfig,
+    data: &CalibrationDataset,
+    request: &QuantizeRequest,
+) -> Result<StreamedModel> {
+    original::check_quality(&request.model, request.quality.as_ref())?;
+    let model = walk::open(method, device, &request.model)?;
+    let bytes = tune_bytes(&model, data, tuning)?;
+    tracing::info!(bytes, "tuning all blocks together, on {}", device.caps().name);
+    device.reserve(bytes).map_err(|error| Error::Unsupported {
+        what: format!("tuning all blocks together, which takes {:.1} GB at once ({error})", bytes as f64 / 1e9),
+        remedy: "leave it out (--tune-iters 0), or take fewer --samples or a device with more memory".into(),
+    })?;
+    // What lies there stays: whether it is to be gone on with is for the second stage to say.
+    drop(Staging::resume(&request.out, request.force)?);
+    Ok(model)
 }
 
 /// Where the first stage of a result lies.
