@@ -29,6 +29,7 @@ mod quantize;
 mod rope;
 mod schedule;
 mod stats;
+mod ternary;
 mod train;
 mod weight;
 mod weight_error;
@@ -55,6 +56,7 @@ pub use quantize::{Quantization, quantize, quantize_searched, quantize_trained, 
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
 pub use schedule::{Decay, Schedule};
 pub use stats::{ColumnStats, Columns, Moments};
+pub use ternary::quantize_ternary;
 pub use train::{Best, BestState, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
 pub use weight_error::{WeightError, weight_error};

@@ -17,6 +17,7 @@ mod rtn;
 mod run;
 mod saved;
 mod tensors;
+mod ternary;
 mod tune;
 mod tuned;
 mod walk;
@@ -36,6 +37,7 @@ pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
+pub use ternary::{Ternary, TernaryConfig};
 pub use tune::{TuneConfig, Tuned, tune};
 
 use crate::calib::{CalibratedBlock, Inputs};

@@ -60,9 +60,10 @@ pub(super) fn write(plan: &Plan, kept: &[String]) -> Result<Value> {
     }))
 }
 
-/// What a configuration says of a scheme: all but the scale type, which the scales themselves tell.
+/// What a configuration says of a scheme: not the scale type, which the scales themselves tell, and not that one of four
+/// codes is unused.
 fn arguments_of(scheme: Scheme) -> Scheme {
-    scheme.with_scale_type(Dtype::F32)
+    scheme.carrier().with_scale_type(Dtype::F32)
 }
 
 fn write_group(scheme: Scheme, targets: &[&str]) -> Value {
