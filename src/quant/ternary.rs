@@ -14,7 +14,8 @@ use crate::scheme::{Bits, Scheme, Span, TernaryRule, Zero};
 #[serde(default, deny_unknown_fields)]
 pub struct TernaryConfig {
     /// How scale and threshold are found: absmean (as BitNet; for models that were trained so), twn (threshold 0.7 of the
-    /// mean magnitude, the best scale for it) or mse (least squared error of all thresholds)
+    /// mean magnitude, the best scale for it) or mse (least squared error of all thresholds; with twn the least bad for
+    /// models that were not)
     #[cfg_attr(feature = "cli", arg(long, value_name = "RULE", default_value_t = TernaryConfig::default().rule))]
     pub rule: TernaryRule,
     /// Input features that share a scale, 16 to 1024; `channel` for one scale per output feature, `tensor` for one in all

@@ -1,7 +1,7 @@
 //! Three levels on a GPU.
 
 use bitsmith::op::{self, Activations, GroupWeight};
-use bitsmith::{Device, Dtype, Random, Recorder, Result, Scheme, Tensor, TernaryRule};
+use bitsmith::{Device, Dtype, Error, Random, Recorder, Scheme, Tensor, TernaryRule};
 use libtest_mimic::Failed;
 
 /// Codes, scales, and products with one int8 scale a token, where there is one for all columns of the weight, are the CPU's.
@@ -25,7 +25,7 @@ pub fn equal(gpu: &Device) -> Result<(), Failed> {
 /// Codes and scales; products of 1, 5 and 12 tokens, as bits.
 type Outcome = (Vec<u32>, Vec<f32>, Vec<u32>);
 
-fn outcome(device: &Device, weight: &Tensor<'_>, scheme: Scheme, rule: TernaryRule) -> Result<Outcome> {
+fn outcome(device: &Device, weight: &Tensor<'_>, scheme: Scheme, rule: TernaryRule) -> Result<Outcome, Error> {
     let (packed, _) = pollster::block_on(op::quantize_ternary(device, weight, scheme, rule, "weight"))?;
     let mut products = Vec::new();
     if !matches!(scheme.span(), bitsmith::Span::Group(_)) {
