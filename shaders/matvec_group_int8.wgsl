@@ -1,5 +1,6 @@
 // out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, for up to
-// BATCH rows of x. A workgroup takes ROWS rows of codes; an invocation takes 16 columns of a block at a time.
+// BATCH rows of x. A workgroup takes ROWS rows of codes; an invocation takes 16 columns of a block at a time. Where all
+// columns have one scale on both sides, integers are added, exactly below 2^24, and scaled at the end.
 override WG: u32 = 64u;
 override BATCH: u32 = 1u;
 override ROWS: u32 = 4u;
@@ -43,6 +44,7 @@ fn run(group: u32, lane: u32) {
     let blocks = (params.cols + params.block - 1u) / params.block;
     let block_words = (params.block + 3u) / 4u;
     let parts = (block_words + 3u) / 4u;
+    let once = blocks == 1u && params.group >= params.cols;
     // Sum of row r and batch b at r * BATCH + b; BATCH * ROWS <= 8. Loops have constant bounds so that they unroll and
     // the sums stay in registers.
     var sums: array<f32, 8>;
@@ -65,7 +67,7 @@ fn run(group: u32, lane: u32) {
                     let w = weights[r];
                     let dot = dot4I8Packed(a.x, w.quads.x) + dot4I8Packed(a.y, w.quads.y)
                         + dot4I8Packed(a.z, w.quads.z) + dot4I8Packed(a.w, w.quads.w);
-                    sums[r * BATCH + b] += f32(dot + w.offset * x_sum) * (w.scale * x_scale);
+                    sums[r * BATCH + b] += f32(dot + w.offset * x_sum) * select(w.scale * x_scale, 1.0, once);
                 }
             }
         }
@@ -75,7 +77,8 @@ fn run(group: u32, lane: u32) {
         let row = first_row + i / BATCH;
         let b = i % BATCH;
         if lane == 0u && row < params.rows && b < params.batch {
-            out[params.out_offset + b * params.out_stride + row] = total;
+            let scale = select(1.0, scale_at(row * params.groups_per_row) * x_scales[b * blocks], once);
+            out[params.out_offset + b * params.out_stride + row] = total * scale;
         }
     }
 }

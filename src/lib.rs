@@ -67,5 +67,5 @@ pub use error::{Error, Result};
 pub use op::Quantization;
 pub use pack::{PackedTensor, Packing};
 pub use random::Random;
-pub use scheme::{Bits, RangeRule, Rounding, Scheme, Span, Zero};
+pub use scheme::{Bits, RangeRule, Rounding, Scheme, Span, TernaryRule, Zero};
 pub use tensor::{QuantizedTensor, Tensor};

@@ -7,6 +7,7 @@ mod histogram;
 mod input_histograms;
 mod inputs;
 mod moments;
+mod moving_range;
 mod observe;
 mod range;
 mod ranges;
@@ -21,6 +22,7 @@ pub use histogram::Histogram;
 pub use input_histograms::input_histograms;
 pub use inputs::Inputs;
 pub use moments::SecondMoments;
+pub use moving_range::MovingRange;
 pub use range::{
     Coding, Gradient, KlDivergence, MeanSquaredError, MinMax, Percentile, RANGE_METHODS, RangeMethod, range_method,
 };

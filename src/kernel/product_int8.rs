@@ -2,7 +2,9 @@
 //!
 //! Over each block of activations the product of codes is an integer, `sum((code - zero) * x_code)`, the same on every
 //! device; it is computed as `sum(code * x_code) - zero * sum(x_code)`, of which integers lose nothing. Times both scales
-//! it is added in f32, from the first block to the last.
+//! it is added in f32, from the first block to the last. Where all columns are one block and one group, the result is the
+//! integer times the product of both scales; while `127 (2^bits - 1) cols` is below 2^24 it is the same on every device, bit
+//! for bit.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::ternary::Levels;
 use super::{FakeQuantized, TrainedWeight, WeightError, choose, fake_quant, param};
 use crate::device::{Buffer, Caps, Device, DeviceKind, Recorder};
 use crate::dtype::Dtype;
@@ -114,17 +115,19 @@ pub async fn quantize_searched(
 
 /// Where scales and zero points come from.
 #[derive(Clone, Copy)]
-enum Scales<'a> {
+pub(super) enum Scales<'a> {
     /// From the range of each group.
     Rule,
     /// One group spans the tensor, and this is its scale and zero point.
     One((f32, u8)),
     /// From a search of each group, for these importances of columns.
     Searched(&'a Buffer),
+    /// From a rule for three levels.
+    Ternary(Levels),
 }
 
 /// Part by part.
-async fn in_parts(
+pub(super) async fn in_parts(
     device: &Device,
     tensor: &Tensor<'_>,
     quantization: &Quantization,
@@ -145,9 +148,10 @@ async fn in_parts(
     for first in (0..rows).step_by(step) {
         job.part(first, step.min(rows - first), &mut packed).await?;
     }
-    if let Scales::One((scale, zero)) = scales {
-        packed.scales = vec![scale];
-        packed.zeros = packed.zeros.map(|_| vec![zero]);
+    if scheme.span() == Span::Tensor {
+        // Every part has told the one there is.
+        packed.scales.truncate(1);
+        packed.zeros.iter_mut().for_each(|zeros| zeros.truncate(1));
     }
     packed.check()?;
     Ok((packed, job.error))
@@ -155,6 +159,11 @@ async fn in_parts(
 
 fn check(tensor: &Tensor<'_>, quantization: &Quantization, name: &str) -> Result<()> {
     quantization.range.check(quantization.scheme)?;
+    check_shape(tensor, name)
+}
+
+/// Refuses a tensor without elements.
+pub(super) fn check_shape(tensor: &Tensor<'_>, name: &str) -> Result<()> {
     if tensor.rows() == 0 || tensor.cols() == 0 {
         let found = format!("{:?}", tensor.shape());
         return Err(Error::Shape { op: "quantize", expected: format!("{name} with elements"), found });
@@ -238,11 +247,20 @@ impl Job<'_> {
         let weight = device.upload(&self.tensor.bytes()[first * stride..(first + rows) * stride])?;
         let mut rec = Recorder::new(device);
         let groups = scheme.groups(rows, cols);
+        // Three levels alone are chosen by steps that are not the scales.
+        let mut steps = None;
         let (scales, zeros) = match self.scales {
             Scales::One((scale, zero)) => (device.upload(&[scale])?, device.upload(&[u32::from(zero)])?),
             Scales::Rule => self.group_scales(&mut rec, &weight, rows, None)?,
             Scales::Searched(importance) => self.group_scales(&mut rec, &weight, rows, Some(importance))?,
+            Scales::Ternary(levels) => {
+                let found = levels.of_rows(self.tensor, first..first + rows, scheme);
+                steps = Some(device.upload(&found.iter().map(|l| l.step).collect::<Vec<_>>())?);
+                let scales: Vec<_> = found.iter().map(|l| l.scale).collect();
+                (device.upload(&scales)?, device.upload(&vec![u32::from(scheme.bits().middle()); scales.len()])?)
+            }
         };
+        let steps = steps.as_ref().unwrap_or(&scales);
         let words_per_row = Packing::Rows.words(1, cols, scheme.bits());
         let codes = rec.alloc(rows * words_per_row * 4)?;
         let params = group_quantize::Params {
@@ -252,13 +270,13 @@ impl Job<'_> {
             groups_per_row: param("quantize", groups.per_row())?,
             words_per_row: param("quantize", words_per_row)?,
             bits: scheme.bits().get().into(),
-            min_code: self.quantization.range.min_code().into(),
+            min_code: self.quantization.range.min_code().max(scheme.bits().min_code()).into(),
             rounding: self.quantization.rounding.tag(),
             seed: self.quantization.seed,
             #[allow(clippy::cast_possible_truncation, reason = "a position for random numbers; wrapping is harmless")]
             first_element: (first * cols) as u32,
         };
-        rec.dispatch::<GroupQuantize>(&params, group_quantize::variant(dtype), &[&weight, &scales, &zeros, &codes])?;
+        rec.dispatch::<GroupQuantize>(&params, group_quantize::variant(dtype), &[&weight, steps, &zeros, &codes])?;
         let sums = rec.alloc(rows * 16)?;
         let group_quantize::Params { rows: r, cols: c, group, groups_per_row, words_per_row, bits, .. } = params;
         let params = group_error::Params { rows: r, cols: c, group, groups_per_row, words_per_row, bits };

@@ -1,8 +1,10 @@
-//! Where the bits of a code matrix lie in 32-bit words.
+//! Where the bits of a code matrix lie in 32-bit words, and those of trits in bytes.
 
 mod packed;
+mod ternary;
 
 pub use packed::PackedTensor;
+pub use ternary::{TernaryBlock, TernaryPacking};
 
 use crate::error::{Error, Result};
 use crate::scheme::Bits;

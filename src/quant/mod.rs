@@ -18,6 +18,7 @@ mod rtn;
 mod run;
 mod saved;
 mod tensors;
+mod ternary;
 mod tune;
 mod two_stages;
 mod walk;
@@ -39,6 +40,7 @@ pub use pipeline::quantize_model;
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
+pub use ternary::{Ternary, TernaryConfig};
 pub use tune::{TuneConfig, Tuned, tune, tune_bytes};
 
 use crate::calib::{CalibratedBlock, CalibrationDataset, Inputs};

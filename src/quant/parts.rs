@@ -28,10 +28,10 @@ impl TensorSource for Parts<'_> {
     }
 }
 
-/// Whether two weights decode to the same values. The type of the scales does not count: a format may store them in a
-/// wider one.
+/// Whether two weights decode to the same values. The type of the scales does not count, as a format may store them in a
+/// wider one, nor that there are three levels.
 pub(super) fn same(a: &PackedTensor, b: &PackedTensor) -> bool {
-    let scheme = |weight: &PackedTensor| weight.scheme.with_scale_type(Dtype::F32);
+    let scheme = |weight: &PackedTensor| weight.scheme.carrier().with_scale_type(Dtype::F32);
     scheme(a) == scheme(b)
         && (a.rows, a.cols, &a.zeros) == (b.rows, b.cols, &b.zeros)
         && a.codes == b.codes

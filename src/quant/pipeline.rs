@@ -21,7 +21,7 @@ use crate::eval::{Evaluation, evaluate_folders};
 use crate::export::{self, BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
 use crate::io::{Checkpoint, Checksum, Source, Staging, digest_of};
 use crate::progress::Progress;
-use crate::scheme::Plan;
+use crate::scheme::{Plan, Scheme};
 
 /// Module path of the output head in language models.
 const HEAD: &str = "lm_head";
@@ -137,7 +137,23 @@ pub(super) async fn straight(
     })?;
     let folder = staging.partial().to_path_buf();
     staging.commit().map_err(|cause| Error::Unfinished { cause: Box::new(cause), finished: count, total, folder })?;
+    notes.extend(record.quality.as_ref().and_then(collapse));
     Ok(Outcome { record, evaluation, resumed, notes })
+}
+
+/// Perplexities that many times the original's mean that the model is spoilt.
+const COLLAPSE: f64 = 2.0;
+
+/// The warning about a model that predicts far worse than the original.
+fn collapse(quality: &Quality) -> Option<String> {
+    let Quality { perplexity_before: before, perplexity_after: after, .. } = quality;
+    (*after > COLLAPSE * before).then(|| {
+        format!(
+            "warning: perplexity rose from {before:.2} to {after:.2}, {:.1} times the original's: this model is spoilt; take \
+             more bits or smaller groups, or a method that learns from data",
+            after / before
+        )
+    })
 }
 
 /// Whether the same command may succeed at another time.
@@ -317,8 +333,8 @@ fn verify(folder: &Path, config: &Value, finished: &[Finished]) -> Result<()> {
     if found.len() != expected.len() {
         return Err(wrong("the list of layers"));
     }
-    // A format may store scales in a wider type.
-    let plain = |scheme: crate::scheme::Scheme| scheme.with_scale_type(Dtype::F32);
+    // A format may store scales in a wider type, or know no three levels.
+    let plain = |scheme: Scheme| scheme.carrier().with_scale_type(Dtype::F32);
     for layer in found {
         let as_made = expected.get(layer.path.as_str()).is_some_and(|made| {
             made.shape == [layer.rows, layer.cols]

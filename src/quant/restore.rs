@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::export::Importer;
 use crate::io::Written;
 use crate::pack::PackedTensor;
+use crate::scheme::Scheme;
 
 /// The finished blocks of a run.
 pub(super) struct Restore {
@@ -51,10 +52,11 @@ impl Restore {
                 encoded.push((tensor.name.clone(), self.written.read(&tensor.name, *digest)?));
             }
             let weight = self.importer.decode(&spec.path, &Parts::new(tensors, &encoded))?;
-            if weight.scheme.with_scale_type(Dtype::F32) != spec.scheme.with_scale_type(Dtype::F32) {
+            let plain = |scheme: Scheme| scheme.carrier().with_scale_type(Dtype::F32);
+            if plain(weight.scheme) != plain(spec.scheme) {
                 return Err(wrong(&weight.scheme.to_string()));
             }
-            // A format may store scales in a wider type; the method had them in that of the plan.
+            // A format may store scales in a wider type, or know no three levels; the method had what the plan says.
             Ok((spec.path, PackedTensor { scheme: spec.scheme, ..weight }))
         };
         entry.sources.iter().map(layer).collect::<Result<_>>().map(Some)

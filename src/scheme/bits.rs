@@ -41,6 +41,11 @@ impl Bits {
         self.0 == Self::TERNARY.0
     }
 
+    /// The width that holds the codes: for three levels 2 bits.
+    pub(super) const fn carrier(self) -> Self {
+        Self(self.get())
+    }
+
     /// The smallest code: 0, but for three levels 1.
     pub const fn min_code(self) -> u8 {
         self.is_ternary() as u8

@@ -9,6 +9,7 @@ mod plan;
 mod range;
 mod rounding;
 mod span;
+mod ternary;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,6 +21,7 @@ pub use plan::Plan;
 pub use range::RangeRule;
 pub use rounding::{Rounding, uniform};
 pub use span::{Groups, Span};
+pub use ternary::{TernaryLevels, TernaryRule};
 
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -67,6 +69,19 @@ impl Scheme {
     #[must_use]
     pub const fn with_scale_type(self, scale_type: Dtype) -> Self {
         Self { scale_type, ..self }
+    }
+
+    /// The scheme that holds the same codes and knows no three levels: `w2g32s` for `w1.58g32s`; any other is its own. Formats
+    /// without a word for three levels are read back as this.
+    ///
+    /// ```
+    /// let scheme: bitsmith::Scheme = "w1.58cs".parse()?;
+    /// assert_eq!(scheme.carrier().to_string(), "w2cs");
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn carrier(self) -> Self {
+        Self { bits: self.bits.carrier(), ..self }
     }
 
     /// Bits of a code.

@@ -70,6 +70,10 @@ impl RangeRule {
     /// Refuses a rule that has no meaning for the scheme.
     pub fn check(self, scheme: Scheme) -> Result<()> {
         match (self, scheme.is_symmetric()) {
+            (Self::FullRange | Self::TwoNMinusOne | Self::Raw, true) if scheme.bits().is_ternary() => {
+                let detail = format!("`{self}` has no meaning for three levels; use the method ternary, or restricted");
+                Err(Error::config("range", detail))
+            }
             (Self::Restricted, false) => {
                 Err(Error::config("range", "`restricted` is a symmetric rule; use full-range or raw"))
             }

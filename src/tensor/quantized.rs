@@ -84,6 +84,20 @@ impl QuantizedTensor {
         &self.codes
     }
 
+    /// -1, 0 and 1, row-major, if there are three levels.
+    ///
+    /// ```
+    /// use bitsmith::QuantizedTensor;
+    /// let q = QuantizedTensor::new("w1.58ts".parse()?, 1, 3, vec![3, 1, 2], vec![0.5], None)?;
+    /// assert_eq!((q.trits(), q.dequantize()), (Some(vec![1, -1, 0]), vec![0.5, -0.5, 0.0]));
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    pub fn trits(&self) -> Option<Vec<i8>> {
+        let bits = self.scheme.bits();
+        let trit = |code: &u8| code.cast_signed() - bits.middle().cast_signed();
+        bits.is_ternary().then(|| self.codes.iter().map(trit).collect())
+    }
+
     /// One scale a group.
     pub fn scales(&self) -> &[f32] {
         &self.scales

@@ -63,6 +63,9 @@ fn a_method_and_its_flags_may_stand_in_any_order() {
     let line =
         "quantize --bits=8 --group-size channel examples/tiny-llama --method=rtn --out {}/w8 --json --device cpu";
     assert_eq!(typed(line, folder.path()).json()["layers"][0]["scheme"], "w8cs");
+    let line = "quantize --rule twn examples/tiny-llama --out {}/t --json --device cpu --method ternary";
+    let json = typed(line, folder.path()).json();
+    assert_eq!((&json["layers"][0]["scheme"], &json["method"]["settings"]["rule"]), (&"w1.58ts".into(), &"twn".into()));
 }
 
 #[test]

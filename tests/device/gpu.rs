@@ -50,6 +50,10 @@ mod present {
                 let device = WgpuDevice::open(0);
                 super::super::learned::step(&Device::Wgpu(pollster::block_on(device)?.into()))
             }),
+            Trial::test("gpu/three levels and their products are the CPU's, bit for bit", || {
+                let device = WgpuDevice::open(0);
+                super::super::ternary::equal(&Device::Wgpu(pollster::block_on(device)?.into()))
+            }),
             Trial::test("gpu/an adapter that is not there is an error", not_there),
             Trial::test("gpu/opening creates no pipeline but those of the self-test", pipelines),
         ]);

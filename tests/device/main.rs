@@ -8,6 +8,8 @@ mod gpu;
 mod learned;
 mod memory;
 mod submissions;
+#[cfg(feature = "wgpu")]
+mod ternary;
 mod wrong;
 
 use libtest_mimic::{Arguments, Failed};

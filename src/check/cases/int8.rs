@@ -21,13 +21,14 @@ pub(super) const ACTIVATIONS: [(usize, usize, usize); 7] =
 
 /// `[rows, cols]`, groups of the weight and blocks of the activations: tails, groups that share words, blocks within a
 /// group, blocks of a row that is one group.
-const PRODUCTS: [(usize, usize, Span, usize); 8] = [
+const PRODUCTS: [(usize, usize, Span, usize); 9] = [
     (1, 1, Span::Group(16), 16),
     (3, 33, Span::Group(16), 16),
     (5, 127, Span::Group(17), 17),
     (67, 172, Span::Group(32), 32),
     (9, 256, Span::Group(128), 64),
     (6, 172, Span::Channel, 172),
+    (11, 1301, Span::Tensor, 1301),
     (5, 301, Span::Tensor, 128),
     (2, 1029, Span::Group(21), 21),
 ];
@@ -67,12 +68,12 @@ const SAMPLE: u32 = 16;
 pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
     let (rows, cols) = scale.pick((4096, 14336), (256, 1024));
     let mut all = Vec::new();
-    for batch in [1, scale.pick(512, 64)] {
+    for (batch, block) in [(1, 128), (scale.pick(512, 64), 128), (scale.pick(512, 64), cols)] {
         let make = move || {
-            let case = quantize_case(&quantize::variant(), (batch, cols, 128));
+            let case = quantize_case(&quantize::variant(), (batch, cols, block));
             case.sample::<ActivationQuantize>(|p| p.rows = 1)
         };
-        let name = format!("{batch}x{cols}g128");
+        let name = format!("{batch}x{cols}g{block}");
         all.push(LargeCase::new::<ActivationQuantize>(quantize::variant(), name, make));
     }
     let shape = (rows, cols, Span::Group(128), 128);
@@ -80,6 +81,14 @@ pub(super) fn large(scale: Scale) -> Vec<LargeCase> {
         for variant in usual::<MatvecGroupInt8>().filter(|v| v.get("BATCH") as usize == batch) {
             all.push(large_product::<MatvecGroupInt8>(variant, batch, shape));
         }
+    }
+    // Three levels as BitNet has them: one scale for the weight, one for each token.
+    let whole = (rows, cols, Span::Tensor, cols);
+    for variant in usual::<MatvecGroupInt8>().filter(|v| v.get("BATCH") == 1 && v.get("BITS") == 2) {
+        all.push(large_product::<MatvecGroupInt8>(variant, 1, whole));
+    }
+    for variant in usual::<MatmulGroupInt8>().filter(|v| v.get("BITS") == 2) {
+        all.push(large_product::<MatmulGroupInt8>(variant, scale.pick(512, 64), whole));
     }
     for variant in usual::<MatmulGroupInt8>() {
         all.push(large_product::<MatmulGroupInt8>(variant, scale.pick(512, 64), shape));
@@ -202,10 +211,12 @@ impl Product {
     /// from zero on average, at scales of about 0.02; on the way to a sum of random signs they reach the root of their
     /// number.
     fn tolerance(&self) -> Tolerance {
-        if self.exact {
+        let (rows, cols, span, block) = self.shape;
+        // One scale for all: integers that f32 holds, then one product.
+        let once = block >= cols && span.groups(rows, cols).per_row() <= 1;
+        if self.exact || once && 127 * usize::from(self.bits.max_code()) * cols < 1 << 24 {
             return Tolerance::EXACT;
         }
-        let (_, cols, _, _) = self.shape;
         let size = 0.02 * (f32::from(self.bits.max_code()) / 3.0).max(1.0) * (cols as f32).sqrt();
         Tolerance::sum(cols / 16 + 1, size)
     }

@@ -64,7 +64,7 @@ impl Kind {
             what: format!("{} in {NAME}: {NO_BLOCKS}", layer.path),
             remedy: "keep the layer as it is".to_owned(),
         })?;
-        Ok(Self { scheme: layer.scheme.with_scale_type(Dtype::F32), form: Form::of(layer), inputs })
+        Ok(Self { scheme: layer.scheme.carrier().with_scale_type(Dtype::F32), form: Form::of(layer), inputs })
     }
 
     fn group(&self, targets: &[&str]) -> Value {

@@ -22,7 +22,8 @@ pub fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {
         for (i, out) in out.chunks_exact_mut(cols).enumerate() {
             let words = &codes.words()[(first + i) * stride..][..stride];
             let group = (first + i) * per_row;
-            let (scales, zeros) = (&scales[group..], &zeros[group..]);
+            let row = group..group + per_row.max(1);
+            let (scales, zeros) = (&scales[row.clone()], &zeros[row]);
             by_bits!(bits, dequantize_row(words, &mut bytes, 0, p.group as usize, scales, zeros, out));
         }
     });

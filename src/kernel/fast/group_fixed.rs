@@ -78,10 +78,16 @@ pub fn int8_row<T: Stored, const B: u32>(w: Weight<'_>, x: &[i8], x_scales: &[f3
     let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
     let lanes = if x_scales.len() <= 1 { usize::MAX } else { block / lane_columns(B) };
     let groups = Groups::new(x.len().div_ceil(block_columns(B)), lanes);
-    let weight = Packed::<B>::new::<T>(w, &groups, x_scales, block, x_scales.len() <= 1 || lanes.is_multiple_of(LANES));
+    let mut weight =
+        Packed::<B>::new::<T>(w, &groups, x_scales, block, x_scales.len() <= 1 || lanes.is_multiple_of(LANES));
+    weight.once = x_scales.len() == 1 && p.groups_per_row <= 1;
     let fixed = Fixed::bytes::<B>(x);
     target.by_passes(1, 1, x.len(), out, |_, first, y| {
-        simd::run_bytes(Pass { weight, x: &fixed, part: 0, batch: 1, first, y });
+        simd::run_bytes(Pass { weight, x: &fixed, part: 0, batch: 1, first, y: &mut *y });
+        if weight.once {
+            let scale = |row| elements::<T>(w.scales)[w.groups(row).0].value() * x_scales[0];
+            y.iter_mut().enumerate().for_each(|(i, y)| *y *= scale(first + i));
+        }
     });
 }
 
@@ -129,6 +135,8 @@ struct Packed<'a, const B: u32> {
     blocks_per_group: usize,
     /// Whether a block of codes has one scale, which has all of those of x in it.
     whole: bool,
+    /// Whether a row of integers has one scale, which comes when all are added; so their sum is as good as an integer.
+    once: bool,
     /// [`decode_groups`] for the type of the scales.
     decode: fn(Weight<'_>, usize, &mut [f32], &mut [u32]),
 }
@@ -137,13 +145,17 @@ impl<'a, const B: u32> Packed<'a, B> {
     /// `x_scales` are for blocks of so many columns.
     fn new<T: Stored>(w: Weight<'a>, groups: &'a Groups, x_scales: &'a [f32], block: usize, whole: bool) -> Self {
         let blocks_per_group = if w.p.groups_per_row <= 1 { usize::MAX } else { w.p.group as usize / block };
-        Self { w, groups, x_scales, blocks_per_group, whole, decode: decode_groups::<T> }
+        Self { w, groups, x_scales, blocks_per_group, whole, once: false, decode: decode_groups::<T> }
     }
 
     /// Scales and zero points of a row.
     #[inline(always)]
     fn decode(&self, row: usize, scales: &mut [f32], zeros: &mut [u32]) {
         (self.decode)(self.w, row, scales, zeros);
+        if self.once {
+            scales[0] = 1.0;
+            return;
+        }
         if self.blocks_per_group > 1 {
             // From the last on, as no group comes after its blocks.
             for block in (0..self.x_scales.len()).rev() {
