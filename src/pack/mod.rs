@@ -1,5 +1,6 @@
 //! Where the bits of a code matrix lie in 32-bit words.
 
+pub mod blocked_rows;
 mod packed;
 
 pub use packed::PackedTensor;
