@@ -91,6 +91,11 @@ pub trait Exporter: Send + Sync {
     /// [`Error::Config`] if the plan is empty or names a layer that is also kept.
     fn config(&self, plan: &Plan, kept: &[String]) -> Result<Value>;
 
+    /// What readers of the format make of the inputs of a layer.
+    fn input(&self) -> LayerInput {
+        LayerInput::Exact
+    }
+
     /// How far a scale may be from what it was after it is written and read, relative to it.
     fn scale_error(&self) -> f32 {
         0.0

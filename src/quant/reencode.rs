@@ -186,7 +186,7 @@ impl Original {
 
     /// Refuses what the format cannot hold; says what other readers do otherwise.
     fn fit(&self, exporter: &dyn Exporter) -> Result<Vec<String>> {
-        let (mut notes, mut exact) = (Vec::new(), 0);
+        let (mut notes, mut others) = (Vec::new(), 0);
         for layer in self.layers() {
             let conv1d = is_conv1d(&self.config, &layer.path);
             match if conv1d { exporter.fit_conv1d(layer) } else { exporter.fit(layer) } {
@@ -202,10 +202,14 @@ impl Original {
                     }
                 }
             }
-            exact += usize::from(self.importer.input(&layer.path, &self.checkpoint)? == LayerInput::Exact);
+            others += usize::from(self.importer.input(&layer.path, &self.checkpoint)? != exporter.input());
         }
-        if exact > 0 && exporter.name() == export::bitnet::NAME {
-            notes.push("note: readers of bitnet round the inputs of its layers to int8".to_owned());
+        if others > 0 {
+            let how = if exporter.input() == LayerInput::Exact { "leave exact" } else { "round to int8" };
+            let name = exporter.name();
+            notes.push(format!(
+                "note: readers of {name} {how} the inputs of {others} layer(s), unlike those of the original"
+            ));
         }
         Ok(notes)
     }

@@ -25,6 +25,7 @@ use super::{Exporter, Fit, LayerSpec, Stored};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{StoredDtype, TensorSpec};
+use crate::op::LayerInput;
 use crate::pack::{PackedTensor, blocked_rows};
 use crate::scheme::{Bits, Plan, Scheme, Span, Zero};
 use crate::tensor::{QuantizedTensor, Tensor};
@@ -121,6 +122,10 @@ impl Exporter for Bitnet {
         }
     }
 
+    fn input(&self) -> LayerInput {
+        LayerInput::Tokens
+    }
+
     fn scale_error(&self) -> f32 {
         f32::EPSILON
     }
@@ -164,9 +169,9 @@ fn matrix<'a>(stored: &Stored<'a>) -> Option<Tensor<'a>> {
 /// The levels -1, 0 and 1 as a packed weight; none if `level` gives another number.
 fn pack(tensor: &Tensor<'_>, scale: f32, level: impl Fn(f32) -> f32) -> Option<PackedTensor> {
     let code = |value: f32| match level(value) {
-        t if t == -1.0 => Some(1),
-        t if t == 0.0 => Some(2),
-        t if t == 1.0 => Some(3),
+        -1.0 => Some(1),
+        0.0 => Some(2),
+        1.0 => Some(3),
         _ => None,
     };
     let codes = tensor.to_f32().into_iter().map(code).collect::<Option<Vec<u8>>>()?;
