@@ -13,6 +13,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 const FULL_PRECISION: f64 = 0.0005;
 /// Round-to-nearest, relative: the same codes up to ties, the same arithmetic up to the order of sums.
 const RTN: f64 = 0.002;
+/// Ternary models with int8 activations: a value next to a middle may take the other code in another program.
+const TERNARY: f64 = 0.001;
 /// Eight bits in groups of 32 against full precision, relative.
 const EIGHT_BITS: f64 = 0.001;
 
@@ -43,6 +45,21 @@ fn main() {
             Box::new(move |shared| {
                 let found = perplexity(&shared.join("models").join(model), shared, documents, window)?;
                 within(found, expected, FULL_PRECISION)
+            }),
+        ));
+    }
+    // Packed: the figures of the program that they were trained with. In floating point: those of transformers.
+    for (model, documents, expected) in [
+        ("bitllama2-1M-ternary-packed", 500, 4.09250),
+        ("bitllama2-3M-ternary-packed", 500, 3.53892),
+        ("bitllama2-1M-ternary", 100, 4.07208),
+        ("bitllama2-3M-ternary", 100, 3.52265),
+    ] {
+        trials.push(trial(
+            format!("{model}/int8 activations/{documents} documents/{expected}"),
+            Box::new(move |shared| {
+                let found = perplexity(&shared.join("models").join(model), shared, documents, 512)?;
+                within(found, expected, TERNARY)
             }),
         ));
     }

@@ -80,10 +80,10 @@ fn main() {
             format!("tokens::{}::{}::{}::{}", row.0, row.1, row.2.map_or("all".into(), |n| n.to_string()), row.4);
         trials.push(Trial::test(name, move || count(row)));
     }
-    for model in ["stories260K", "babyllama-char-0.9M"] {
+    for model in ["stories260K", "babyllama-char-0.9M", "bitllama2-1M-ternary"] {
         trials.push(Trial::test(format!("llama_folder::{model}"), move || llama_folder(model)));
     }
-    let model = "bitllama2-1M-ternary-packed";
+    let model = "mnist-lenet";
     trials.push(Trial::test(format!("unsupported_folder::{model}"), move || unsupported_folder(model)));
     let trials =
         trials.into_iter().map(|t| t.with_ignored_flag(!present).with_kind(if present { "" } else { "needs shared/" }));

@@ -6,6 +6,7 @@ mod calib;
 mod device;
 mod devices;
 mod eval;
+mod export;
 mod failure;
 mod generate;
 mod inspect;
@@ -49,6 +50,7 @@ RUST_LOG=info (or debug) tells more on standard error.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Quantize(quantize::Quantize),
+    Export(export::Export),
     Eval(eval::Eval),
     Generate(generate::Generate),
     Inspect(inspect::Inspect),
@@ -91,6 +93,7 @@ impl Invocation {
     async fn dispatch(&self) -> Result<()> {
         match &self.command {
             Command::Quantize(command) => command.run(&*Methods::all().build(&self.matches)?).await,
+            Command::Export(command) => command.run(),
             Command::Eval(command) => command.run().await,
             Command::Generate(command) => command.run().await,
             Command::Inspect(command) => command.run(),

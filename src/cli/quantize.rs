@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bitsmith::eval::Evaluation;
-use bitsmith::export::Record;
+use bitsmith::export::{FORMATS, Record};
 use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, Way, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
 use bitsmith::{Error, Result, report};
+use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 
@@ -24,8 +25,8 @@ pub(super) const NAME: &str = "quantize";
 
 /// Quantize the linear layers of a model and save the result
 ///
-/// Output head, embeddings and norms are kept as they are. The new folder is in the compressed-tensors format, with
-/// tokenizer and configuration, and with a report of the error of each layer in bitsmith.json. It appears under its
+/// Output head, embeddings and norms are kept as they are. The new folder is in the compressed-tensors format unless
+/// another is named, with tokenizer and configuration, and with a report of the error of each layer in bitsmith.json. It appears under its
 /// name only when it is complete; what is finished until then outlives a kill, for --resume.
 #[derive(Debug, Args)]
 #[command(name = NAME, after_long_help = EXAMPLE, group(ArgGroup::new(TEXTS).multiple(true)))]
@@ -46,6 +47,9 @@ pub(super) struct Quantize {
     /// start of the name; may be given several times
     #[arg(long, value_name = "PATTERN")]
     skip: Vec<String>,
+    /// Format of the new folder
+    #[arg(long, value_name = "FORMAT", default_value = FORMATS[0], value_parser = PossibleValuesParser::new(FORMATS))]
+    format: String,
     /// Largest weight file, such as 5GB or 500MB
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(5_000_000_000))]
     shard_size: Bytes,
@@ -123,6 +127,7 @@ impl Quantize {
             force: self.force,
             resume: self.resume,
             skip: self.skip.clone(),
+            format: self.format.clone(),
             shard_size: self.shard_size.0,
             quality,
             ..QuantizeRequest::new(model.path, &self.out)

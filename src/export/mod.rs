@@ -5,6 +5,7 @@
 //! time and never touch a file: the names, types and shapes of all tensors are known before any work is done, so
 //! a header can be written first and the layers streamed after it.
 
+pub mod bitnet;
 pub mod compressed_tensors;
 mod record;
 
@@ -108,6 +109,16 @@ pub trait Exporter: Send + Sync {
     /// # Errors
     /// [`Error::Config`] if there is none or one is also kept, [`Error::Unsupported`] where [`Self::fit`] refuses.
     fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value>;
+
+    /// What the input of the layer becomes for readers of the format.
+    fn input(&self, layer: &LayerSpec) -> LayerInput {
+        layer.input.clone()
+    }
+
+    /// How far a scale may be from what it was after it is written and read, relative to it.
+    fn scale_error(&self) -> f32 {
+        0.0
+    }
 }
 
 /// The exporter of a name.
@@ -122,13 +133,14 @@ pub trait Exporter: Send + Sync {
 /// [`Error::Config`] for a name that is not in [`FORMATS`].
 pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
     match name {
+        bitnet::NAME => Ok(Box::new(bitnet::Bitnet)),
         compressed_tensors::NAME => Ok(Box::new(compressed_tensors::CompressedTensors)),
         _ => Err(Error::config("format", format!("`{name}` is not one of {}", FORMATS.join(", ")))),
     }
 }
 
-/// Names of all formats.
-pub const FORMATS: [&str; 1] = [compressed_tensors::NAME];
+/// Names of all formats, the default one first.
+pub const FORMATS: [&str; 2] = [compressed_tensors::NAME, bitnet::NAME];
 
 /// A tensor of a file as it lies there.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,6 +204,7 @@ pub trait Importer: Debug + Send + Sync {
 pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
     let file = folder.join("config.json");
     match config.get("quant_method").and_then(Value::as_str) {
+        Some(bitnet::NAME) => Ok(Box::new(bitnet::Reader::new(config, folder)?)),
         Some(compressed_tensors::NAME) => Ok(Box::new(compressed_tensors::Reader::new(config, folder)?)),
         Some(other) => Err(Error::Unsupported {
             what: format!("{}: quantization_config.quant_method `{other}`", file.display()),

@@ -70,6 +70,8 @@ struct LlamaBlock {
     qk_norm: Option<(Buffer, Buffer)>,
     o: Linear,
     post_norm: Buffer,
+    /// Norms of what enters `o` and `down` (BitNet).
+    sub_norms: Option<(Buffer, Buffer)>,
     gate: Linear,
     up: Linear,
     down: Linear,
@@ -87,6 +89,12 @@ impl LlamaBlock {
         } else {
             None
         };
+        let sub_norms = if own.sub_norms {
+            let attention = loader.vector(&name("self_attn.attn_sub_norm.weight"), queries)?;
+            Some((attention, loader.vector(&name("mlp.ffn_sub_norm.weight"), inner)?))
+        } else {
+            None
+        };
         Ok(Self {
             shape: AttentionShape { window: own.window(index), ..attention_shape(config) },
             eps: config.norm_eps,
@@ -101,6 +109,7 @@ impl LlamaBlock {
             gate: linear("mlp.gate_proj", inner, hidden, own.mlp_bias)?,
             up: linear("mlp.up_proj", inner, hidden, own.mlp_bias)?,
             down: linear("mlp.down_proj", hidden, inner, own.mlp_bias)?,
+            sub_norms,
         })
     }
 }
@@ -115,14 +124,20 @@ impl Block for LlamaBlock {
             q = op::rms_norm_heads(rec, &q, self.shape.heads, q_norm, self.eps)?;
             k = op::rms_norm_heads(rec, &k, self.shape.kv_heads, k_norm, self.eps)?;
         }
-        let mixed = past.attend(rec, [q, k, v], &self.shape)?;
+        let mut mixed = past.attend(rec, [q, k, v], &self.shape)?;
+        if let Some((norm, _)) = &self.sub_norms {
+            mixed = op::rms_norm(rec, &mixed, norm, self.eps)?;
+        }
         let attended = self.o.forward(rec, &mixed)?;
         let x = op::add(rec, &x, &attended)?;
         drop((mixed, attended));
         let normed = op::rms_norm(rec, &x, &self.post_norm, self.eps)?;
         let (gate, up) = (self.gate.forward(rec, &normed)?, self.up.forward(rec, &normed)?);
-        let gated = op::gate(rec, self.activation, &gate, &up)?;
+        let mut gated = op::gate(rec, self.activation, &gate, &up)?;
         drop((normed, gate, up));
+        if let Some((_, norm)) = &self.sub_norms {
+            gated = op::rms_norm(rec, &gated, norm, self.eps)?;
+        }
         let down = self.down.forward(rec, &gated)?;
         op::add(rec, &x, &down)
     }
@@ -141,6 +156,9 @@ impl Block for LlamaBlock {
             vec![("input_layernorm.weight", &self.input_norm), ("post_attention_layernorm.weight", &self.post_norm)];
         if let Some((q, k)) = &self.qk_norm {
             norms.extend([("self_attn.q_norm.weight", q), ("self_attn.k_norm.weight", k)]);
+        }
+        if let Some((attention, feed_forward)) = &self.sub_norms {
+            norms.extend([("self_attn.attn_sub_norm.weight", attention), ("mlp.ffn_sub_norm.weight", feed_forward)]);
         }
         norms.into_iter().map(|(name, norm)| (name.to_owned(), norm)).collect()
     }

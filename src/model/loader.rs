@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::linear::{Linear, Weight};
 use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
+use crate::export::bitnet::Unpacked;
 use crate::export::{self, Importer, LayerSpec};
-use crate::io::Checkpoint;
+use crate::io::{Checkpoint, Family};
 use crate::op::{ActivationPrecision, DenseWeight, LayerInput};
 use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
@@ -35,6 +36,10 @@ impl Loader {
         let checkpoint = Checkpoint::open(folder)?;
         let importer = match config.get("quantization_config").filter(|q| !q.is_null()) {
             Some(quantization) => Some(export::importer(quantization, folder)?),
+            // Ternary layers in floating point were trained for rounded activations, which meet packed weights only.
+            None if is_bitnet(config) && activations != ActivationPrecision::Exact => {
+                Some(Box::new(Unpacked::new(config, folder)) as Box<dyn Importer>)
+            }
             None => None,
         };
         let layers = importer.as_ref().map(|i| i.layers(&checkpoint)).transpose()?.unwrap_or_default();
@@ -150,6 +155,10 @@ impl Loader {
         expect(self.checkpoint.path_of(name).unwrap_or(&self.folder), name, tensor.shape(), shape)?;
         Ok(tensor)
     }
+}
+
+fn is_bitnet(config: &Value) -> bool {
+    config.get("model_type").and_then(Value::as_str) == Some(Family::Bitnet.name())
 }
 
 fn expect(file: &Path, name: &str, found: &[usize], wanted: &[usize]) -> Result<()> {

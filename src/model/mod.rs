@@ -27,8 +27,8 @@ use crate::io::ModelConfig;
 use crate::op::{ActivationPrecision, Activations};
 use decoder::{Block, Decoder, Past};
 
-/// A model of the Llama family (Llama, Mistral, Qwen2, Qwen3), an OPT or a GPT-2, its weights on a device: quantized
-/// layers stay packed there.
+/// A model of the Llama family (Llama, Mistral, Qwen2, Qwen3, BitNet), an OPT or a GPT-2, its weights on a device:
+/// quantized layers stay packed there.
 ///
 /// ```
 /// use bitsmith::{Device, Recorder, model::Model};

@@ -1,5 +1,6 @@
 //! Where the bits of a code matrix lie in 32-bit words, and those of trits in bytes.
 
+pub mod blocked_rows;
 mod packed;
 mod ternary;
 

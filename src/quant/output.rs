@@ -178,7 +178,7 @@ impl Sink {
         let Made { source, spec, dtype, layer: QuantizedLayer { weight, error } } = made;
         let encoded = self.exporter.encode(&spec, &weight, dtype)?;
         let parts = Parts::new(self.exporter.tensors(&spec, dtype)?, &encoded);
-        if !same(&self.importer.decode(&spec.path, &parts)?, &weight) {
+        if !same(&self.importer.decode(&spec.path, &parts)?, &weight, self.exporter.scale_error()) {
             let detail = format!("the format {} does not give back what was written", self.exporter.name());
             return Err(Error::Unsupported { what: spec.path, remedy: detail });
         }

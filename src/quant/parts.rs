@@ -28,12 +28,14 @@ impl TensorSource for Parts<'_> {
     }
 }
 
-/// Whether two weights decode to the same values. The type of the scales does not count, as a format may store them in a
-/// wider one, nor that there are three levels.
-pub(super) fn same(a: &PackedTensor, b: &PackedTensor) -> bool {
+/// Whether two weights decode to the same values, but for so much of each scale. The type of the scales does not count, as
+/// a format may store them in a wider one, nor that there are three levels.
+pub(super) fn same(a: &PackedTensor, b: &PackedTensor, scale_error: f32) -> bool {
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= scale_error * b.abs();
     let scheme = |weight: &PackedTensor| weight.scheme.carrier().with_scale_type(Dtype::F32);
     scheme(a) == scheme(b)
         && (a.rows, a.cols, &a.zeros) == (b.rows, b.cols, &b.zeros)
         && a.codes == b.codes
-        && a.scales == b.scales
+        && a.scales.len() == b.scales.len()
+        && a.scales.iter().zip(&b.scales).all(near)
 }

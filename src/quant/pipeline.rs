@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::scheme::{Plan, Scheme};
 
 /// Module path of the output head in language models.
-const HEAD: &str = "lm_head";
+pub(super) const HEAD: &str = "lm_head";
 
 /// Quantizes the model of a folder. The new folder appears under its name only when it is complete; memory stays
 /// near two layers, whatever the model's size. What is finished is kept beside it as it comes, for
@@ -303,7 +303,7 @@ fn plan(
 
 /// Copies tokenizer, generation settings, licence and the like; what describes other weight files stays behind, and so
 /// does all that lies beside weights given as a file.
-fn copy_companions(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
     if !from.is_dir() {
         return Ok(());
     }

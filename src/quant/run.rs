@@ -41,7 +41,9 @@ impl Run<'_> {
         let scheme = self.plan.get(path)?;
         let layer = self.layers.iter().find(|l| l.path == path)?;
         let input = self.choices.get(path).map_or_else(|| self.quantizer.input(), |choice| choice.input.clone());
-        Some(LayerSpec { path: path.to_owned(), scheme, rows: layer.rows, cols: layer.cols, input })
+        let spec = LayerSpec { path: path.to_owned(), scheme, rows: layer.rows, cols: layer.cols, input };
+        let input = self.exporter.input(&spec);
+        Some(spec.with_input(input))
     }
 
     /// All layers that are to be quantized.

@@ -3,6 +3,7 @@
 mod bench;
 mod devices;
 mod evaluation;
+mod export;
 pub mod html;
 mod inspection;
 mod markdown;
@@ -14,6 +15,7 @@ mod visible;
 pub use bench::{kernel_bench, model_bench};
 pub use devices::{DeviceReport, DeviceReports};
 pub use evaluation::{evaluation, speed};
+pub use export::exported;
 pub use inspection::{Entry, Inspection, Totals};
 pub use quantization::quantization;
 pub use visible::visible;

@@ -160,6 +160,28 @@ fn generate_streams_text_and_repeats_itself() {
 }
 
 #[test]
+fn export_writes_another_format_or_names_the_layer() {
+    let folder = folder();
+    let model = "tests/golden/families/bitnet-packed";
+    let run = typed(&format!("export {model} --format bitnet --out {{}}/again"), folder.path()).ok();
+    for words in ["14 layers as bitnet", "bits per weight", "written to"] {
+        assert!(run.stdout.contains(words), "`{words}` is not in {run:?}");
+    }
+    let json = typed("inspect {}/again --json", folder.path()).json();
+    assert_eq!((&json["format"], &json["totals"]["quantized_weights"]), (&"bitnet".into(), &14_400.into()));
+    typed(&format!("export {model} --format bitnet --out {{}}/again"), folder.path()).failed(2, &["--out"]);
+    typed(&format!("export {model} --format bitnet --out {{}}/again --force --quiet"), folder.path()).ok();
+
+    typed("quantize examples/tiny-llama --out {}/w4 --group-size 64 --device cpu --quiet", folder.path()).ok();
+    let words = ["self_attn.q_proj as w4g64s in bitnet", "ternary"];
+    typed("export {}/w4 --format bitnet --out {}/no", folder.path()).failed(1, &words);
+    let words = ["self_attn.q_proj as w4g128s in bitnet", "ternary"];
+    typed("quantize examples/tiny-llama --out {}/no --format bitnet --device cpu", folder.path()).failed(1, &words);
+    typed("export examples/tiny-llama --format bitnet --out {}/no", folder.path()).failed(1, &["bitsmith quantize"]);
+    assert_eq!(listing(folder.path()), ["again", "w4"]);
+}
+
+#[test]
 fn inspect_lists_tensors_and_quantized_layers() {
     let folder = folder();
     let json = typed("inspect examples/tiny-llama --json", Path::new("")).json();

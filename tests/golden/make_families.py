@@ -92,6 +92,9 @@ FAMILIES = {
                    dict(activation_function="relu")]),
     "opt-unprefixed": ("opt", dict(_remove_final_layer_norm=True, word_embed_proj_dim=20), torch.float16, "new",
                        [dict(activation_function="gelu")]),
+    # Norms before the output and down projections; the base and the activation are not those of Llama.
+    "bitnet-norms": ("bitnet", dict(attention_bias=True, rope_parameters=plain(500000.0)), torch.bfloat16, "new",
+                     [dict(rope_parameters=plain()), dict(hidden_act="silu"), dict(hidden_act="relu")]),
 }
 # Stored in pieces with an index.
 SHARDED = "qwen3-norms"

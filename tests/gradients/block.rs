@@ -16,7 +16,7 @@ const TOLERANCE: f64 = 1e-2;
 
 #[test]
 fn every_familys_block() {
-    for family in ["mistral-window", "qwen3-norms", "llama3-rope", "opt-350m-like", "gpt2-tied"] {
+    for family in ["mistral-window", "qwen3-norms", "llama3-rope", "opt-350m-like", "gpt2-tied", "bitnet-norms"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families").join(family);
         let model = StreamedModel::open(&folder, &Device::cpu()).expect("the family is there");
         let mut random = Random::new(12);

@@ -43,6 +43,25 @@ fn own(config: &ModelConfig) -> LlamaConfig {
 }
 
 #[test]
+fn bitnet_and_its_defaults() {
+    let bitnet = |changes: Value| {
+        let mut all = json!({"model_type": "bitnet"});
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        read(all).unwrap()
+    };
+    let config = bitnet(json!({"hidden_act": "absent", "rms_norm_eps": "absent"}));
+    assert_eq!((config.family, config.hidden_act, config.norm_eps), (Family::Bitnet, Activation::ReluSquared, 1e-5));
+    let parts = own(&config);
+    assert!(parts.sub_norms && !parts.qk_norm && !parts.qkv_bias && !parts.o_bias && !parts.mlp_bias);
+    assert_eq!((parts.rope.theta, parts.window(0)), (500_000.0, None));
+    assert_eq!(bitnet(json!({"hidden_act": "silu"})).hidden_act, Activation::Silu);
+    let parts = own(&bitnet(json!({"attention_bias": true, "mlp_bias": true, "rope_theta": 1e4})));
+    assert!(parts.qkv_bias && parts.o_bias && !parts.mlp_bias);
+    assert_eq!(parts.rope.theta, 1e4);
+    assert!(!llama(json!({})).sub_norms);
+}
+
+#[test]
 fn llama_and_its_defaults() {
     let config = read(json!({})).unwrap();
     assert_eq!((config.family, config.head_dim, config.num_key_value_heads), (Family::Llama, 8, 4));

@@ -17,7 +17,7 @@ const ROUNDING: f32 = 1e-4;
 /// the tolerance.
 const MARGIN: f64 = 1000.0;
 
-const FAMILIES: [&str; 11] = [
+const FAMILIES: [&str; 12] = [
     "llama3-rope",
     "llama-biases",
     "mistral-window",
@@ -29,6 +29,7 @@ const FAMILIES: [&str; 11] = [
     "opt-bare",
     "opt-unprefixed",
     "gpt2-tied",
+    "bitnet-norms",
 ];
 
 pub fn trials(name: &str, device: &Device) -> Vec<Trial> {

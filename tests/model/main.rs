@@ -2,6 +2,7 @@
 //! models saved and read again, and what is said of folders that do not fit together. `BITSMITH_REQUIRE=wgpu` makes a
 //! missing device a failure.
 
+mod bitnet;
 mod cache;
 mod int8;
 mod logits;
@@ -77,6 +78,7 @@ fn main() {
                 trials.extend(cache::trials(&name, &device));
                 trials.extend(saved::trials(&name, &device));
                 trials.extend(int8::trials(&name, &device));
+                trials.extend(bitnet::trials(&name, &device));
             }
             Err(why) => {
                 let required =

@@ -87,7 +87,7 @@ fn reloaded(model: &Path, settings: &str, device: &Device) -> Outcome {
 }
 
 /// Writes the model of a folder with its quantized layers as f32 matrices.
-fn dequantize(from: &Path, to: &Path) -> Outcome {
+pub fn dequantize(from: &Path, to: &Path) -> Outcome {
     let checkpoint = Checkpoint::open(from)?;
     let mut config = read_config(from)?;
     let quantization =

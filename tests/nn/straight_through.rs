@@ -53,7 +53,8 @@ fn check(device: &Device, config: BitLinearConfig) -> Result<()> {
     let d_w = |i: usize| sum(TOKENS, &|t| d(t, i / COLS) * x[t * COLS + i % COLS]);
     let d_bias = |i: usize| sum(TOKENS, &|t| d(t, i));
     let d_x = |i: usize| sum(ROWS, &|row| d(i / COLS, row) * w[row * COLS + i % COLS]);
-    let formulas: [(&str, usize, &dyn Fn(usize) -> f64); 4] =
+    type Formula<'a> = (&'a str, usize, &'a dyn Fn(usize) -> f64);
+    let formulas: [Formula<'_>; 4] =
         [("y", TOKENS * ROWS, &y), ("d_w", ROWS * COLS, &d_w), ("d_bias", ROWS, &d_bias), ("d_x", TOKENS * COLS, &d_x)];
     for ((name, count, formula), found) in formulas.into_iter().zip(&found) {
         assert_eq!(found.len(), count, "{name}");

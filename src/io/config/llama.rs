@@ -18,6 +18,8 @@ pub struct LlamaConfig {
     pub mlp_bias: bool,
     /// Whether queries and keys of each head pass an RMSNorm.
     pub qk_norm: bool,
+    /// Whether the inputs of the output and down projections pass an RMSNorm.
+    pub sub_norms: bool,
     /// Frequencies of the rotary positions.
     pub rope: RopeConfig,
     /// Tokens that attention sees, itself included, in the layers that limit it.
@@ -55,7 +57,11 @@ pub(super) fn read(config: Fields<'_>, family: Family) -> Result<ModelConfig> {
     let max_position_embeddings = config.size("max_position_embeddings")?;
     let attention_bias = config.optional_bool("attention_bias")?.unwrap_or(false);
     let mlp_bias = config.optional_bool("mlp_bias")?.unwrap_or(false);
-    let has_attention_bias = matches!(family, Family::Llama | Family::Qwen3) && attention_bias;
+    let has_attention_bias = matches!(family, Family::Llama | Family::Qwen3 | Family::Bitnet) && attention_bias;
+    let (theta, eps, activation) = match family {
+        Family::Bitnet => (500_000.0, 1e-5, "relu2"),
+        _ => (10_000.0, 1e-6, "silu"),
+    };
 
     Ok(ModelConfig {
         family,
@@ -67,15 +73,16 @@ pub(super) fn read(config: Fields<'_>, family: Family) -> Result<ModelConfig> {
         head_dim,
         vocab_size,
         max_position_embeddings,
-        norm_eps: norm_eps(config, "rms_norm_eps", 1e-6)?,
-        hidden_act: config.activation("hidden_act", "silu")?,
+        norm_eps: norm_eps(config, "rms_norm_eps", eps)?,
+        hidden_act: config.activation("hidden_act", activation)?,
         tie_word_embeddings: config.optional_bool("tie_word_embeddings")?.unwrap_or(false),
         architecture: Architecture::Llama(LlamaConfig {
             qkv_bias: family == Family::Qwen2 || has_attention_bias,
             o_bias: has_attention_bias,
             mlp_bias: family == Family::Llama && mlp_bias,
             qk_norm: family == Family::Qwen3,
-            rope: RopeConfig::read(config, max_position_embeddings)?,
+            sub_norms: family == Family::Bitnet,
+            rope: RopeConfig::read(config, max_position_embeddings, theta)?,
             sliding_window: sliding_window(config, family)?,
             window_layers: WindowLayers::read(config, family, num_hidden_layers)?,
         }),

@@ -40,11 +40,14 @@ pub enum Family {
     Opt,
     /// GPT-2 of every size.
     Gpt2,
+    /// BitNet: norms before the output and down projections as well.
+    Bitnet,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 6] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Opt, Self::Gpt2];
+    pub const ALL: [Self; 7] =
+        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Opt, Self::Gpt2, Self::Bitnet];
 
     /// The `model_type` of the configuration.
     pub const fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Family {
             Self::Qwen3 => "qwen3",
             Self::Opt => "opt",
             Self::Gpt2 => "gpt2",
+            Self::Bitnet => "bitnet",
         }
     }
 }
@@ -62,7 +66,7 @@ impl Family {
 /// What a family has of its own.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Architecture {
-    /// Llama, Mistral, Qwen 2 and 3.
+    /// Llama, Mistral, Qwen 2 and 3, BitNet.
     Llama(LlamaConfig),
     /// OPT.
     Opt(OptConfig),

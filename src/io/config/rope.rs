@@ -3,9 +3,6 @@
 use super::fields::Fields;
 use crate::error::{Error, Result};
 
-/// The base that models which name none were trained with.
-const DEFAULT_THETA: f64 = 10_000.0;
-
 /// The field with the context length before the frequencies were changed.
 const ORIGINAL: &str = "original_max_position_embeddings";
 
@@ -43,8 +40,8 @@ pub enum RopeScaling {
 
 impl RopeConfig {
     /// Reads `rope_theta` with `rope_scaling`, or the newer `rope_parameters` that holds both. An empty block counts as none,
-    /// as it does for the programs that write these files.
-    pub(super) fn read(config: Fields<'_>, max_position_embeddings: usize) -> Result<Self> {
+    /// as it does for the programs that write these files; `default_theta` is the base where the file names none.
+    pub(super) fn read(config: Fields<'_>, max_position_embeddings: usize, default_theta: f64) -> Result<Self> {
         let block = match config.object("rope_scaling", "rope_scaling.")?.filter(|block| !block.is_empty()) {
             Some(block) => Some(block),
             None => config.object("rope_parameters", "rope_parameters.")?,
@@ -70,7 +67,7 @@ impl RopeConfig {
             };
             scaling = RopeScaling::read(block, original)?;
         }
-        Ok(Self { theta: theta.unwrap_or(DEFAULT_THETA), scaling })
+        Ok(Self { theta: theta.unwrap_or(default_theta), scaling })
     }
 }
 
