@@ -21,7 +21,7 @@ pub const CLASSES: usize = 10;
 pub const NORMALIZE: Normalize = Normalize { scale: 1.0 / 255.0, mean: 0.1307, std: 0.3081 };
 /// For both networks.
 pub const RECIPE: Recipe =
-    Recipe { epochs: 20, batch: 64, rate: 1e-3, warmup: 0.05, decay: Decay::Cosine, weight_decay: 0.0, seed: 1 };
+    Recipe { epochs: 20, batch: 64, rate: 1e-2, warmup: 0.05, decay: Decay::Cosine, weight_decay: 0.0, seed: 1 };
 
 /// A network after its training.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub fn train(
     let config = BitMlpConfig {
         layers: vec![learned.features(), 256, CLASSES],
         activation: Activation::Relu,
-        dropout: 0.2,
+        dropout: 0.1,
         linear,
         normalize: Some(NORMALIZE),
     };

@@ -10,6 +10,9 @@ const TOKENS: usize = 4;
 /// Sums of 37 products of numbers up to 3 in f32: 8 times the root of 37 times 2^-24 times 9.
 const SUMS: f64 = 3e-5;
 
+/// An element of a result by its index.
+type Formula<'a> = &'a dyn Fn(usize) -> f64;
+
 pub fn by_hand(device: &Device) -> Result<()> {
     let widths = [2, 3, 4, 8].map(|bits| Bits::new(bits).map(WeightPrecision::Bits));
     let weights = widths.into_iter().chain([Ok(WeightPrecision::Ternary), Ok(WeightPrecision::Float)]);
@@ -53,8 +56,7 @@ fn check(device: &Device, config: BitLinearConfig) -> Result<()> {
     let d_w = |i: usize| sum(TOKENS, &|t| d(t, i / COLS) * x[t * COLS + i % COLS]);
     let d_bias = |i: usize| sum(TOKENS, &|t| d(t, i));
     let d_x = |i: usize| sum(ROWS, &|row| d(i / COLS, row) * w[row * COLS + i % COLS]);
-    type Formula<'a> = (&'a str, usize, &'a dyn Fn(usize) -> f64);
-    let formulas: [Formula<'_>; 4] =
+    let formulas: [(&str, usize, Formula<'_>); 4] =
         [("y", TOKENS * ROWS, &y), ("d_w", ROWS * COLS, &d_w), ("d_bias", ROWS, &d_bias), ("d_x", TOKENS * COLS, &d_x)];
     for ((name, count, formula), found) in formulas.into_iter().zip(&found) {
         assert_eq!(found.len(), count, "{name}");
