@@ -80,8 +80,9 @@ const EXAMPLE: &str = "\
 Example:
   bitsmith quantize examples/tiny-llama --out tiny-w4 --bits 4 --group-size 64 \\
     --text examples/tiny-llama/validation.txt --documents '<|endoftext|>'
-  bitsmith quantize examples/tiny-llama --out tiny-w2 --method learned --bits 2 --group-size 32 --asymmetric \\
-    --calib examples/tiny-llama/calibration.txt --documents '<|endoftext|>' --seq-len 128";
+  bitsmith quantize examples/tiny-llama --out tiny-w2 --method learned --preset light --bits 2 \\
+    --group-size 32 --asymmetric --seq-len 128 \\
+    --calib examples/tiny-llama/calibration.txt --documents '<|endoftext|>'";
 
 /// The content of `bitsmith.json` and what is not for the file.
 #[derive(Serialize)]

@@ -13,12 +13,12 @@ pub struct TuneConfig {
     /// Steps of tuning all blocks together on the original's predictions, after each block by itself; 0 for none
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = TuneConfig::default().tune_iters))]
     pub tune_iters: u32,
-    /// Length of the longest step of tuning: of an offset in steps of the codes, of a scale in shares of it; 0.1 over the
-    /// root of --tune-iters at 2 bits, half of that at more
+    /// Length of the longest step of tuning: of an offset in steps of the codes, of a scale in shares of it
+    /// [default: 0.1 over the root of --tune-iters at 2 bits, half of that at more]
     #[cfg_attr(feature = "cli", arg(long, value_name = "RATE"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tune_lr: Option<f32>,
-    /// Sequences of a step of tuning; 16, or as many as have 4096 tokens if they are longer than 256
+    /// Sequences of a step of tuning [default: as many as have 4096 tokens]
     #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tune_batch_size: Option<usize>,
@@ -26,7 +26,7 @@ pub struct TuneConfig {
 
 impl Default for TuneConfig {
     fn default() -> Self {
-        Self { tune_iters: 2000, ..Self::NONE }
+        Self { tune_iters: 1000, ..Self::NONE }
     }
 }
 
@@ -57,7 +57,7 @@ impl TuneConfig {
 
     /// Sequences of a step, if each has so many tokens.
     pub(super) fn batch(&self, tokens: usize) -> usize {
-        self.tune_batch_size.unwrap_or((4096 / tokens.max(1)).clamp(1, 16))
+        self.tune_batch_size.unwrap_or((4096 / tokens.max(1)).max(1))
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!([2, 3, 4, 8].map(|bits| rate(bits, 100, None)), [1e-2, 5e-3, 5e-3, 5e-3]);
         assert_eq!((rate(2, 400, None), rate(2, 0, None), rate(2, 7, Some(0.5))), (5e-3, 0.1, 0.5));
         let batch = |tokens| TuneConfig::default().batch(tokens);
-        assert_eq!([1, 64, 256, 2048, 9999].map(batch), [16, 16, 16, 2, 1]);
+        assert_eq!([1, 64, 256, 2048, 9999].map(batch), [4096, 64, 16, 2, 1]);
         assert_eq!(TuneConfig { tune_batch_size: Some(3), ..TuneConfig::default() }.batch(2048), 3);
     }
 }
