@@ -8,8 +8,8 @@ use std::path::Path;
 
 use bitsmith::io::{Checkpoint, Idx};
 use bitsmith::nn::{
-    AutoBitConfig, AutoBitModel, BitLinearConfig, InputPrecision, Normalize, Recipe, Samples, WeightPrecision, accuracy,
-    fit,
+    AutoBitConfig, AutoBitModel, BitLinearConfig, InputPrecision, Normalize, Recipe, Samples, WeightPrecision,
+    accuracy, fit,
 };
 use bitsmith::op::Decay;
 use bitsmith::progress::Silent;
@@ -105,7 +105,7 @@ impl Network {
         deployed(device, self.latent(device, linear)?, samples)
     }
 
-    /// Trains it, beginning with its weights, on all images but the last fifth, quantizes it, and scores that on the last fifth.
+    /// Trains it, beginning with its weights, on the first of these samples, quantizes it, and scores that on the others.
     pub fn tuned(
         &self,
         device: &Device,

@@ -59,7 +59,8 @@ pub(super) fn build(
             Error::Config { field, detail } => Error::config(format!("layers[{index}].{field}"), detail),
             other => other,
         };
-        if let CnnLayer::Conv2d { name, .. } | CnnLayer::BatchNorm { name, .. } | CnnLayer::Linear { name, .. } = layer {
+        if let CnnLayer::Conv2d { name, .. } | CnnLayer::BatchNorm { name, .. } | CnnLayer::Linear { name, .. } = layer
+        {
             if !names.insert(name) {
                 return Err(named(Error::config("name", format!("`{name}` is there already"))));
             }

@@ -109,5 +109,10 @@ fn scale_shift((rows, cols): (usize, usize), variant: Variant) -> Case {
     let params = add_bias::Params { rows: u(rows), cols: u(cols) };
     let (x, scale, shift) = (random.normals(rows * cols), random.normals(cols), random.normals(cols));
     let out = Binding::Out(rows * cols, Tolerance::ELEMENTWISE);
-    Case::new::<ScaleShift>(variant, format!("{rows}x{cols}"), &params, vec![floats(x), floats(scale), floats(shift), out])
+    Case::new::<ScaleShift>(
+        variant,
+        format!("{rows}x{cols}"),
+        &params,
+        vec![floats(x), floats(scale), floats(shift), out],
+    )
 }
