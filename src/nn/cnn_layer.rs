@@ -60,10 +60,9 @@ pub(super) fn build(
             other => other,
         };
         if let CnnLayer::Conv2d { name, .. } | CnnLayer::BatchNorm { name, .. } | CnnLayer::Linear { name, .. } = layer
+            && !names.insert(name)
         {
-            if !names.insert(name) {
-                return Err(named(Error::config("name", format!("`{name}` is there already"))));
-            }
+            return Err(named(Error::config("name", format!("`{name}` is there already"))));
         }
         let (built, after) = one(device, config, layer, extent, source).map_err(named)?;
         layers.push(built);
