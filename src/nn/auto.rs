@@ -22,7 +22,7 @@ use crate::op::Activations;
 /// ```
 /// use bitsmith::nn::{AutoBitConfig, WeightPrecision};
 /// let text = r#"{"model_type": "mlp", "layers": [4, 8, 2], "activation": "relu", "linear": {"weights": "int4"}}"#;
-/// let AutoBitConfig::Mlp(mlp) = serde_json::from_str(text).unwrap();
+/// let AutoBitConfig::Mlp(mlp) = serde_json::from_str(text).unwrap() else { panic!("it says mlp") };
 /// assert_eq!((mlp.layers.len(), mlp.linear.weights.to_string()), (3, "int4".to_owned()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
