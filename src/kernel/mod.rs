@@ -14,6 +14,7 @@ pub mod attention_backward_q;
 pub mod best_loss;
 pub mod cast;
 mod code;
+pub mod col2im;
 pub mod column_stats;
 pub mod column_sum;
 pub mod cross_entropy;
@@ -39,6 +40,7 @@ pub mod group_search;
 pub mod histogram_count;
 pub mod histogram_range;
 pub mod histogram_widen;
+pub mod im2col;
 pub mod keep_best;
 pub mod kl_loss;
 pub mod kl_rows;
@@ -53,11 +55,14 @@ pub mod matvec_group;
 pub mod matvec_group_int8;
 pub mod norm_weight_backward;
 pub mod part;
+pub mod pool2d;
+pub mod pool2d_backward;
 pub mod product;
 pub mod product_int8;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope;
+pub mod scale_shift;
 pub mod second_moment;
 pub mod sign_step;
 pub mod softmax_loss;
@@ -98,6 +103,11 @@ pub static ALL: &[&KernelSpec] = &[
     gate::Gate::SPEC,
     add::Add::SPEC,
     add_bias::AddBias::SPEC,
+    scale_shift::ScaleShift::SPEC,
+    im2col::Im2col::SPEC,
+    col2im::Col2im::SPEC,
+    pool2d::Pool2d::SPEC,
+    pool2d_backward::Pool2dBackward::SPEC,
     softmax_loss::SoftmaxLoss::SPEC,
     argmax::Argmax::SPEC,
     kl_rows::KlRows::SPEC,

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::cnn::{BitCnn, DeployedCnn};
+use super::cnn_config::BitCnnConfig;
+use super::config::BitLinearConfig;
 use super::deployed::DeployedMlp;
 use super::mlp::{BitMlp, BitMlpConfig, Normalize};
 use super::parameter::Parameter;
@@ -11,6 +14,7 @@ use super::pass::Pass;
 use super::saved;
 use crate::device::{Device, Recorder};
 use crate::error::Result;
+use crate::io::Checkpoint;
 use crate::op::Activations;
 
 /// A network as `config.json` describes it; `model_type` tells its kind.
@@ -18,7 +22,7 @@ use crate::op::Activations;
 /// ```
 /// use bitsmith::nn::{AutoBitConfig, WeightPrecision};
 /// let text = r#"{"model_type": "mlp", "layers": [4, 8, 2], "activation": "relu", "linear": {"weights": "int4"}}"#;
-/// let AutoBitConfig::Mlp(mlp) = serde_json::from_str(text).unwrap();
+/// let AutoBitConfig::Mlp(mlp) = serde_json::from_str(text).unwrap() else { panic!("it says mlp") };
 /// assert_eq!((mlp.layers.len(), mlp.linear.weights.to_string()), (3, "int4".to_owned()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +30,8 @@ use crate::op::Activations;
 pub enum AutoBitConfig {
     /// A multilayer perceptron.
     Mlp(BitMlpConfig),
+    /// A convolutional network.
+    Cnn(BitCnnConfig),
 }
 
 impl AutoBitConfig {
@@ -33,6 +39,23 @@ impl AutoBitConfig {
     pub fn normalize(&self) -> Option<Normalize> {
         match self {
             Self::Mlp(config) => config.normalize,
+            Self::Cnn(config) => config.normalize,
+        }
+    }
+
+    /// The same network with all its layers quantized to this.
+    ///
+    /// ```
+    /// use bitsmith::nn::{AutoBitConfig, BitLinearConfig};
+    /// let text = r#"{"model_type": "mlp", "layers": [4, 8, 2], "activation": "relu"}"#;
+    /// let float: AutoBitConfig = serde_json::from_str(text).unwrap();
+    /// assert_ne!(float.clone().with_linear(BitLinearConfig::default()), float);
+    /// ```
+    #[must_use]
+    pub fn with_linear(self, linear: BitLinearConfig) -> Self {
+        match self {
+            Self::Mlp(config) => Self::Mlp(BitMlpConfig { linear, ..config }),
+            Self::Cnn(config) => Self::Cnn(BitCnnConfig { linear, ..config }),
         }
     }
 }
@@ -61,6 +84,7 @@ pub struct AutoBitModel {
 #[derive(Debug)]
 enum Network {
     Mlp(BitMlp),
+    Cnn(BitCnn),
 }
 
 impl AutoBitModel {
@@ -71,6 +95,19 @@ impl AutoBitModel {
     pub fn from_config(device: &Device, config: &AutoBitConfig, seed: u32) -> Result<Self> {
         let network = match config {
             AutoBitConfig::Mlp(config) => Network::Mlp(BitMlp::new(device, config.clone(), seed)?),
+            AutoBitConfig::Cnn(config) => Network::Cnn(BitCnn::new(device, config.clone(), seed)?),
+        };
+        Ok(Self { device: device.clone(), network })
+    }
+
+    /// With the weights of a checkpoint, whose own config may be in other terms. Tensors are found by the names of layers.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format) for a tensor that is missing or has another shape, and as [`Self::from_config`].
+    pub fn load(device: &Device, config: &AutoBitConfig, checkpoint: &Checkpoint) -> Result<Self> {
+        let network = match config {
+            AutoBitConfig::Mlp(config) => Network::Mlp(BitMlp::load(device, config.clone(), checkpoint)?),
+            AutoBitConfig::Cnn(config) => Network::Cnn(BitCnn::load(device, config.clone(), checkpoint)?),
         };
         Ok(Self { device: device.clone(), network })
     }
@@ -81,10 +118,7 @@ impl AutoBitModel {
     /// Those of reading, each naming file and tensor, and as [`Self::from_config`].
     pub fn open(device: &Device, folder: &Path) -> Result<Self> {
         let (config, checkpoint) = saved::read(folder)?;
-        let network = match config {
-            AutoBitConfig::Mlp(config) => Network::Mlp(BitMlp::load(device, config, &checkpoint)?),
-        };
-        Ok(Self { device: device.clone(), network })
+        Self::load(device, &config, &checkpoint)
     }
 
     /// Writes `config.json` and `model.safetensors` with the f32 weights into a new folder, which appears whole or not at all.
@@ -104,6 +138,7 @@ impl AutoBitModel {
     pub fn config(&self) -> AutoBitConfig {
         match &self.network {
             Network::Mlp(mlp) => AutoBitConfig::Mlp(mlp.config().clone()),
+            Network::Cnn(cnn) => AutoBitConfig::Cnn(cnn.config().clone()),
         }
     }
 
@@ -111,6 +146,7 @@ impl AutoBitModel {
     pub fn parameters(&self) -> Vec<Parameter> {
         match &self.network {
             Network::Mlp(mlp) => mlp.parameters(),
+            Network::Cnn(cnn) => cnn.parameters(),
         }
     }
 
@@ -121,6 +157,7 @@ impl AutoBitModel {
     pub fn eval(&mut self) -> Result<()> {
         match &mut self.network {
             Network::Mlp(mlp) => mlp.eval(),
+            Network::Cnn(cnn) => cnn.eval(),
         }
     }
 
@@ -128,6 +165,7 @@ impl AutoBitModel {
     pub fn train(&mut self) {
         match &mut self.network {
             Network::Mlp(mlp) => mlp.train(),
+            Network::Cnn(cnn) => cnn.train(),
         }
     }
 
@@ -138,6 +176,7 @@ impl AutoBitModel {
     pub fn forward(&self, rec: &mut Recorder, x: &Activations, pass: Pass) -> Result<Activations> {
         match &self.network {
             Network::Mlp(mlp) => mlp.forward(rec, x, pass),
+            Network::Cnn(cnn) => cnn.forward(rec, x, pass),
         }
     }
 
@@ -148,6 +187,7 @@ impl AutoBitModel {
     pub async fn deploy(self) -> Result<DeployedModel> {
         match self.network {
             Network::Mlp(mlp) => mlp.deploy().await.map(DeployedModel::Mlp),
+            Network::Cnn(cnn) => cnn.deploy().await.map(DeployedModel::Cnn),
         }
     }
 }
@@ -157,6 +197,8 @@ impl AutoBitModel {
 pub enum DeployedModel {
     /// A multilayer perceptron.
     Mlp(DeployedMlp),
+    /// A convolutional network.
+    Cnn(DeployedCnn),
 }
 
 impl DeployedModel {
@@ -167,6 +209,7 @@ impl DeployedModel {
     pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
         match self {
             Self::Mlp(mlp) => mlp.forward(rec, x),
+            Self::Cnn(cnn) => cnn.forward(rec, x),
         }
     }
 
@@ -174,6 +217,7 @@ impl DeployedModel {
     pub fn weight_bytes(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.weight_bytes(),
+            Self::Cnn(cnn) => cnn.weight_bytes(),
         }
     }
 }

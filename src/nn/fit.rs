@@ -122,7 +122,7 @@ pub async fn accuracy(
     forward: impl Fn(&mut Recorder, &Activations) -> Result<Activations>,
 ) -> Result<f64> {
     /// Rows at once.
-    const ROWS: usize = 512;
+    const ROWS: usize = 128;
     let rows: Vec<usize> = (0..samples.len()).collect();
     let mut right = 0;
     for rows in rows.chunks(ROWS) {

@@ -7,6 +7,7 @@ use super::deployed::DeployedMlp;
 use super::linear::BitLinear;
 use super::parameter::Parameter;
 use super::pass::Pass;
+use super::source::Source;
 use crate::activation::Activation;
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
@@ -99,8 +100,7 @@ impl BitMlp {
     /// # Errors
     /// [`Error::Config`] for a config that cannot be, and those of the device.
     pub fn new(device: &Device, config: BitMlpConfig, seed: u32) -> Result<Self> {
-        let mut random = Random::new(seed);
-        Self::build(config, |name, [rows, cols], linear| BitLinear::new(device, name, cols, rows, linear, &mut random))
+        Self::build(device, config, Source::Random(Random::new(seed)))
     }
 
     /// With the weights of a checkpoint.
@@ -109,25 +109,10 @@ impl BitMlp {
     /// [`Error::Format`] for a tensor that is missing or has another shape, [`Error::Config`] for a config that cannot be, and
     /// those of the device.
     pub fn load(device: &Device, config: BitMlpConfig, checkpoint: &Checkpoint) -> Result<Self> {
-        let tensor = |name: &str, shape: &[usize]| {
-            let tensor = checkpoint.tensor(name)?;
-            if tensor.shape() == shape {
-                return Ok(tensor);
-            }
-            let detail = format!("{name} has shape {:?}, but config.json asks for {shape:?}", tensor.shape());
-            Err(Error::format(checkpoint.path_of(name).unwrap_or_else(|| name.as_ref()), detail))
-        };
-        Self::build(config, |name, [rows, cols], linear| {
-            let weight = tensor(&format!("{name}.weight"), &[rows, cols])?;
-            let bias = linear.bias.then(|| tensor(&format!("{name}.bias"), &[rows])).transpose()?;
-            BitLinear::from_values(device, name, &weight, bias.map(|b| b.to_f32()).as_deref(), linear)
-        })
+        Self::build(device, config, Source::Checkpoint(checkpoint))
     }
 
-    fn build(
-        config: BitMlpConfig,
-        mut layer: impl FnMut(&str, [usize; 2], BitLinearConfig) -> Result<BitLinear>,
-    ) -> Result<Self> {
+    fn build(device: &Device, config: BitMlpConfig, mut source: Source<'_>) -> Result<Self> {
         if config.layers.len() < 2 {
             return Err(Error::config("layers", "give at least the features of the input and of the output"));
         }
@@ -135,7 +120,8 @@ impl BitMlp {
             return Err(Error::config("dropout", format!("{} is not at least 0 and below 1", config.dropout)));
         }
         let widths = config.layers.windows(2).enumerate();
-        let layers = widths.map(|(i, width)| layer(&format!("fc{}", i + 1), [width[1], width[0]], config.linear));
+        let layers = widths
+            .map(|(i, width)| source.layer(device, &format!("fc{}", i + 1), &[width[1], width[0]], config.linear));
         Ok(Self { layers: layers.collect::<Result<_>>()?, config })
     }
 

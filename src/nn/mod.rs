@@ -27,7 +27,12 @@
 //! ```
 
 mod auto;
+mod batch_norm;
+mod cnn;
+mod cnn_config;
+mod cnn_layer;
 mod config;
+mod conv;
 mod deployed;
 mod fit;
 mod linear;
@@ -38,10 +43,14 @@ mod pass;
 mod samples;
 mod saved;
 mod selected;
+mod source;
 mod swap;
 
 pub use auto::{AutoBitConfig, AutoBitModel, DeployedModel};
+pub use cnn::{BitCnn, DeployedCnn};
+pub use cnn_config::{BitCnnConfig, CnnLayer};
 pub use config::{BitLinearConfig, InputPrecision, WeightPrecision};
+pub use conv::{BitConv2d, ConvShape, DeployedConv2d};
 pub use deployed::{DeployedLinear, DeployedMlp};
 pub use fit::{Recipe, accuracy, fit};
 pub use linear::BitLinear;

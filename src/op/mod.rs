@@ -16,6 +16,7 @@ mod embed;
 mod embed_backward;
 mod fake_quant;
 mod histogram;
+mod images;
 mod int8;
 mod latent;
 mod layer_input;
@@ -29,6 +30,7 @@ mod norm_backward;
 mod optimiser;
 mod quantize;
 mod rope;
+mod scale_shift;
 mod schedule;
 mod stats;
 mod straight_through;
@@ -37,6 +39,7 @@ mod token_int8;
 mod train;
 mod weight;
 mod weight_error;
+mod windows;
 
 pub use activations::{Activations, Half, Input};
 pub use attention::{AttentionShape, KvCache, attention};
@@ -49,6 +52,7 @@ pub use elementwise::{activate, activate_into, add, add_bias, add_into, gate, ga
 pub use embed::{embed, last_row};
 pub use fake_quant::{FakeQuantized, TrainedGradients, TrainedWeight, fake_quant, fake_quant_backward};
 pub use histogram::{Bins, ValueCounts};
+pub use images::{ImageShape, Images, Window};
 pub use int8::{Int8Activations, group_int8, int8, int8_block};
 pub use latent::LatentWeight;
 pub use layer_input::{ActivationPrecision, LayerInput};
@@ -60,6 +64,7 @@ pub use norm::{layer_norm, layer_norm_into, rms_norm, rms_norm_heads, rms_norm_i
 pub use optimiser::{AdamW, AdamWConfig, SignSgd};
 pub use quantize::{Quantization, quantize, quantize_searched, quantize_trained, quantize_within};
 pub use rope::{RopeTable, inverse_frequencies, rope, rope_into};
+pub use scale_shift::scale_shift;
 pub use schedule::{Decay, Schedule};
 pub use stats::{ColumnStats, Columns, Moments};
 pub use straight_through::{fake_int8, fake_weight, pack_weight};
@@ -68,5 +73,6 @@ pub use token_int8::{int8_asymmetric, int8_static};
 pub use train::{Best, BestState, SquaredError, squared_error};
 pub use weight::{DenseWeight, GroupWeight};
 pub use weight_error::{WeightError, weight_error};
+pub use windows::{avg_pool2d, im2col, max_pool2d};
 
 use checks::size as param;

@@ -9,3 +9,4 @@ mod matmul;
 mod norm;
 mod torch;
 mod train;
+mod windows;

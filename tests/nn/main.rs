@@ -3,8 +3,10 @@
 //! a missing one a failure. The digits need the folder `$BITSMITH_SHARED`, else `../shared`.
 
 mod config;
+mod convolution;
 mod deployed;
 mod digits;
+mod digits_shared;
 mod seeds;
 mod straight_through;
 mod swapped;
@@ -17,10 +19,13 @@ fn main() {
     let mut trials = vec![
         Trial::test("config/what cannot be is refused", || config::refused().map_err(failed)),
         Trial::test("config/a network is read as it was written", || config::round_trip().map_err(failed)),
+        Trial::test("convolution/what cannot be is refused", || convolution::refused().map_err(failed)),
+        Trial::test("convolution/bars are told apart", || convolution::trains().map_err(failed)),
         Trial::test("seeds/the same seed gives the same bytes", || seeds::same_bytes().map_err(failed)),
         Trial::test("swapped/a language model trains and is deployed", || swapped::trains().map_err(failed)),
     ];
     trials.extend(digits::trials());
+    trials.extend(digits_shared::trials());
     trials.extend(on("cpu", &Device::cpu()));
     trials.extend(gpu());
     libtest_mimic::run(&arguments, trials).exit();
@@ -35,6 +40,8 @@ fn on(name: &str, device: &Device) -> Vec<Trial> {
     vec![
         trial("gradients go straight through", straight_through::by_hand),
         trial("what is deployed is what was evaluated", deployed::equal),
+        trial("convolutions and pools by hand", convolution::by_hand),
+        trial("a convolution is deployed as it was evaluated", convolution::deployed),
         trial("a layer says what it runs", deployed::selected),
     ]
 }

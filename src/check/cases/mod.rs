@@ -13,6 +13,7 @@ mod stats;
 mod storage;
 mod token;
 mod train;
+mod windows;
 
 use super::case::Case;
 use super::large::{LargeCase, Scale};
@@ -42,6 +43,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         latent::cases,
         stats::cases,
         search::cases,
+        windows::cases,
     ];
     areas.into_iter().flat_map(|cases| cases(wanted)).collect()
 }

@@ -1,5 +1,5 @@
-//! Fast [`activate`](crate::kernel::activate), [`gate`](crate::kernel::gate), [`add`](crate::kernel::add) and
-//! [`add_bias`](crate::kernel::add_bias).
+//! Fast [`activate`](crate::kernel::activate), [`gate`](crate::kernel::gate), [`add`](crate::kernel::add),
+//! [`add_bias`](crate::kernel::add_bias) and [`scale_shift`](crate::kernel::scale_shift).
 
 use super::exp::exp;
 use super::rows;
@@ -46,6 +46,16 @@ pub fn add_bias(p: &add_bias::Params, _: &Variant, bindings: Bindings<'_>) {
     });
 }
 
+/// [`Kernel::run`](crate::dispatch::Kernel::run) of scale_shift.
+pub fn scale_shift(p: &add_bias::Params, _: &Variant, bindings: Bindings<'_>) {
+    let [x, scale, shift, mut out] = bindings.take();
+    let (rows, cols) = (p.rows as usize, p.cols as usize);
+    rows::each(&mut out.f32_mut()[..rows * cols], cols, rows::per_task(cols), |first, out| {
+        let x = x.f32()[first * cols..].chunks_exact(cols);
+        out.chunks_exact_mut(cols).zip(x).for_each(|(out, x)| scale_shift_row(x, scale.f32(), shift.f32(), out));
+    });
+}
+
 /// Calls a function with the activation as a constant, so that the loop in it holds no choice.
 macro_rules! by_activation {
     ($activation:expr, $function:ident($($argument:expr),*)) => {
@@ -71,6 +81,11 @@ vectorized! {
 
     fn add_all(a: &[f32], b: &[f32], out: &mut [f32]) {
         out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
+    }
+
+    fn scale_shift_row(x: &[f32], scale: &[f32], shift: &[f32], out: &mut [f32]) {
+        let factors = scale.iter().zip(shift);
+        out.iter_mut().zip(x).zip(factors).for_each(|((out, x), (scale, shift))| *out = x * scale + shift);
     }
 
     fn add_to(bias: &[f32], row: &mut [f32]) {

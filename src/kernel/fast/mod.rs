@@ -67,6 +67,7 @@ pub mod rope;
 pub mod second_moment;
 pub mod token_quantize;
 pub mod train;
+pub mod windows;
 
 /// Values that one step of an inner loop handles: one AVX-512 register, two of AVX2, four of NEON.
 const LANES: usize = 16;
