@@ -99,7 +99,7 @@ proptest! {
             let element = match spec.dtype.name() { "I8" => 1, "F16" | "BF16" => 2, "I64" => 8, _ => 4 };
             prop_assert_eq!(spec.shape.iter().product::<usize>() * element, bytes.len());
         }
-        let reader = reader(&CompressedTensors.config(&[layer.clone()], &["lm_head".into()]).unwrap()).unwrap();
+        let reader = reader(&CompressedTensors.config(std::slice::from_ref(&layer), &["lm_head".into()]).unwrap()).unwrap();
         prop_assert_eq!(reader.layers(&memory).unwrap(), [layer]);
         prop_assert_eq!(reader.decode(path, &memory).unwrap(), weight);
     }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bitsmith::eval::EvalRequest;
-use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
+use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 use bitsmith::op::LayerInput;
 use bitsmith::quant::{Outcome, QuantizeRequest, Rtn, RtnConfig, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
-use bitsmith::{Device, Error, progress::Silent};
+use bitsmith::{Device, Error, progress::Silent, report};
 use roxmltree::{Document, Node};
 use serde_json::json;
 
@@ -57,6 +57,25 @@ fn outcome(layers: Vec<LayerRecord>) -> Outcome {
         layers,
     };
     Outcome { record, evaluation: None, resumed: 0, notes: Vec::new() }
+}
+
+/// What was observed stands in both reports, and nothing of it where nothing was.
+#[test]
+fn what_was_observed_is_told() {
+    let plain = outcome(vec![layer("a.q")]);
+    assert!(!report::quantization(&plain).contains("symmetry"));
+    assert!(!html::quantization(&plain, &facts()).contains("What was observed"));
+    let spread = |mean, symmetry| Spread { mean, deviation: 2.5, symmetry };
+    let observed = Some(Observed { input: spread(0.125, 0.951), output: spread(-3.0, 0.301) });
+    let input = LayerInput::Static { scale: 0.0625, zero: -7 };
+    let seen = outcome(vec![LayerRecord { input, observed, ..layer("a.q") }]);
+    let summary = report::quantization(&seen);
+    for words in ["0.125", "0.951", "-3.00", "0.301", "scale 6.2500e-2, zero -7", "w4g32s"] {
+        assert!(summary.contains(words), "{words} is not in: {summary}");
+    }
+    let page = html::quantization(&seen, &facts());
+    let document = parsed(&page, |document| section(document, "What was observed").map(text)).expect("a section");
+    assert!(document.contains("0.951") && document.contains("zero -7"), "{document}");
 }
 
 fn facts() -> RunFacts {

@@ -41,7 +41,8 @@ pub struct QuantizeRequest {
     pub format: String,
     /// Largest weight file in bytes.
     pub shard_size: u64,
-    /// What a method that learns from data sees; none for the others.
+    /// What a method that learns from data sees; none for the others. A method that only looks at what goes through the
+    /// layers has a short text of its own where there is none.
     pub calibration: Option<CalibrationDataset>,
     /// Most bytes of activations that are held in memory between blocks; what is beyond lies in a temporary file beside
     /// the unfinished folder. Without a bound all of it is in memory. It has no part in the result.

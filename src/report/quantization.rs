@@ -24,6 +24,10 @@ pub fn quantization(outcome: &Outcome) -> String {
     let (layers, sizes) = (&record.layers, &record.sizes);
     let quantized = format!("{} layers by {}, {} tensors kept", layers.len(), record.method.name, record.kept.len());
     line("quantized", quantized);
+    if let Some(data) = record.calibration.as_ref().filter(|_| layers.iter().any(|layer| layer.observed.is_some())) {
+        let text = data.text.as_ref().map_or_else(String::new, |text| format!(" of {}", visible(&text.source)));
+        line("observed on", format!("{} sequences of {} tokens{text}", data.samples, data.seq_len));
+    }
     let ratio = sizes.original_bytes as f64 / sizes.quantized_bytes.max(1) as f64;
     let (before, after) = (bytes(sizes.original_bytes), bytes(sizes.quantized_bytes));
     let saved = bytes(sizes.original_bytes.saturating_sub(sizes.quantized_bytes));

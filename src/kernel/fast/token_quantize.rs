@@ -36,7 +36,7 @@ vectorized! {
     /// The codes of a token, and their sum.
     fn token(values: &[f32], scale: f32, zero: i32, codes: &mut [u8]) -> i32 {
         codes[values.len()..].fill(0);
-        if !(scale > 0.0) {
+        if scale.is_nan() || scale <= 0.0 {
             codes.fill(0);
             return 0;
         }
