@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use bitsmith::quant::{Gptq, Int8, Learned, LearnedArgs, Quantizer, Rtn, Ternary};
+use bitsmith::quant::{Gptq, Int8, Learned, LearnedArgs, LlmInt8, Quantizer, Rtn, Ternary};
 use bitsmith::{Error, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args, Command};
@@ -64,6 +64,11 @@ impl Methods {
                 "learned",
                 "roundings and ranges are trained block by block; needs calibration data",
                 |args: LearnedArgs| Learned::new(args.config),
+            ),
+            Method::new(
+                "llm-int8",
+                "8-bit weights and activations, but for the columns with outliers, found as they come",
+                LlmInt8::new,
             ),
             Method::new(
                 "ternary",

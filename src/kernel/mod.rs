@@ -54,6 +54,9 @@ pub mod matvec;
 pub mod matvec_group;
 pub mod matvec_group_int8;
 pub mod norm_weight_backward;
+pub mod outlier_columns;
+pub mod outlier_product;
+pub mod outlier_split;
 pub mod part;
 pub mod pool2d;
 pub mod pool2d_backward;
@@ -92,6 +95,9 @@ pub static ALL: &[&KernelSpec] = &[
     matvec_group_int8::MatvecGroupInt8::SPEC,
     matmul_group_int8::MatmulGroupInt8::SPEC,
     zero_point_correct::ZeroPointCorrect::SPEC,
+    outlier_columns::OutlierColumns::SPEC,
+    outlier_split::OutlierSplit::SPEC,
+    outlier_product::OutlierProduct::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
     rms_norm::RmsNorm::SPEC,

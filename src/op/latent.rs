@@ -45,7 +45,7 @@ impl LatentWeight {
     ///
     /// # Errors
     /// [`Error::Config`] for int8 activations beside a float weight, with a scale for each token beside several groups a row,
-    /// or with zero points.
+    /// or with zero points or outliers apart.
     pub fn new(values: Activations, scheme: Option<Scheme>, input: LayerInput) -> Result<Self> {
         let refuse = |detail: &str| Err(Error::config("activations", detail));
         let block = match (&input, scheme.map(Scheme::span)) {
@@ -58,8 +58,8 @@ impl LatentWeight {
             }
             (LayerInput::Tokens, Some(_)) => Some(values.cols),
             (LayerInput::Blocks, Some(span)) => Some(int8_block(span, values.cols)),
-            (LayerInput::TokensAsymmetric | LayerInput::Static { .. }, Some(_)) => {
-                return refuse("training takes int8 without zero points: blocks or tokens");
+            (LayerInput::TokensAsymmetric | LayerInput::Static { .. } | LayerInput::Outliers { .. }, Some(_)) => {
+                return refuse("training takes int8 without zero points or outliers: blocks or tokens");
             }
         };
         Ok(Self { values, scheme, input, block })

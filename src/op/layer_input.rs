@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::int8::{group_int8, int8, int8_block};
+use super::outliers::{add_outliers, split_outliers};
 use super::token_int8::{int8_asymmetric, int8_static};
 use super::{Activations, GroupWeight, group};
 use crate::device::{Device, Recorder};
@@ -33,6 +34,12 @@ pub enum LayerInput {
         /// The code of 0.
         zero: i8,
     },
+    /// int8, with a scale for each token, but for the columns that hold an outlier among the tokens at hand: those are
+    /// rounded to f16 and meet dequantized weights.
+    Outliers {
+        /// The magnitude from which on a value is an outlier.
+        threshold: f32,
+    },
 }
 
 impl LayerInput {
@@ -44,7 +51,7 @@ impl LayerInput {
     /// Whether codes have a zero point, so that a weight needs the sums of its rows.
     pub fn is_asymmetric(&self) -> bool {
         match self {
-            Self::Exact | Self::Blocks | Self::Tokens => false,
+            Self::Exact | Self::Blocks | Self::Tokens | Self::Outliers { .. } => false,
             Self::TokensAsymmetric => true,
             Self::Static { zero, .. } => *zero != 0,
         }
@@ -70,6 +77,13 @@ impl LayerInput {
             Self::Tokens => int8(rec, x, weight.cols())?,
             Self::TokensAsymmetric => int8_asymmetric(rec, x)?,
             &Self::Static { scale, zero } => int8_static(rec, x, scale, zero)?,
+            &Self::Outliers { threshold } => {
+                let split = split_outliers(rec, x, threshold)?;
+                let rest = int8(rec, &split.inliers, weight.cols())?;
+                let y = group_int8(rec, &rest, weight)?;
+                add_outliers(rec, &split, weight, &y)?;
+                return Ok(y);
+            }
         };
         group_int8(rec, &x, weight)
     }
@@ -82,6 +96,7 @@ impl fmt::Display for LayerInput {
             Self::Blocks => f.pad("int8 by block"),
             Self::Tokens => f.pad("int8 by token"),
             Self::TokensAsymmetric => f.pad("int8 by token, asymmetric"),
+            Self::Outliers { threshold } => write!(f, "int8 by token, outliers from {threshold}"),
             Self::Static { scale, zero: 0 } => write!(f, "int8, scale {scale:.4e}"),
             Self::Static { scale, zero } => write!(f, "int8, scale {scale:.4e}, zero {zero}"),
         }

@@ -7,6 +7,7 @@ mod group_size;
 mod int8;
 mod layers;
 mod learned;
+mod llm_int8;
 mod original;
 mod output;
 mod parts;
@@ -18,6 +19,7 @@ mod restore;
 mod rtn;
 mod run;
 mod saved;
+mod smooth;
 mod tensors;
 mod ternary;
 mod tune;
@@ -37,6 +39,7 @@ pub use layers::{LinearLayer, Skip, linear_layers};
 #[cfg(feature = "cli")]
 pub use learned::LearnedArgs;
 pub use learned::{Learned, LearnedConfig, Preset, Ranges};
+pub use llm_int8::{LlmInt8, LlmInt8Config};
 pub use pipeline::quantize_model;
 pub use reencode::{ExportRequest, Exported, export_model};
 pub use request::{Outcome, QuantizeRequest};
@@ -70,6 +73,12 @@ pub trait Quantizer {
     /// What the method makes of the input of a layer of which it has seen nothing.
     fn input(&self) -> LayerInput {
         LayerInput::Exact
+    }
+
+    /// How much of what makes activations hard to round goes to the weights before it starts, from 0 to 1, if it is to; for methods
+    /// that look at a text.
+    fn smoothing(&self) -> Option<f64> {
+        None
     }
 
     /// How it goes through a model, with calibration data or without.

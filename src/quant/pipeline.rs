@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::run::Run;
 use super::saved::{Fingerprint, Finished, Saved};
+use super::smooth::smoothed;
 use super::two_stages::two_stages;
 use super::walk::{self, Work};
 use super::{
@@ -49,14 +50,28 @@ pub async fn quantize_model(
             Some(tuning) => two_stages(device, quantizer, tuning, data, request, progress).await,
             None => straight(device, quantizer, request, None, progress).await,
         },
-        (Way::Layers(_), None) | (Way::Observed(_), Some(_)) => {
-            straight(device, quantizer, request, None, progress).await
-        }
+        (Way::Layers(_), None) => straight(device, quantizer, request, None, progress).await,
+        (Way::Observed(_), Some(data)) => observed(device, quantizer, data, request, progress).await,
         (Way::Observed(observing), None) => {
             let data = CalibrationDataset::from_own_text(&request.model, observing.samples());
-            let request = request.clone().calibration(data.map_err(|error| walk::without_blocks(method, error))?);
-            straight(device, quantizer, &request, None, progress).await
+            let data = data.map_err(|error| walk::without_blocks(method, error))?;
+            let request = request.clone().calibration(data.clone());
+            observed(device, quantizer, &data, &request, progress).await
         }
+    }
+}
+
+/// [`quantize_model`] of a method that looks at a text, which is that of the request.
+async fn observed(
+    device: &Device,
+    quantizer: &dyn Quantizer,
+    data: &CalibrationDataset,
+    request: &QuantizeRequest,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    match quantizer.smoothing() {
+        Some(alpha) => smoothed(device, quantizer, alpha, data, request, progress).await,
+        None => straight(device, quantizer, request, None, progress).await,
     }
 }
 
@@ -162,7 +177,7 @@ pub(super) fn may_pass(error: &Error) -> bool {
 }
 
 /// What results may depend on: the processor counts as one device, however many threads it has.
-fn identity(device: &Device) -> String {
+pub(super) fn identity(device: &Device) -> String {
     let caps = device.caps();
     match caps.kind {
         DeviceKind::Cpu => format!("cpu, {}", caps.driver),
@@ -231,13 +246,10 @@ fn record(
         let (before, kl) = (e.reference_perplexity?, serde_json::to_value(e.kl).ok()?);
         Some(Quality { perplexity_before: before, perplexity_after: e.perplexity, kl })
     });
-    let model = request.model.canonicalize().ok();
-    let model = model.as_deref().unwrap_or(&request.model).file_name().unwrap_or_default();
-    let name = request.name.clone().unwrap_or_else(|| model.to_string_lossy().into_owned());
     Ok(Record {
         bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
         method: Method { name: run.quantizer.name().to_owned(), settings: run.quantizer.settings() },
-        model: name,
+        model: request.model_name(),
         calibration,
         layers,
         blocks,
@@ -252,7 +264,7 @@ fn record(
 }
 
 /// The model's config.json, empty if there is none; a model that is quantized already is refused.
-fn original_config(folder: &Path) -> Result<Value> {
+pub(super) fn original_config(folder: &Path) -> Result<Value> {
     let config = original::config(folder)?;
     if config.get("quantization_config").is_some_and(|q| !q.is_null()) {
         let detail = "quantization_config is there: the model is quantized already; give the original";

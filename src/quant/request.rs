@@ -138,6 +138,13 @@ impl QuantizeRequest {
         Self { calibration: Some(data), ..self }
     }
 
+    /// What the record calls the original.
+    pub(super) fn model_name(&self) -> String {
+        let model = self.model.canonicalize().ok();
+        let model = model.as_deref().unwrap_or(&self.model).file_name().unwrap_or_default();
+        self.name.clone().unwrap_or_else(|| model.to_string_lossy().into_owned())
+    }
+
     /// Measures perplexity before and after, and the distance, on a text.
     #[must_use]
     pub fn quality(self, text: EvalRequest) -> Self {

@@ -8,6 +8,7 @@ mod int8;
 mod latent;
 mod loss;
 mod matmul;
+mod outliers;
 mod search;
 mod stats;
 mod storage;
@@ -34,6 +35,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         matmul::cases,
         int8::cases,
         token::cases,
+        outliers::cases,
         storage::cases,
         block::cases,
         attention::cases,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::inputs::Inputs;
-use super::{Form, LINEAR, MIXED, NAME};
+use super::{Form, LINEAR, MIXED, NAME, THRESHOLD};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::scheme::{Bits, Pattern, Scheme, Span, Zero};
@@ -20,6 +20,8 @@ const MAX_CHOICES: usize = 1000;
 pub(super) struct Config {
     groups: Vec<Group>,
     ignore: Targets,
+    /// From which magnitude on the inputs with a scale for each token are outliers, if they may be.
+    pub(super) threshold: Option<f32>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,12 @@ impl Config {
             }
         }
         let ignore = top.ignore.unwrap_or_default();
-        let mut read = Self { groups: Vec::new(), ignore: Targets::read(&ignore, file, &format!("{field}.ignore"))? };
+        let threshold = top.llm_int8_threshold;
+        if let Some(threshold) = threshold.filter(|threshold| !(*threshold > 0.0 && threshold.is_finite())) {
+            return Err(Error::format(file, format!("{field}.{THRESHOLD} is {threshold}, which is no number above 0")));
+        }
+        let ignore = Targets::read(&ignore, file, &format!("{field}.ignore"))?;
+        let mut read = Self { groups: Vec::new(), ignore, threshold };
         let all = format!("{field}.config_groups");
         limit(file, &all, "groups", top.config_groups.len())?;
         let mut patterns = read.ignore.patterns.len();
@@ -159,7 +166,8 @@ pub(super) fn unsupported(file: &Path, what: &str, remedy: &str) -> Error {
     }
 }
 
-/// Other keys of the top level say nothing about the weights, and the package ignores those it does not know.
+/// Other keys of the top level say nothing about the weights, and the package ignores those it does not know, such as the
+/// threshold.
 #[derive(Deserialize)]
 struct Top {
     quant_method: String,
@@ -169,6 +177,7 @@ struct Top {
     kv_cache_scheme: Option<Value>,
     sparsity_config: Option<Value>,
     transform_config: Option<Value>,
+    llm_int8_threshold: Option<f32>,
 }
 
 #[derive(Deserialize)]

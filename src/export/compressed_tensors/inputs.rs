@@ -27,7 +27,8 @@ impl Inputs {
         match input {
             LayerInput::Exact => Some(Self::Exact),
             LayerInput::Blocks => None,
-            LayerInput::Tokens => Some(Self::Tokens { symmetric: true }),
+            // What becomes of outliers lies beside the groups.
+            LayerInput::Tokens | LayerInput::Outliers { .. } => Some(Self::Tokens { symmetric: true }),
             LayerInput::TokensAsymmetric => Some(Self::Tokens { symmetric: false }),
             LayerInput::Static { zero, .. } => Some(Self::Static { symmetric: *zero == 0 }),
         }

@@ -22,6 +22,9 @@
 //! | `input_zero_point` | I8 | `[1]`, static asymmetric inputs |
 //!
 //! Codes and zero points are counted from -128: ours less 128.
+//!
+//! Inputs whose outliers are kept apart are written as int8 by token, with the threshold at the top of the configuration,
+//! where other readers pass over it, under the name that bitsandbytes has for it: `llm_int8_threshold`.
 
 mod config;
 mod inputs;
@@ -56,6 +59,8 @@ const INPUT_ZERO_POINT: &str = "input_zero_point";
 const MIXED: &str = "mixed-precision";
 /// The target that means every linear layer.
 const LINEAR: &str = "Linear";
+/// The field of the threshold from which on inputs are outliers.
+const THRESHOLD: &str = "llm_int8_threshold";
 /// Why [`LayerInput::Blocks`] has no place in a file.
 const NO_BLOCKS: &str = "the format has no inputs with a scale for each block";
 
@@ -118,9 +123,12 @@ impl Exporter for CompressedTensors {
             return Fit::Refused(NO_BLOCKS.to_owned());
         }
         if Form::of(layer) == Form::Int {
-            return match Form::fits_int(scheme) {
-                true => Fit::Exact,
-                false => Fit::Refused("int8 inputs go with weights of 8 bits per channel or tensor".to_owned()),
+            return match (Form::fits_int(scheme), &layer.input) {
+                (false, _) => Fit::Refused("int8 inputs go with weights of 8 bits per channel or tensor".to_owned()),
+                (true, LayerInput::Outliers { .. }) => {
+                    Fit::OwnReader("others round outliers of the inputs with the rest".to_owned())
+                }
+                (true, _) => Fit::Exact,
             };
         }
         let mut reasons = Vec::new();

@@ -147,7 +147,10 @@ impl Reader {
     fn input(&self, path: &str, inputs: Inputs, source: &dyn TensorSource) -> Result<LayerInput> {
         let symmetric = match inputs {
             Inputs::Exact => return Ok(LayerInput::Exact),
-            Inputs::Tokens { symmetric: true } => return Ok(LayerInput::Tokens),
+            Inputs::Tokens { symmetric: true } => {
+                let outliers = |threshold| LayerInput::Outliers { threshold };
+                return Ok(self.config.threshold.map_or(LayerInput::Tokens, outliers));
+            }
             Inputs::Tokens { symmetric: false } => return Ok(LayerInput::TokensAsymmetric),
             Inputs::Static { symmetric } => symmetric,
         };

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::inputs::Inputs;
-use super::{Form, LINEAR, MIXED, NAME, NO_BLOCKS};
+use super::{Form, LINEAR, MIXED, NAME, NO_BLOCKS, THRESHOLD};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::LayerSpec;
+use crate::op::LayerInput;
 use crate::scheme::{Scheme, Span};
 
 /// The version of the package that the configuration is written for.
@@ -35,7 +36,7 @@ pub(super) fn config(layers: &[LayerSpec], kept: &[String]) -> Result<Value> {
     let format = if groups.iter().all(|(kind, _)| kind.form == first) { first.name() } else { MIXED };
     let groups: Map<String, Value> =
         groups.iter().enumerate().map(|(i, (kind, targets))| (format!("group_{i}"), kind.group(targets))).collect();
-    Ok(json!({
+    let mut config = json!({
         "quant_method": NAME,
         "version": VERSION,
         "format": format,
@@ -46,7 +47,29 @@ pub(super) fn config(layers: &[LayerSpec], kept: &[String]) -> Result<Value> {
         "config_groups": groups,
         "sparsity_config": {},
         "transform_config": {},
-    }))
+    });
+    if let Some(threshold) = threshold(layers)? {
+        config[THRESHOLD] = threshold.into();
+    }
+    Ok(config)
+}
+
+/// The one threshold of all inputs with a scale for each token, if they have one.
+fn threshold(layers: &[LayerSpec]) -> Result<Option<f32>> {
+    let own = |layer: &LayerSpec| match layer.input {
+        LayerInput::Tokens => Some(None),
+        LayerInput::Outliers { threshold } => Some(Some(threshold)),
+        LayerInput::Exact | LayerInput::Blocks | LayerInput::TokensAsymmetric | LayerInput::Static { .. } => None,
+    };
+    let mut thresholds = layers.iter().filter_map(|layer| Some((layer, own(layer)?)));
+    let Some((_, first)) = thresholds.next() else { return Ok(None) };
+    match thresholds.find(|(_, other)| *other != first) {
+        None => Ok(first),
+        Some((layer, _)) => Err(Error::Unsupported {
+            what: format!("{} in {NAME} with a threshold for outliers of its own", layer.path),
+            remedy: "give all layers the same threshold".to_owned(),
+        }),
+    }
 }
 
 /// All that a configuration says of a layer.

@@ -39,6 +39,11 @@ pub struct Int8Config {
     /// How the range of static activations is found: minmax, percentile, mse or kl
     #[cfg_attr(feature = "cli", arg(long, value_name = "RULE", default_value_t = Int8Config::default().calibration))]
     pub calibration: Calibration,
+    /// Move what makes activations hard to round into the weights of layers that follow a norm, before all else: from 0
+    /// to 1, the more the more goes there; 0.5 is usual (SmoothQuant)
+    #[cfg_attr(feature = "cli", arg(long, value_name = "ALPHA"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smooth: Option<f64>,
     /// Sequences to look at; without --calib they are of a short text that comes with the program
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Int8Config::default().calib_samples))]
     pub calib_samples: usize,
@@ -57,6 +62,7 @@ impl Default for Int8Config {
             symmetry_threshold: 0.6,
             epsilon: 1e-8,
             calibration: Calibration::MinMax,
+            smooth: None,
             calib_samples: 32,
             scale_type: Dtype::F32,
         }
@@ -82,6 +88,12 @@ impl Int8Config {
             let detail = format!("`{}` is for --activations static; leave one of them out", self.calibration);
             return Err(Error::config("calibration", detail));
         }
+        if let Some(alpha) = self.smooth.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
+            return Err(Error::config("smooth", format!("{alpha} is not from 0 to 1; 0.5 is usual")));
+        }
+        if self.activations == ActivationKind::None && self.smooth.is_some() {
+            return Err(Error::config("smooth", "it is for int8 activations, and --activations is none; leave it out"));
+        }
         if self.activations == ActivationKind::None && !matches!(self.mode, Mode::Auto) {
             let detail = format!("`{}` is for int8 activations, and --activations is none; leave it out", self.mode);
             return Err(Error::config("mode", detail));
@@ -96,7 +108,7 @@ impl Int8Config {
             ActivationKind::Static => true,
             ActivationKind::None => false,
         };
-        inputs || self.weight_mode == Mode::Auto
+        inputs || self.weight_mode == Mode::Auto || self.smooth.is_some()
     }
 
     /// The scheme of a weight.

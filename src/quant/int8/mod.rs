@@ -92,7 +92,8 @@ impl Int8 {
     }
 }
 
-fn rule(scheme: Scheme) -> RangeRule {
+/// The range that int8 codes of a scheme span.
+pub(super) fn rule(scheme: Scheme) -> RangeRule {
     if scheme.is_symmetric() { RangeRule::Restricted } else { RangeRule::FullRange }
 }
 
@@ -115,6 +116,10 @@ impl Quantizer for Int8 {
             (_, Mode::Asymmetric) => LayerInput::TokensAsymmetric,
             (_, Mode::Symmetric | Mode::Auto) => LayerInput::Tokens,
         }
+    }
+
+    fn smoothing(&self) -> Option<f64> {
+        self.config.smooth
     }
 
     fn way(&self, data: bool) -> Way<'_> {
