@@ -18,6 +18,7 @@ mod size;
 mod stderr;
 mod stdout;
 mod text;
+mod train;
 
 use std::ffi::OsString;
 
@@ -49,6 +50,7 @@ RUST_LOG=info (or debug) tells more on standard error.";
 #[derive(Debug, Subcommand)]
 enum Command {
     Quantize(quantize::Quantize),
+    Train(train::Train),
     Eval(eval::Eval),
     Generate(generate::Generate),
     Inspect(inspect::Inspect),
@@ -91,6 +93,7 @@ impl Invocation {
     async fn dispatch(&self) -> Result<()> {
         match &self.command {
             Command::Quantize(command) => command.run(&*Methods::all().build(&self.matches)?).await,
+            Command::Train(command) => command.run().await,
             Command::Eval(command) => command.run().await,
             Command::Generate(command) => command.run().await,
             Command::Inspect(command) => command.run(),

@@ -36,6 +36,7 @@ pub use layers::{LinearLayer, Skip, linear_layers};
 pub use learned::LearnedArgs;
 pub use learned::{Learned, LearnedConfig, Preset, Ranges};
 pub use pipeline::quantize_model;
+pub(crate) use pipeline::{copy_companions, identity};
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};

@@ -9,6 +9,7 @@ mod markdown;
 mod number;
 mod quantization;
 mod table;
+mod training;
 mod visible;
 
 pub use bench::{kernel_bench, model_bench};
@@ -16,4 +17,5 @@ pub use devices::{DeviceReport, DeviceReports};
 pub use evaluation::{evaluation, speed};
 pub use inspection::{Entry, Inspection, Totals};
 pub use quantization::quantization;
+pub use training::training;
 pub use visible::visible;
