@@ -5,6 +5,7 @@
 mod config;
 mod deployed;
 mod digits;
+mod language;
 mod seeds;
 mod straight_through;
 mod swapped;
@@ -20,6 +21,12 @@ fn main() {
         Trial::test("seeds/the same seed gives the same bytes", || seeds::same_bytes().map_err(failed)),
         Trial::test("swapped/a language model trains and is deployed", || swapped::trains().map_err(failed)),
     ];
+    trials.extend([
+        Trial::test("language/every family trains", || language::families().map_err(failed)),
+        Trial::test("language/a stopped training goes on to the same bytes", || language::resumes().map_err(failed)),
+        Trial::test("language/what is packed predicts as what trained", || language::packed().map_err(failed)),
+        Trial::test("language/what cannot be trained is refused", || language::refused().map_err(failed)),
+    ]);
     trials.extend(digits::trials());
     trials.extend(on("cpu", &Device::cpu()));
     trials.extend(gpu());
@@ -36,6 +43,7 @@ fn on(name: &str, device: &Device) -> Vec<Trial> {
         trial("gradients go straight through", straight_through::by_hand),
         trial("what is deployed is what was evaluated", deployed::equal),
         trial("a layer says what it runs", deployed::selected),
+        trial("a language model learns", language::learns),
     ]
 }
 
