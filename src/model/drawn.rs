@@ -38,7 +38,9 @@ impl Drawn {
             None => DEVIATION,
             Some((field, value)) => match value.as_f64() {
                 Some(deviation) if deviation > 0.0 && deviation < 10.0 => deviation,
-                _ => return Err(Error::format(path, format!("{field} is {value}; it must be a small positive number"))),
+                _ => {
+                    return Err(Error::format(path, format!("{field} is {value}; it must be a small positive number")));
+                }
             },
         };
         // Attention and feed-forward each add once a block.
@@ -75,7 +77,10 @@ impl Drawn {
 /// FNV-1a of seed and name.
 fn seed_of(seed: u32, name: &str) -> u32 {
     let bytes = seed.to_le_bytes();
-    bytes.iter().chain(name.as_bytes()).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes
+        .iter()
+        .chain(name.as_bytes())
+        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -86,7 +91,7 @@ mod tests {
     fn tensors_have_their_deviation_and_depend_on_their_name() {
         let config = serde_json::json!({"initializer_range": 0.5});
         let drawn = Drawn::new(&Device::cpu(), "config.json".as_ref(), &config, 8, 3).expect("it is usable");
-        let values = |name: &str, shape: &[usize]| drawn.tensor(name, shape).expect("it fits").to_f32().into_owned();
+        let values = |name: &str, shape: &[usize]| drawn.tensor(name, shape).expect("it fits").to_f32();
         let deviation = |values: &[f32]| (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt();
         let [plain, residual] = ["a.q_proj.weight", "a.o_proj.weight"].map(|name| values(name, &[100, 100]));
         assert!((deviation(&plain) - 0.5).abs() < 0.02 && (deviation(&residual) - 0.125).abs() < 0.005);

@@ -68,11 +68,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Self::open`], and [`Error::Unsupported`] for a model that is quantized.
-    pub fn trainable(
-        config: &Path,
-        values: InitialValues,
-        device: &Device,
-    ) -> Result<(Self, Vec<ModelParameter>)> {
+    pub fn trainable(config: &Path, values: InitialValues, device: &Device) -> Result<(Self, Vec<ModelParameter>)> {
         let text = read_limited(config, MAX_CONFIG_BYTES)?;
         let (own, value) = ModelConfig::parse(config, &String::from_utf8_lossy(&text))?;
         if value.get("quantization_config").is_some_and(|q| !q.is_null()) {

@@ -96,7 +96,8 @@ mod tests {
         assert_eq!(again.batch(9, 9), second);
         assert_eq!(again.batch(0, 9), first);
         for length in 2..40u32 {
-            let mut short = Batches::new((0..length).collect(), 7.min(length as usize - 1), 1).expect("it is long enough");
+            let mut short =
+                Batches::new((0..length).collect(), 7.min(length as usize - 1), 1).expect("it is long enough");
             (0..50).for_each(|n| assert_eq!(short.batch(n, 3).ids.len(), 3 * 7.min(length as usize - 1)));
         }
         assert!(Batches::new(vec![1, 2, 3], 3, 0).is_err());

@@ -111,9 +111,11 @@ impl TrainConfig {
     /// [`Error::Config`] that names the setting.
     pub fn check(&self) -> Result<()> {
         let refuse = |field: &str, detail: String| Err(Error::config(field, detail));
-        for (field, value) in
-            [("steps", u64::from(self.steps)), ("batch_size", self.batch_size as u64), ("accumulate", self.accumulate as u64)]
-        {
+        for (field, value) in [
+            ("steps", u64::from(self.steps)),
+            ("batch_size", self.batch_size as u64),
+            ("accumulate", self.accumulate as u64),
+        ] {
             if value == 0 {
                 return refuse(field, "0; take at least 1".into());
             }
@@ -143,7 +145,10 @@ impl TrainConfig {
             && self.weights != WeightPrecision::Float
             && self.weights != *last
         {
-            return refuse("progressive", format!("it ends at {last}, but --weights is {}; leave one out", self.weights));
+            return refuse(
+                "progressive",
+                format!("it ends at {last}, but --weights is {}; leave one out", self.weights),
+            );
         }
         let float = self.weights() == WeightPrecision::Float && self.progressive.0.is_empty();
         if float && self.activations != InputPrecision::Float {
@@ -268,7 +273,11 @@ mod tests {
             (TrainConfig { noise: 2.0, weights: ternary, ..Default::default() }, "noise"),
             (TrainConfig { activations: InputPrecision::Int8, ..Default::default() }, "activations"),
             (
-                TrainConfig { weights: ternary, progressive: Precisions(vec![WeightPrecision::Float]), ..Default::default() },
+                TrainConfig {
+                    weights: ternary,
+                    progressive: Precisions(vec![WeightPrecision::Float]),
+                    ..Default::default()
+                },
                 "progressive",
             ),
         ];

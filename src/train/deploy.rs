@@ -1,10 +1,10 @@
 //! Weights as a training used them, packed.
 
+use crate::device::Recorder;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::nn::BitLinearConfig;
 use crate::op::{self, Activations, LayerInput};
-use crate::device::Recorder;
 use crate::quant::{LayerJob, LayerQuantizer, QuantizedLayer, Quantizer, Task, Way};
 use crate::scheme::{Bits, Scheme, Zero};
 

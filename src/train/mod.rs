@@ -33,5 +33,5 @@ mod trainer;
 
 pub use config::{Precisions, TrainConfig};
 pub use record::TrainRecord;
-pub use request::{Trained, TrainRequest};
+pub use request::{TrainRequest, Trained};
 pub use run::{finetune, train_model};

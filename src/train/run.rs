@@ -10,14 +10,14 @@ use super::config::TrainConfig;
 use super::deploy::Deploy;
 use super::folder;
 use super::record::TrainRecord;
-use super::request::{Trained, TrainRequest};
+use super::request::{TrainRequest, Trained};
 use super::saved::{Fingerprint, State};
 use super::trainer::Trainer;
 use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
 use crate::io::{
-    CONFIG_FILE, Checkpoint, Checksum, ModelConfig, SINGLE_FILE, Source, SourceFile, Staging, TextSource,
-    TokenStream, Tokenizer, read_config, read_limited,
+    CONFIG_FILE, Checkpoint, Checksum, ModelConfig, SINGLE_FILE, Source, SourceFile, Staging, TextSource, TokenStream,
+    Tokenizer, read_config, read_limited,
 };
 use crate::model::{InitialValues, Model};
 use crate::progress::Progress;
@@ -92,7 +92,9 @@ pub async fn train_model(device: &Device, request: &TrainRequest, progress: &mut
             * (request.config.batch_size * request.config.accumulate * seq_len) as u64,
         losses: std::mem::take(&mut run.losses),
     };
-    complete(&run.trainer, &origin, &staging, &record).await.map_err(|e| unfinished(run.state.as_ref(), &staging, e))?;
+    complete(&run.trainer, &origin, &staging, &record)
+        .await
+        .map_err(|e| unfinished(run.state.as_ref(), &staging, e))?;
     let paths = run.trainer.linear_paths();
     // The memory of moments is not needed to pack.
     drop(run);
@@ -114,7 +116,8 @@ pub async fn train_model(device: &Device, request: &TrainRequest, progress: &mut
     Ok(Trained { record, deployed, resumed, seconds, notes })
 }
 
-/// Trains the model of a folder further with quantization in the loop: what `request` needs beside a folder to make.
+/// Trains the model of a folder further, usually with quantization in the loop, on a text whose documents a separator tells
+/// apart, and writes it to the folder `out`.
 ///
 /// # Errors
 /// As [`train_model`].
@@ -168,7 +171,10 @@ struct Origin {
 impl Origin {
     fn of(model: &Path) -> Result<Self> {
         if model.extension().is_some_and(|extension| extension == "safetensors") {
-            return Err(Error::format(model, "weights alone cannot train; give the folder with config.json and tokenizer"));
+            return Err(Error::format(
+                model,
+                "weights alone cannot train; give the folder with config.json and tokenizer",
+            ));
         }
         let stored = model.is_dir();
         let config = if stored { model.join(CONFIG_FILE) } else { model.to_path_buf() };
@@ -252,9 +258,8 @@ impl Run<'_> {
         let read = self.trainer.device().read_all(&buffers).await?;
         for parts in read.chunks(self.config.accumulate) {
             let values = parts.iter().flat_map(|bytes| bytes.as_chunks().0);
-            let (sum, count) = values.fold((0.0, 0u32), |(sum, count), bytes| {
-                (sum + f64::from(f32::from_le_bytes(*bytes)), count + 1)
-            });
+            let (sum, count) = values
+                .fold((0.0, 0u32), |(sum, count), bytes| (sum + f64::from(f32::from_le_bytes(*bytes)), count + 1));
             let loss = sum / f64::from(count.max(1));
             if !loss.is_finite() {
                 let detail = format!("the loss is {loss} at step {}; take shorter steps", self.losses.len() + 1);

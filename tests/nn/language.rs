@@ -87,7 +87,8 @@ pub fn resumes() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let model = config(folder.path(), &llama());
     let progressive = "8,ternary".parse()?;
-    let settings = TrainConfig { progressive, noise: 0.2, checkpoint_every: 4, activations: InputPrecision::Int8, ..settings() };
+    let settings =
+        TrainConfig { progressive, noise: 0.2, checkpoint_every: 4, activations: InputPrecision::Int8, ..settings() };
     let device = Device::cpu();
     let whole = request(&model, folder.path().join("whole"), settings.clone());
     train(&device, &whole)?;
@@ -98,7 +99,10 @@ pub fn resumes() -> Result<()> {
         // Steps that were taken before count as progress too.
         let patience = Impatient(if stop == total { stop } else { total });
         let stopped = pollster::block_on(train_model(&device, &broken, &mut { patience }));
-        assert!(matches!(&stopped, Err(Error::Unfinished { finished, total: 12, .. }) if *finished as u64 == total), "{stopped:?}");
+        assert!(
+            matches!(&stopped, Err(Error::Unfinished { finished, total: 12, .. }) if *finished as u64 == total),
+            "{stopped:?}"
+        );
         assert!(!broken.out.exists());
     }
     let other = TrainRequest { config: TrainConfig { seed: 9, ..settings }, ..broken.clone() };

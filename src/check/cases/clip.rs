@@ -34,7 +34,6 @@ fn factor_case(count: usize, most: f32, variant: Variant) -> Case {
 
 fn scale_case(count: usize, variant: Variant) -> Case {
     let mut random = Random::new(u(count));
-    let bindings =
-        vec![floats(random.normals(count)), floats(vec![0.3, 7.0]), Binding::Out(count, Tolerance::EXACT)];
+    let bindings = vec![floats(random.normals(count)), floats(vec![0.3, 7.0]), Binding::Out(count, Tolerance::EXACT)];
     Case::new::<ScaleBy>(variant, count.to_string(), &scale_by::Params { count: u(count) }, bindings)
 }
