@@ -83,13 +83,13 @@ pub enum Error {
     #[error("stopped on request")]
     Cancelled,
     /// Long work ended early, and what it had finished is saved: asked to resume, it goes on from there.
-    #[error("{cause}; {finished} of {total} tensors are saved in {}, and --resume goes on with them", folder.display())]
+    #[error("{cause}; {finished} of {total} parts are saved in {}, and --resume goes on with them", folder.display())]
     Unfinished {
         /// What ended it.
         cause: Box<Error>,
-        /// Tensors of the model that are done.
+        /// Tensors of the model, or steps of a training, that are done.
         finished: usize,
-        /// Tensors that it has.
+        /// How many there are.
         total: usize,
         /// Where they are.
         folder: PathBuf,

@@ -421,9 +421,24 @@ fn int8_inputs_are_described_as_the_package_does() {
         (&fixed["strategy"], &fixed["dynamic"], &fixed["symmetric"]),
         (&json!("tensor"), &json!(false), &json!(false))
     );
-    // Codes in groups or of other widths have no int8 inputs, and no format has a scale for each block.
-    for (scheme, input) in [("w8g32s", LayerInput::Tokens), ("w4cs", LayerInput::Tokens), ("w8cs", LayerInput::Blocks)]
-    {
+    // Fewer bits lie packed, for readers that know of inputs beside them.
+    for scheme in ["w2cs", "w4ts"] {
+        let weight = layer(scheme, 4, 32, 0);
+        let layer = LayerSpec::of("a.q", &weight).with_input(LayerInput::Tokens);
+        assert!(matches!(CompressedTensors.fit(&layer), Fit::OwnReader(_)), "{scheme}");
+        let mut memory = Memory::default();
+        memory.add_with(&layer, &weight);
+        let config = CompressedTensors.config(&[layer], &[]).unwrap();
+        assert_eq!(config["config_groups"]["group_0"]["format"], "pack-quantized");
+        assert_eq!(reader(&config).unwrap().layers(&memory).unwrap()[0].input, LayerInput::Tokens);
+    }
+    // Codes in groups have no int8 inputs, packed ones none with zero points, and no format has a scale for each block.
+    for (scheme, input) in [
+        ("w8g32s", LayerInput::Tokens),
+        ("w4g32s", LayerInput::Tokens),
+        ("w4cs", LayerInput::TokensAsymmetric),
+        ("w8cs", LayerInput::Blocks),
+    ] {
         let layer = LayerSpec::of("a.q", &layer(scheme, 4, 32, 0)).with_input(input);
         assert!(matches!(CompressedTensors.fit(&layer), Fit::Refused(_)), "{scheme}");
         assert!(matches!(CompressedTensors.tensors(&layer, Dtype::F32), Err(Error::Unsupported { .. })));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the ground up: a module may use only what stands before it.
-const LAYERS: [&[&str]; 23] = [
+const LAYERS: [&[&str]; 24] = [
     &["error", "dtype", "activation", "progress"],
     &["scheme"],
     &["random"],
@@ -25,6 +25,7 @@ const LAYERS: [&[&str]; 23] = [
     &["eval"],
     &["nn"],
     &["quant"],
+    &["train"],
     &["search"],
     &["bench"],
     &["report"],

@@ -47,8 +47,9 @@ impl Failure {
                 (USAGE, format!("{name}: {detail}"), format!("see `bitsmith {} --help`", command.get_name()))
             }
             Error::Unfinished { cause, finished, total, folder } => {
+                let parts = if command.get_name() == "train" { "steps" } else { "tensors" };
                 let hint = format!(
-                    "{finished} of {total} tensors are saved in {}; the same command with --resume goes on with them",
+                    "{finished} of {total} {parts} are saved in {}; the same command with --resume goes on with them",
                     folder.display()
                 );
                 return match Self::of(*cause, command) {

@@ -19,6 +19,7 @@ mod size;
 mod stderr;
 mod stdout;
 mod text;
+mod train;
 
 use std::ffi::OsString;
 
@@ -51,6 +52,7 @@ RUST_LOG=info (or debug) tells more on standard error.";
 enum Command {
     Quantize(quantize::Quantize),
     Export(export::Export),
+    Train(train::Train),
     Eval(eval::Eval),
     Generate(generate::Generate),
     Inspect(inspect::Inspect),
@@ -94,6 +96,7 @@ impl Invocation {
         match &self.command {
             Command::Quantize(command) => command.run(&*Methods::all().build(&self.matches)?).await,
             Command::Export(command) => command.run(),
+            Command::Train(command) => command.run().await,
             Command::Eval(command) => command.run().await,
             Command::Generate(command) => command.run().await,
             Command::Inspect(command) => command.run(),

@@ -13,6 +13,7 @@ pub mod attention_backward_kv;
 pub mod attention_backward_q;
 pub mod best_loss;
 pub mod cast;
+pub mod clip_factor;
 mod code;
 pub mod col2im;
 pub mod column_stats;
@@ -65,6 +66,7 @@ pub mod product_int8;
 pub mod rms_norm;
 pub mod rms_norm_backward;
 pub mod rope;
+pub mod scale_by;
 pub mod scale_shift;
 pub mod second_moment;
 pub mod sign_step;
@@ -72,6 +74,7 @@ pub mod softmax_loss;
 pub mod squared_error;
 pub mod store_rows;
 pub mod token_quantize;
+pub mod weight_noise;
 pub mod zero_point_correct;
 
 pub(crate) use fast::gemm;
@@ -134,6 +137,7 @@ pub static ALL: &[&KernelSpec] = &[
     fake_quant_backward::FakeQuantBackward::SPEC,
     group_absmean::GroupAbsmean::SPEC,
     dropout::Dropout::SPEC,
+    weight_noise::WeightNoise::SPEC,
     embed_backward::EmbedBackward::SPEC,
     cross_entropy::CrossEntropy::SPEC,
     kl_loss::KlLoss::SPEC,
@@ -142,6 +146,8 @@ pub static ALL: &[&KernelSpec] = &[
     keep_best::KeepBest::SPEC,
     sign_step::SignStep::SPEC,
     adamw_step::AdamWStep::SPEC,
+    clip_factor::ClipFactor::SPEC,
+    scale_by::ScaleBy::SPEC,
     column_stats::ColumnStats::SPEC,
     histogram_range::HistogramRange::SPEC,
     histogram_widen::HistogramWiden::SPEC,

@@ -5,23 +5,34 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::drawn::Drawn;
 use super::linear::{Linear, Weight};
+use super::trainable::{Layout, Loaded, ModelParameter};
 use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
 use crate::export::bitnet::Unpacked;
 use crate::export::{self, Importer, LayerSpec};
 use crate::io::{Checkpoint, Family};
-use crate::op::{ActivationPrecision, DenseWeight, LayerInput};
+use crate::op::{ActivationPrecision, Activations, DenseWeight, LatentWeight, LayerInput};
 use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
 
 #[derive(Debug)]
 pub(super) struct Loader {
     folder: PathBuf,
-    checkpoint: Checkpoint,
+    values: Values,
     device: Device,
     importer: Option<Box<dyn Importer>>,
     quantized: HashMap<String, (LayerSpec, LayerInput)>,
+    /// What was loaded, where the model is to train.
+    trained: Option<Loaded>,
+}
+
+/// Where tensors come from.
+#[derive(Debug)]
+enum Values {
+    Stored(Checkpoint),
+    Drawn(Drawn),
 }
 
 impl Loader {
@@ -53,12 +64,57 @@ impl Loader {
             return Err(Error::config("activations", detail));
         }
         let (folder, device) = (folder.to_path_buf(), device.clone());
-        Ok(Self { folder, checkpoint, device, importer, quantized })
+        Ok(Self { folder, values: Values::Stored(checkpoint), device, importer, quantized, trained: None })
     }
 
-    /// Whether there is a tensor of this name.
+    /// A loader of a model that is to train, with the tensors of a folder or file.
+    pub(super) fn trainable(folder: &Path, device: &Device, weights: &Path) -> Result<Self> {
+        Ok(Self::training(folder, device, Values::Stored(Checkpoint::open(weights)?)))
+    }
+
+    /// A loader of a model that was never trained.
+    pub(super) fn drawn(folder: &Path, device: &Device, drawn: Drawn) -> Self {
+        Self::training(folder, device, Values::Drawn(drawn))
+    }
+
+    fn training(folder: &Path, device: &Device, values: Values) -> Self {
+        let (folder, device) = (folder.to_path_buf(), device.clone());
+        let trained = Some(Loaded::default());
+        Self { folder, values, device, importer: None, quantized: HashMap::new(), trained }
+    }
+
+    /// The parameters that were loaded for training, in the order of the model.
+    pub(super) fn loaded(&self) -> Vec<ModelParameter> {
+        self.trained.as_ref().map(|trained| trained.borrow().clone()).unwrap_or_default()
+    }
+
+    /// Uploads what is to train, in f32.
+    fn train(&self, name: &str, tensor: &Tensor<'_>, layout: Layout) -> Result<Option<Activations>> {
+        let Some(trained) = &self.trained else { return Ok(None) };
+        let (rows, cols) = if layout == Layout::Vector { (1, tensor.rows()) } else { (tensor.rows(), tensor.cols()) };
+        let values = Activations::upload(&self.device, rows, cols, &tensor.to_f32())?;
+        trained.borrow_mut().push(ModelParameter { name: name.to_owned(), values: values.clone(), layout });
+        Ok(Some(values))
+    }
+
+    /// The weight of a layer, or of some rows of one.
+    fn weight(&self, name: &str, tensor: &Tensor<'_>, layout: Layout) -> Result<Weight> {
+        Ok(match self.train(name, tensor, layout)? {
+            Some(values) => Weight::Latent(LatentWeight::new(values, None, LayerInput::Exact)?),
+            None => Weight::Dense(DenseWeight::upload(&self.device, tensor)?),
+        })
+    }
+
+    /// Whether there is a tensor of this name; of those that are drawn, none is there before it is asked for.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.checkpoint.contains(name)
+        matches!(&self.values, Values::Stored(checkpoint) if checkpoint.contains(name))
+    }
+
+    /// Tells that a tensor is not needed any more.
+    fn release(&self, name: &str) {
+        if let Values::Stored(checkpoint) = &self.values {
+            checkpoint.release(name);
+        }
     }
 
     /// What the inputs of quantized layers become: exact if all of them do.
@@ -77,7 +133,12 @@ impl Loader {
     pub(super) fn linear(&self, path: &str, rows: usize, cols: usize, bias: bool) -> Result<Linear> {
         let weight = match self.packed(path, rows, cols)? {
             Some((packed, input)) => self.group(&packed, input)?,
-            None => Weight::Dense(self.matrix(&format!("{path}.weight"), rows, cols)?),
+            None => {
+                let name = format!("{path}.weight");
+                let weight = self.weight(&name, &self.tensor(&name, &[rows, cols])?, Layout::Matrix)?;
+                self.release(&name);
+                weight
+            }
         };
         let name = format!("{path}.bias");
         let bias = if bias {
@@ -101,15 +162,16 @@ impl Loader {
             None => {
                 let name = format!("{path}.weight");
                 let tensor = self.tensor(&name, &[cols, N * rows])?.transposed();
-                self.checkpoint.release(&name);
-                let upload = |range| DenseWeight::upload(&self.device, &tensor.rows_in(range)).map(Weight::Dense);
+                self.release(&name);
+                let upload = |range| self.weight(&name, &tensor.rows_in(range), Layout::Transposed);
                 ranges.clone().map(upload)
             }
         };
-        let bias = self.tensor(&format!("{path}.bias"), &[N * rows])?.to_f32();
+        let name = format!("{path}.bias");
+        let bias = self.tensor(&name, &[N * rows])?;
         let mut layers = Vec::with_capacity(N);
         for (weight, range) in weights.into_iter().zip(ranges) {
-            let bias = self.device.upload(&bias[range.clone()])?;
+            let bias = self.values_of(&name, &bias.rows_in(range.clone()))?;
             layers.push(Linear::new(path, range, weight?, Some(bias)));
         }
         Ok(layers.try_into().expect("there are as many layers as ranges"))
@@ -117,12 +179,14 @@ impl Loader {
 
     /// The codes of a quantized layer and what its input becomes, if it is one.
     fn packed(&self, path: &str, rows: usize, cols: usize) -> Result<Option<(PackedTensor, &LayerInput)>> {
-        let (Some(importer), Some((layer, input))) = (&self.importer, self.quantized.get(path)) else {
+        let (Some(importer), Some((layer, input)), Values::Stored(checkpoint)) =
+            (&self.importer, self.quantized.get(path), &self.values)
+        else {
             return Ok(None);
         };
-        let file = export::file_of(&self.checkpoint, path).unwrap_or(&self.folder);
+        let file = export::file_of(checkpoint, path).unwrap_or(&self.folder);
         expect(file, &format!("{path} (quantized)"), &[layer.rows, layer.cols], &[rows, cols])?;
-        Ok(Some((importer.decode(path, &self.checkpoint)?, input)))
+        Ok(Some((importer.decode(path, checkpoint)?, input)))
     }
 
     fn group(&self, packed: &PackedTensor, input: &LayerInput) -> Result<Weight> {
@@ -130,29 +194,46 @@ impl Loader {
     }
 
     fn expect_no_bias(&self, name: &str) -> Result<()> {
-        if !self.checkpoint.contains(name) || self.checkpoint.tensor(name)?.to_f32().iter().all(|b| *b == 0.0) {
+        let Values::Stored(checkpoint) = &self.values else { return Ok(()) };
+        if !checkpoint.contains(name) || checkpoint.tensor(name)?.to_f32().iter().all(|b| *b == 0.0) {
             return Ok(());
         }
-        let path = self.checkpoint.path_of(name).unwrap_or(&self.folder);
+        let path = checkpoint.path_of(name).unwrap_or(&self.folder);
         let detail = format!("there is a tensor {name}, but by config.json this layer has no bias; correct the config");
         Err(Error::format(path, detail))
     }
 
     /// A matrix in its storage type.
     pub(super) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<DenseWeight> {
-        let weight = DenseWeight::upload(&self.device, &self.tensor(name, &[rows, cols])?)?;
-        self.checkpoint.release(name);
+        let tensor = self.tensor(name, &[rows, cols])?;
+        let weight = match self.train(name, &tensor, Layout::Matrix)? {
+            Some(values) => DenseWeight::from_values(values)?,
+            None => DenseWeight::upload(&self.device, &tensor)?,
+        };
+        self.release(name);
         Ok(weight)
     }
 
     /// A vector as f32.
     pub(super) fn vector(&self, name: &str, length: usize) -> Result<Buffer> {
-        self.device.upload(&self.tensor(name, &[length])?.to_f32())
+        self.values_of(name, &self.tensor(name, &[length])?)
+    }
+
+    /// A vector, or some values of one.
+    fn values_of(&self, name: &str, tensor: &Tensor<'_>) -> Result<Buffer> {
+        match self.train(name, tensor, Layout::Vector)? {
+            Some(values) => Ok(values.buffer),
+            None => self.device.upload(&tensor.to_f32()),
+        }
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor<'_>> {
-        let tensor = self.checkpoint.tensor(name)?;
-        expect(self.checkpoint.path_of(name).unwrap_or(&self.folder), name, tensor.shape(), shape)?;
+        let checkpoint = match &self.values {
+            Values::Stored(checkpoint) => checkpoint,
+            Values::Drawn(drawn) => return drawn.tensor(name, shape),
+        };
+        let tensor = checkpoint.tensor(name)?;
+        expect(checkpoint.path_of(name).unwrap_or(&self.folder), name, tensor.shape(), shape)?;
         Ok(tensor)
     }
 }

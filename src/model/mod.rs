@@ -3,6 +3,7 @@
 mod cache;
 mod damage;
 mod decoder;
+mod drawn;
 mod generate;
 mod gpt2;
 mod layer_norm;
@@ -12,6 +13,7 @@ mod loader;
 mod opt;
 mod positions;
 mod streamed;
+mod trainable;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ pub use cache::Cache;
 pub use generate::{Generation, Sampling, generate};
 pub use linear::{Linear, Observer};
 pub use streamed::{LoadedBlock, StreamedModel};
+pub use trainable::{InitialValues, Layout, ModelParameter};
 
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};

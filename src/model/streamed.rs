@@ -28,10 +28,10 @@ use crate::op::{ActivationPrecision, Activations};
 /// ```
 #[derive(Debug)]
 pub struct StreamedModel {
-    config: ModelConfig,
-    folder: PathBuf,
-    loader: Loader,
-    decoder: Box<dyn Decoder>,
+    pub(super) config: ModelConfig,
+    pub(super) folder: PathBuf,
+    pub(super) loader: Loader,
+    pub(super) decoder: Box<dyn Decoder>,
 }
 
 impl StreamedModel {
@@ -52,11 +52,18 @@ impl StreamedModel {
 
     /// Loads all blocks.
     pub(super) fn load(self) -> Result<Model> {
-        let block = |index| self.decoder.block(&self.loader, &self.config, index);
-        let blocks = (0..self.blocks()).map(block).collect::<Result<_>>()?;
+        let blocks = self.load_blocks()?;
+        Ok(self.with_blocks(blocks))
+    }
+
+    pub(super) fn load_blocks(&self) -> Result<Vec<Box<dyn Block>>> {
+        (0..self.blocks()).map(|index| self.decoder.block(&self.loader, &self.config, index)).collect()
+    }
+
+    pub(super) fn with_blocks(self, blocks: Vec<Box<dyn Block>>) -> Model {
         let Self { config, folder, loader, decoder } = self;
         let (device, activations) = (loader.device().clone(), loader.activations());
-        Ok(Model { config, folder, device, activations, decoder, blocks })
+        Model { config, folder, device, activations, decoder, blocks }
     }
 
     /// What config.json says.

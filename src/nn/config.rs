@@ -16,6 +16,7 @@ use crate::scheme::{Bits, Scheme, Span, Zero};
 /// use bitsmith::nn::WeightPrecision;
 /// assert_eq!("ternary".parse::<WeightPrecision>()?, WeightPrecision::Ternary);
 /// assert_eq!("int4".parse::<WeightPrecision>()?.to_string(), "int4");
+/// assert_eq!("4".parse::<WeightPrecision>()?, "int4".parse()?);
 /// assert!("int5".parse::<WeightPrecision>().is_err());
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
@@ -44,7 +45,7 @@ impl FromStr for WeightPrecision {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bits = || text.strip_prefix("int").and_then(|bits| bits.parse().ok()).and_then(|b| Bits::new(b).ok());
+        let bits = || text.strip_prefix("int").unwrap_or(text).parse().ok().and_then(|bits| Bits::new(bits).ok());
         match text {
             "float" => Ok(Self::Float),
             "ternary" => Ok(Self::Ternary),
@@ -64,6 +65,27 @@ pub enum InputPrecision {
     /// Codes from -127 to 127 with the scale `absmax / 127` for each token.
     #[default]
     Int8,
+}
+
+impl fmt::Display for InputPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Float => "float",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+impl FromStr for InputPrecision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "float" => Ok(Self::Float),
+            "int8" => Ok(Self::Int8),
+            _ => Err(Error::config("activations", format!("`{text}` is not one of float, int8"))),
+        }
+    }
 }
 
 /// What a layer is quantized to, and whether it has a bias. In a file:

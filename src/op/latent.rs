@@ -1,7 +1,7 @@
 //! A weight in full precision that is used as if it were quantized.
 
 use super::int8::int8_block;
-use super::straight_through::{fake_int8, fake_weight, pack_weight};
+use super::straight_through::{fake_int8, noisy_weight, pack_weight};
 use super::weight::{DenseWeight, GroupWeight};
 use super::{Activations, LayerInput, dense};
 use crate::device::{Device, Recorder};
@@ -38,6 +38,8 @@ pub struct LatentWeight {
     input: LayerInput,
     /// Features of an activation that share a scale, if it is quantized.
     block: Option<usize>,
+    /// Noise in shares of a quantization step, and what it depends on.
+    noise: (f32, u32),
 }
 
 impl LatentWeight {
@@ -62,7 +64,14 @@ impl LatentWeight {
                 return refuse("training takes int8 without zero points or outliers: blocks or tokens");
             }
         };
-        Ok(Self { values, scheme, input, block })
+        Ok(Self { values, scheme, input, block, noise: (0.0, 0) })
+    }
+
+    /// With an even draw over `share` of a quantization step, around 0, added to each quantized weight whenever it is used; it
+    /// depends on `seed` and the weight's position alone. [`Self::pack`] knows nothing of it.
+    #[must_use]
+    pub fn with_noise(self, share: f32, seed: u32) -> Self {
+        Self { noise: (share, seed), ..self }
     }
 
     /// Uploads a tensor of any float type as f32, seen as a matrix of its first axis by all others.
@@ -113,7 +122,7 @@ impl LatentWeight {
         let Some(scheme) = self.scheme else {
             return dense(rec, x, &DenseWeight::from_values(self.values.clone())?);
         };
-        let weight = DenseWeight::from_values(fake_weight(rec, &self.values, scheme)?)?;
+        let weight = DenseWeight::from_values(noisy_weight(rec, &self.values, scheme, self.noise)?)?;
         let Some(block) = self.block else { return dense(rec, x, &weight) };
         let x = fake_int8(rec, x, block)?;
         dense(rec, &x, &weight)

@@ -89,6 +89,16 @@ impl AdamW {
         Ok(Self { config, first: device.upload(&zeros)?, second: device.upload(&zeros)? })
     }
 
+    /// Goes on with the first and the second moment that an earlier one had.
+    pub fn with_moments(config: AdamWConfig, [first, second]: [Buffer; 2]) -> Self {
+        Self { config, first, second }
+    }
+
+    /// Takes another share of a parameter away from now on.
+    pub fn set_weight_decay(&mut self, weight_decay: f64) {
+        self.config.weight_decay = weight_decay;
+    }
+
     /// The first and the second moment, f32, as many as the parameter has elements.
     pub fn moments(&self) -> [&Buffer; 2] {
         [&self.first, &self.second]

@@ -11,6 +11,7 @@ use crate::kernel::activation_dequantize::{self, ActivationDequantize};
 use crate::kernel::group_absmean::{self, GroupAbsmean};
 use crate::kernel::group_quantize::{self, GroupQuantize};
 use crate::kernel::group_range::{self, GroupRange, Lanes};
+use crate::kernel::weight_noise::{self, WeightNoise};
 use crate::pack::Packing;
 use crate::scheme::{RangeRule, Rounding, Scheme, Span};
 
@@ -132,8 +133,29 @@ fn range(rec: &mut Recorder, w: &Activations, scheme: Scheme, scales: &Buffer) -
 /// # Errors
 /// As [`pack_weight`].
 pub fn fake_weight(rec: &mut Recorder, w: &Activations, scheme: Scheme) -> Result<Activations> {
+    noisy_weight(rec, w, scheme, (0.0, 0))
+}
+
+/// [`fake_weight`] with an even draw over a share of a quantization step, around 0, added to each weight; the draws depend on
+/// the seed that comes with the share.
+pub(super) fn noisy_weight(
+    rec: &mut Recorder,
+    w: &Activations,
+    scheme: Scheme,
+    (share, seed): (f32, u32),
+) -> Result<Activations> {
     let packed = pack_weight(rec, w, scheme)?;
-    let y = dequantize(rec, &packed)?;
+    let mut y = dequantize(rec, &packed)?;
+    if share > 0.0 {
+        let [group, groups_per_row, _] = packed.layout(OP)?;
+        let count = param(OP, w.rows * w.cols)?;
+        let params = weight_noise::Params { count, cols: param(OP, w.cols)?, group, groups_per_row, share, seed };
+        let noisy = rec.alloc(w.rows * w.cols * 4)?;
+        for part in packed.parts() {
+            rec.dispatch::<WeightNoise>(&params, weight_noise::variant(), &[&y.buffer, &part.scales, &noisy])?;
+        }
+        y.buffer = noisy;
+    }
     keep(rec, &w.buffer, &y.buffer);
     Ok(y)
 }

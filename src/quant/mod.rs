@@ -41,6 +41,7 @@ pub use learned::LearnedArgs;
 pub use learned::{Learned, LearnedConfig, Preset, Ranges};
 pub use llm_int8::{LlmInt8, LlmInt8Config};
 pub use pipeline::quantize_model;
+pub(crate) use pipeline::{copy_companions, identity};
 pub use reencode::{ExportRequest, Exported, export_model};
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{Rtn, RtnConfig};

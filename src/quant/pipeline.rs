@@ -177,7 +177,7 @@ pub(super) fn may_pass(error: &Error) -> bool {
 }
 
 /// What results may depend on: the processor counts as one device, however many threads it has.
-pub(super) fn identity(device: &Device) -> String {
+pub(crate) fn identity(device: &Device) -> String {
     let caps = device.caps();
     match caps.kind {
         DeviceKind::Cpu => format!("cpu, {}", caps.driver),
@@ -315,7 +315,7 @@ fn plan(
 
 /// Copies tokenizer, generation settings, licence and the like; what describes other weight files stays behind, and so
 /// does all that lies beside weights given as a file.
-pub(super) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
     if !from.is_dir() {
         return Ok(());
     }

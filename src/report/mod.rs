@@ -10,6 +10,7 @@ mod markdown;
 mod number;
 mod quantization;
 mod table;
+mod training;
 mod visible;
 
 pub use bench::{kernel_bench, model_bench};
@@ -18,4 +19,5 @@ pub use evaluation::{evaluation, speed};
 pub use export::exported;
 pub use inspection::{Entry, Inspection, Totals};
 pub use quantization::quantization;
+pub use training::training;
 pub use visible::visible;

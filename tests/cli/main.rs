@@ -19,6 +19,7 @@ mod ends;
 mod learned;
 mod report;
 mod texts;
+mod train;
 mod usage;
 
 /// How a run ended and what it said.

@@ -7,6 +7,7 @@ mod convolution;
 mod deployed;
 mod digits;
 mod digits_shared;
+mod language;
 mod seeds;
 mod straight_through;
 mod swapped;
@@ -24,6 +25,12 @@ fn main() {
         Trial::test("seeds/the same seed gives the same bytes", || seeds::same_bytes().map_err(failed)),
         Trial::test("swapped/a language model trains and is deployed", || swapped::trains().map_err(failed)),
     ];
+    trials.extend([
+        Trial::test("language/every family trains", || language::families().map_err(failed)),
+        Trial::test("language/a stopped training goes on to the same bytes", || language::resumes().map_err(failed)),
+        Trial::test("language/what is packed predicts as what trained", || language::packed().map_err(failed)),
+        Trial::test("language/what cannot be trained is refused", || language::refused().map_err(failed)),
+    ]);
     trials.extend(digits::trials());
     trials.extend(digits_shared::trials());
     trials.extend(on("cpu", &Device::cpu()));
@@ -43,6 +50,7 @@ fn on(name: &str, device: &Device) -> Vec<Trial> {
         trial("convolutions and pools by hand", convolution::by_hand),
         trial("a convolution is deployed as it was evaluated", convolution::deployed),
         trial("a layer says what it runs", deployed::selected),
+        trial("a language model learns", language::learns),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Cases of what trains with quantization in the loop: scales of ternary weights, activations decoded, dropout.
+//! Cases of what trains with quantization in the loop: scales of ternary weights, activations decoded, noise, dropout.
 
 use super::Wanted;
 use super::block::{COUNTS, floats};
@@ -10,6 +10,7 @@ use crate::dispatch::{Kernel, Variant};
 use crate::kernel::activation_dequantize::{self as dequantize, ActivationDequantize};
 use crate::kernel::dropout::{self, Dropout};
 use crate::kernel::group_absmean::{self as absmean, GroupAbsmean};
+use crate::kernel::weight_noise::{self, WeightNoise};
 use crate::random::Random;
 
 /// `[rows, cols]` and group: single elements, tails, whole rows around a workgroup, primes, a tensor as one row.
@@ -25,6 +26,11 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     }
     for variant in wanted(ActivationDequantize::SPEC) {
         cases.extend(ACTIVATIONS.map(|size| dequantize_case(size, variant.clone())));
+    }
+    for variant in wanted(WeightNoise::SPEC) {
+        for whole in [false, true] {
+            cases.extend(WEIGHTS.map(|size| noise_case(size, whole, variant.clone())));
+        }
     }
     for variant in wanted(Dropout::SPEC) {
         for count in COUNTS {
@@ -54,6 +60,25 @@ fn dequantize_case((rows, cols, block): (usize, usize, usize), variant: Variant)
     let scales = (0..blocks).map(|_| random.uniform()).collect();
     let bindings = vec![Binding::In(codes), floats(scales), Binding::Out(rows * cols, Tolerance::EXACT)];
     Case::new::<ActivationDequantize>(variant, format!("{rows}x{cols}b{block}"), &params, bindings)
+}
+
+fn noise_case((rows, cols, group): (usize, usize, usize), whole: bool, variant: Variant) -> Case {
+    let mut random = Random::new(u(rows * 31 + cols));
+    let per_row = if whole { 0 } else { cols.div_ceil(group) };
+    let group = if whole { rows * cols } else { group };
+    let scales = if whole { 1 } else { rows * per_row };
+    let params = weight_noise::Params {
+        count: u(rows * cols),
+        cols: u(cols),
+        group: u(group),
+        groups_per_row: u(per_row),
+        share: 0.75,
+        seed: u(cols),
+    };
+    // A value and a product, each up to about 6.
+    let out = Binding::Out(rows * cols, Tolerance::ELEMENTWISE.max(Tolerance::sum(3, 6.0)));
+    let bindings = vec![floats(random.normals(rows * cols)), floats(random.normals(scales)), out];
+    Case::new::<WeightNoise>(variant, format!("{rows}x{cols}g{group}.in{per_row}"), &params, bindings)
 }
 
 fn dropout_case(count: usize, rate: f32, variant: Variant) -> Case {

@@ -3,6 +3,7 @@
 mod attention;
 mod backward;
 mod block;
+mod clip;
 mod group;
 mod int8;
 mod latent;
@@ -41,6 +42,7 @@ pub(super) fn of(wanted: Wanted<'_>) -> Vec<Case> {
         attention::cases,
         loss::cases,
         backward::cases,
+        clip::cases,
         train::cases,
         latent::cases,
         stats::cases,

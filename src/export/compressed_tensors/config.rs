@@ -234,14 +234,14 @@ impl GroupFields {
             return Err(unsupported(file, &format!("{at}.output_activations"), "outputs stay in floating point here"));
         }
         let inputs = Inputs::read(self.input_activations.as_ref(), file, at)?;
-        if form == Form::Packed && inputs != Inputs::Exact {
-            let what = format!("{at}.input_activations with {}", form.name());
-            return Err(unsupported(file, &what, "activations stay in floating point beside packed codes"));
-        }
         let Some(weights) = &self.weights else {
             return Err(Error::format(file, format!("{at}.weights is missing")));
         };
         let scheme = weights.scheme(file, &format!("{at}.weights"))?;
+        if form == Form::Packed && inputs != Inputs::Exact && !Form::fits_both(scheme, Some(inputs)) {
+            let what = format!("{at}.input_activations with {}", form.name());
+            return Err(unsupported(file, &what, "beside such packed codes activations stay in floating point"));
+        }
         if form == Form::Int && !Form::fits_int(scheme) {
             let what = format!("{at}.weights with {}", form.name());
             return Err(unsupported(file, &what, "8 bits with a scale per channel or tensor can be read"));

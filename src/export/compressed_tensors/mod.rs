@@ -74,7 +74,15 @@ enum Form {
 impl Form {
     /// That of a layer as it is written.
     fn of(layer: &LayerSpec) -> Self {
-        if layer.input == LayerInput::Exact { Self::Packed } else { Self::Int }
+        let packed = layer.input == LayerInput::Exact || Self::fits_both(layer.scheme, Inputs::of(&layer.input));
+        if packed { Self::Packed } else { Self::Int }
+    }
+
+    /// Whether [`Self::Packed`] has room for codes of a scheme beside rounded inputs: fewer than 8 bits, and the scale of a
+    /// token is found when it comes.
+    fn fits_both(scheme: Scheme, inputs: Option<Inputs>) -> bool {
+        let tokens = inputs == Some(Inputs::Tokens { symmetric: true });
+        tokens && scheme.is_symmetric() && scheme.bits().get() < 8 && !matches!(scheme.span(), Span::Group(_))
     }
 
     /// Whether [`Self::Int`] has room for codes of a scheme.
@@ -124,7 +132,11 @@ impl Exporter for CompressedTensors {
         }
         if Form::of(layer) == Form::Int {
             return match (Form::fits_int(scheme), &layer.input) {
-                (false, _) => Fit::Refused("int8 inputs go with weights of 8 bits per channel or tensor".to_owned()),
+                (false, _) => Fit::Refused(
+                    "int8 inputs go with weights per channel or tensor, those of fewer than 8 bits with symmetric codes and \
+                     tokens"
+                        .to_owned(),
+                ),
                 (true, LayerInput::Outliers { .. }) => {
                     Fit::OwnReader("others round outliers of the inputs with the rest".to_owned())
                 }
@@ -132,6 +144,9 @@ impl Exporter for CompressedTensors {
             };
         }
         let mut reasons = Vec::new();
+        if layer.input != LayerInput::Exact {
+            reasons.push("int8 inputs beside packed codes".to_owned());
+        }
         if scheme.bits().get() == 3 {
             reasons.push("3-bit codes, which packages disagree on how to lay out".to_owned());
         }

@@ -13,8 +13,10 @@ mod observed;
 mod page;
 mod quantization;
 mod text;
+mod trained;
 mod training;
 
 pub use facts::RunFacts;
 pub use file::ReportFile;
 pub use quantization::quantization;
+pub use trained::training;

@@ -1,6 +1,7 @@
 //! Pictures as inline SVG: functions of numbers and words, no more.
 
 mod bars;
+mod curve;
 mod heat_map;
 mod scale;
 mod shares;
@@ -8,6 +9,7 @@ mod shares;
 use std::fmt;
 
 pub(super) use bars::{Bar, bars};
+pub(super) use curve::curve;
 pub(super) use heat_map::{Cell, HeatMap};
 pub(super) use scale::Scale;
 pub(super) use shares::{Share, Stack, stacks};

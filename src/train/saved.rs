@@ -1,0 +1,161 @@
+//! The state of a training, kept so that another run can go on from it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::folder;
+use super::trainer::Trainer;
+use crate::device::{Buffer, Device};
+use crate::error::{Error, Result};
+use crate::io::{Checkpoint, Digest, Journal, Recovered, SourceFile, Staging, digest_of};
+
+/// Everything that decides the bytes of a result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fingerprint {
+    pub(super) bitsmith: String,
+    pub(super) device: String,
+    /// Settings, but for those without a part in the result.
+    pub(super) settings: Value,
+    /// Of the model's configuration.
+    pub(super) config: Digest,
+    /// The weights that it began from.
+    pub(super) files: Vec<SourceFile>,
+    /// Of all tokens of the text.
+    pub(super) tokens: Digest,
+}
+
+impl Fingerprint {
+    /// The first thing that is not the same now.
+    fn difference(&self, now: &Self) -> Option<String> {
+        let changed = |what: &str, was: &dyn std::fmt::Display, is: &dyn std::fmt::Display| {
+            Some(format!("{what} was {was} and is {is}"))
+        };
+        if self.bitsmith != now.bitsmith {
+            return changed("the version of bitsmith", &self.bitsmith, &now.bitsmith);
+        }
+        if self.device != now.device {
+            return changed("the device", &self.device, &now.device);
+        }
+        let fields = now.settings.as_object().into_iter().flatten();
+        for (name, value) in fields {
+            let before = self.settings.get(name).unwrap_or(&Value::Null);
+            if before != value {
+                return changed(name, before, value);
+            }
+        }
+        if (self.config, &self.files) != (now.config, &now.files) {
+            return Some("the model was changed".to_owned());
+        }
+        (self.tokens != now.tokens).then(|| "the text is another".to_owned())
+    }
+}
+
+/// A state on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Steps that were taken.
+    pub(super) steps: u32,
+    /// Name of the file.
+    file: String,
+    checksum: Digest,
+    /// Of each step.
+    pub(super) losses: Vec<f64>,
+}
+
+impl State {
+    /// The state that an earlier run left in this place, if it left one.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if that run was another, [`Error::Format`] if the file is not as it was written, [`Error::Io`].
+    pub(super) fn find(staging: &Staging, now: &Fingerprint) -> Result<Option<Self>> {
+        let Recovered { head, mut entries, .. } = Journal::read::<Fingerprint, Self>(&staging.journal())?;
+        let (Some(head), Some(state)) = (head, entries.pop()) else { return Ok(None) };
+        if let Some(difference) = head.difference(now) {
+            let detail = format!("{difference}; give what the unfinished run had, or leave this out to begin anew");
+            return Err(Error::config("resume", detail));
+        }
+        let path = state.path(staging);
+        let length = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+        if digest_of(&path, 0..length)? != Some(state.checksum) {
+            return Err(Error::format(path, "it is not as it was written; begin anew without --resume"));
+        }
+        Ok(Some(state))
+    }
+
+    /// Where the parameters and moments lie.
+    pub(super) fn path(&self, staging: &Staging) -> PathBuf {
+        staging.path().join(&self.file)
+    }
+
+    /// The moments of so many parameters.
+    ///
+    /// # Errors
+    /// Those of reading and of the device.
+    pub(super) fn moments(&self, staging: &Staging, device: &Device, count: usize) -> Result<Vec<[Buffer; 2]>> {
+        let checkpoint = Checkpoint::open(&self.path(staging))?;
+        let upload = |order, index| device.upload(&checkpoint.tensor(&moment(order, index))?.to_f32());
+        (0..count).map(|index| Ok([upload(1, index)?, upload(2, index)?])).collect()
+    }
+
+    /// Writes the state of a trainer; the one before it goes away when the disk has the new one.
+    ///
+    /// # Errors
+    /// Those of the device, and [`Error::Io`].
+    pub(super) async fn save(
+        staging: &mut Staging,
+        fingerprint: &Fingerprint,
+        trainer: &Trainer<'_>,
+        losses: &[f64],
+        before: Option<&Self>,
+    ) -> Result<Self> {
+        let steps = u32::try_from(losses.len()).unwrap_or(u32::MAX);
+        let file = format!("state-{steps}.safetensors");
+        let path = staging.path().join(&file);
+        // What a run left that was killed while it wrote.
+        remove(&path)?;
+        let mut moments = Vec::new();
+        for (index, [first, second]) in trainer.moments().enumerate() {
+            moments.extend([(moment(1, index), first), (moment(2, index), second)]);
+        }
+        folder::write(trainer.device(), &path, trainer.parameters(), &moments).await?;
+        let length = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+        let checksum = digest_of(&path, 0..length)?.ok_or_else(|| Error::format(&path, "it became shorter"))?;
+        staging.sync()?;
+        let state = Self { steps, file, checksum, losses: losses.to_vec() };
+        // The journal changes in one step: it names the old state or the new one.
+        Journal::create(&staging.journal(), fingerprint, std::slice::from_ref(&state))?;
+        staging.keep(true);
+        staging.sync()?;
+        if let Some(before) = before.filter(|before| before.file != state.file) {
+            remove(&before.path(staging))?;
+        }
+        Ok(state)
+    }
+
+    /// Removes what no finished folder has.
+    pub(super) fn remove_all(staging: &Staging) -> Result<()> {
+        let folder = staging.path();
+        for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+            let path = entry.map_err(|e| Error::io(folder, e))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with("state-") {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Name of a moment, which no parameter has.
+fn moment(order: u32, index: usize) -> String {
+    format!("moment{order}.{index}")
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        _ => Ok(()),
+    }
+}

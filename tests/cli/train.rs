@@ -1,0 +1,48 @@
+//! Training, from a command line to folders and a page.
+
+use std::fs;
+
+use crate::{folder, typed};
+
+const LINE: &str = "train examples/tiny-llama/config.json --out {}/new --device cpu --steps 3 --batch-size 2 --seq-len 16 \
+    --text examples/tiny-llama/calibration.txt --max-documents 20 --documents <|endoftext|>";
+
+#[test]
+fn a_new_model_is_trained_packed_and_read_by_the_other_commands() {
+    let folder = folder();
+    let quantized = "--weights ternary --activations int8 --deploy {}/packed --report {}/page.html --json";
+    let json = typed(&format!("{LINE} {quantized}"), folder.path()).json();
+    assert_eq!(json["losses"].as_array().map(Vec::len), Some(3));
+    assert_eq!((json["parameters"].as_u64(), json["from_scratch"].as_bool()), (Some(853_120), Some(true)));
+    assert_eq!((json["settings"]["weights"].as_str(), json["seq_len"].as_u64()), (Some("ternary"), Some(16)));
+    let page = fs::read_to_string(folder.path().join("page.html")).expect("a page");
+    assert!(page.contains("polyline") && page.contains("nats a token"));
+    let eval = "--text examples/tiny-llama/validation.txt --window 16 --max-tokens 64 --device cpu --json";
+    assert!(typed(&format!("eval {{}}/new {eval}"), folder.path()).json()["perplexity"].as_f64() > Some(1.0));
+    assert_eq!(typed(&format!("eval {{}}/packed {eval}"), folder.path()).json()["activations"], "int8");
+    typed("generate {}/packed --prompt Once --max-tokens 2 --device cpu", folder.path()).ok();
+    // From there, in words.
+    let more = LINE.replace("examples/tiny-llama/config.json --out {}/new", "{}/new --out {}/more");
+    let text = typed(&more, folder.path()).ok().stdout;
+    assert!(text.contains("from a checkpoint, linear layers float") && text.contains("loss"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_used_is_named_by_its_flag() {
+    let folder = folder();
+    for (flags, words) in [
+        ("--accumulate 0", &["--accumulate", "at least 1"][..]),
+        ("--weights 5", &["--weights", "ternary"]),
+        ("--activations int8", &["--activations", "--weights"]),
+        ("--progressive 8,x", &["--progressive", "`x`"]),
+        ("--deploy {}/packed", &["--deploy", "--weights"]),
+        ("--deploy {}/new --weights 4", &["--deploy", "--out"]),
+        ("--lr nan", &["--lr", "NaN"]),
+        ("--noise 0.5", &["--noise"]),
+        ("--report {}/new/page.html", &["--report"]),
+    ] {
+        typed(&format!("{LINE} {flags}"), folder.path()).failed(2, words);
+    }
+    typed(&LINE.replace("config.json", "absent.json"), folder.path()).failed(1, &["absent.json"]);
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
