@@ -67,6 +67,7 @@ fn main() {
         Trial::test("the threshold is in the files", written),
         Trial::test("smoothing changes no prediction", same_function),
         Trial::test("impossible settings are refused with a remedy", refused),
+        Trial::test("static inputs with outliers need smoothing", static_inputs),
         Trial::test("tiny-llama/planted", || planted_order(&tiny(), tiny_text(), TINY)),
     ];
     for (text, plant) in TEXTS.into_iter().zip(PLANTS) {
@@ -156,6 +157,19 @@ fn planted_order(model: &Path, text: EvalRequest, features: Plant) -> Result<(),
     within("planted, llm-int8", &llm_int8()?, &planted, &text, CLOSE)?;
     let smooth = Int8Config { smooth: Some(0.5), calib_samples: 8, ..plain };
     within("planted, smoothed int8", &Int8::new(smooth)?, &planted, &text, SMOOTHED)
+}
+
+fn static_inputs() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let planted = folder.path().join("planted");
+    plant(&tiny(), &planted, TINY)?;
+    let plain = Int8Config { activations: ActivationKind::Static, calib_samples: 8, ..Int8Config::default() };
+    let fails = change(&Int8::new(plain.clone())?, &planted, &tiny_text())?;
+    if fails < 0.5 {
+        return Err(format!("one scale for outliers and the rest was to fail, but costs {fails:+.4}").into());
+    }
+    let smooth = Int8Config { smooth: Some(0.5), ..plain };
+    within("smoothed static int8", &Int8::new(smooth)?, &planted, &tiny_text(), SMOOTHED)
 }
 
 /// Multiplies some features of each norm before linear layers and divides the weights that they meet.
