@@ -173,10 +173,14 @@ fn export_writes_another_format_or_names_the_layer() {
     typed(&format!("export {model} --format bitnet --out {{}}/again --force --quiet"), folder.path()).ok();
 
     typed("quantize examples/tiny-llama --out {}/w4 --group-size 64 --device cpu --quiet", folder.path()).ok();
-    let words = ["_proj as w4g64s in bitnet", "ternary"];
-    typed("export {}/w4 --format bitnet --out {}/no", folder.path()).failed(1, &words);
-    let words = ["_proj as w4g128s in bitnet", "ternary"];
-    typed("quantize examples/tiny-llama --out {}/no --format bitnet --device cpu", folder.path()).failed(1, &words);
+    for (line, words) in [
+        ("export {}/w4 --format bitnet --out {}/no", "_proj as w4g64s in bitnet"),
+        ("quantize examples/tiny-llama --out {}/no --format bitnet --device cpu", "_proj as w4g128s in bitnet"),
+    ] {
+        let run = typed(line, folder.path());
+        assert!(run.stderr.contains("use --method ternary"), "{run:?}");
+        run.failed(1, &[words]);
+    }
     typed("export examples/tiny-llama --format bitnet --out {}/no", folder.path()).failed(1, &["bitsmith quantize"]);
     assert_eq!(listing(folder.path()), ["again", "w4"]);
 }
