@@ -184,13 +184,12 @@ impl Device {
     /// # Errors
     /// [`Error::Limit`] if it is over the cap, [`Error::Device`] if the device refuses it.
     pub fn reserve(&self, bytes: u64) -> Result<()> {
-        /// As large as buffers of a GPU commonly are.
-        const PIECE: u64 = 1 << 30;
         self.pool().check_room(bytes)?;
         let piece = match self {
             Self::Cpu(_) => bytes.max(4),
+            // As large as buffers of a GPU commonly are.
             #[cfg(feature = "wgpu")]
-            Self::Wgpu(_) => PIECE.min(self.caps().max_buffer_bytes),
+            Self::Wgpu(_) => self.caps().max_buffer_bytes.min(1 << 30),
         };
         let pieces = (0..bytes.div_ceil(piece)).map(|_| self.create(piece));
         pieces.collect::<Result<Vec<_>>>().map(drop)
