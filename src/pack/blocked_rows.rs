@@ -8,7 +8,7 @@
 //! row    3R + r  2R + r   R + r     r      of column c
 //! ```
 //!
-//! Here the codes are those of [`Packing::Rows`](super::Packing::Rows) for
+//! Here the codes are those of [`Packing::Rows`] for
 //! [`Bits::TERNARY`], t + 2, 16 a word.
 
 use rayon::prelude::*;
