@@ -33,6 +33,9 @@ pub(super) struct Export {
     /// Replace the folder if it is there
     #[arg(long)]
     force: bool,
+    /// Refuse what readers of the format would not load, or would read with other numbers, instead of saying so
+    #[arg(long)]
+    strict: bool,
     /// Largest weight file, such as 5GB or 500MB
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(5_000_000_000))]
     shard_size: Bytes,
@@ -61,6 +64,7 @@ impl Export {
         let model = self.model.find(&self.hub, self.quiet)?.path;
         let request = ExportRequest {
             force: self.force,
+            strict: self.strict,
             shard_size: self.shard_size.0,
             ..ExportRequest::new(model, &self.out, &self.format)
         };

@@ -50,6 +50,9 @@ pub(super) struct Quantize {
     /// Format of the new folder
     #[arg(long, value_name = "FORMAT", default_value = FORMATS[0], value_parser = PossibleValuesParser::new(FORMATS))]
     format: String,
+    /// Refuse what readers of the format would not load, or would read with other numbers, instead of saying so
+    #[arg(long)]
+    strict: bool,
     /// Largest weight file, such as 5GB or 500MB
     #[arg(long, value_name = "SIZE", default_value_t = Bytes(5_000_000_000))]
     shard_size: Bytes,
@@ -129,6 +132,7 @@ impl Quantize {
             resume: self.resume,
             skip: self.skip.clone(),
             format: self.format.clone(),
+            strict: self.strict,
             shard_size: self.shard_size.0,
             quality,
             ..QuantizeRequest::new(model.path, &self.out)

@@ -5,8 +5,13 @@
 //! time and never touch a file: the names, types and shapes of all tensors are known before any work is done, so
 //! a header can be written first and the layers streamed after it.
 
+pub mod awq;
 pub mod bitnet;
+pub mod bitsandbytes;
 pub mod compressed_tensors;
+pub mod gptq;
+mod layer_tensors;
+pub mod mlx;
 mod record;
 
 use std::fmt::Debug;
@@ -50,6 +55,17 @@ impl LayerSpec {
         Self { input, ..self }
     }
 
+    /// An error where a format refuses the layer.
+    fn refuse(&self, exporter: &dyn Exporter) -> Result<()> {
+        match exporter.fit(self) {
+            Fit::Refused(remedy) => {
+                let what = format!("{} as {} in {}", self.path, self.scheme, exporter.name());
+                Err(Error::Unsupported { what, remedy })
+            }
+            Fit::Exact | Fit::Rounded(_) | Fit::OwnReader(_) => Ok(()),
+        }
+    }
+
     /// An error unless `weight` is one of this layer.
     fn check(&self, weight: &PackedTensor) -> Result<()> {
         let Self { path, scheme, rows, cols, .. } = self;
@@ -66,6 +82,8 @@ impl LayerSpec {
 pub enum Fit {
     /// Other readers of the format load it.
     Exact,
+    /// Other readers load it, but not with the same numbers to the last bit, for this reason.
+    Rounded(String),
     /// It is written in the format's terms, but other readers do not take it by default, for this reason.
     OwnReader(String),
     /// It cannot be written, for this reason.
@@ -86,7 +104,7 @@ pub trait Exporter: Send + Sync {
         const REASON: &str = "a Conv1D layer, written as the linear layer that it is";
         match self.fit(layer) {
             Fit::Exact => Fit::OwnReader(REASON.to_owned()),
-            Fit::OwnReader(reason) => Fit::OwnReader(format!("{reason}; {REASON}")),
+            Fit::OwnReader(reason) | Fit::Rounded(reason) => Fit::OwnReader(format!("{reason}; {REASON}")),
             refused @ Fit::Refused(_) => refused,
         }
     }
@@ -109,6 +127,11 @@ pub trait Exporter: Send + Sync {
     /// # Errors
     /// [`Error::Config`] if there is none or one is also kept, [`Error::Unsupported`] where [`Self::fit`] refuses.
     fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value>;
+
+    /// Adds that configuration to the config.json of the model.
+    fn describe(&self, config: &mut Value, quantization: Value) {
+        config["quantization_config"] = quantization;
+    }
 
     /// What the input of the layer becomes for readers of the format.
     fn input(&self, layer: &LayerSpec) -> LayerInput {
@@ -133,14 +156,20 @@ pub trait Exporter: Send + Sync {
 /// [`Error::Config`] for a name that is not in [`FORMATS`].
 pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
     match name {
+        awq::NAME => Ok(Box::new(awq::Awq)),
         bitnet::NAME => Ok(Box::new(bitnet::Bitnet)),
+        bitsandbytes::NAME => Ok(Box::new(bitsandbytes::BitsAndBytes)),
         compressed_tensors::NAME => Ok(Box::new(compressed_tensors::CompressedTensors)),
+        gptq::NAME => Ok(Box::new(gptq::Gptq::Gptq)),
+        gptq::AUTO_ROUND => Ok(Box::new(gptq::Gptq::AutoRound)),
+        mlx::NAME => Ok(Box::new(mlx::Mlx)),
         _ => Err(Error::config("format", format!("`{name}` is not one of {}", FORMATS.join(", ")))),
     }
 }
 
 /// Names of all formats, the default one first.
-pub const FORMATS: [&str; 2] = [compressed_tensors::NAME, bitnet::NAME];
+pub const FORMATS: [&str; 7] =
+    [compressed_tensors::NAME, gptq::NAME, awq::NAME, gptq::AUTO_ROUND, mlx::NAME, bitsandbytes::NAME, bitnet::NAME];
 
 /// A tensor of a file as it lies there.
 #[derive(Clone, Debug, PartialEq)]
@@ -204,12 +233,17 @@ pub trait Importer: Debug + Send + Sync {
 pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
     let file = folder.join("config.json");
     match config.get("quant_method").and_then(Value::as_str) {
+        Some(awq::NAME) => Ok(Box::new(awq::Reader::new(config, folder)?)),
+        Some(bitsandbytes::NAME) => Ok(Box::new(bitsandbytes::Reader::new(config, folder)?)),
+        Some(gptq::NAME | gptq::AUTO_ROUND) => Ok(Box::new(gptq::Reader::new(config, folder)?)),
         Some(bitnet::NAME) => Ok(Box::new(bitnet::Reader::new(config, folder)?)),
         Some(compressed_tensors::NAME) => Ok(Box::new(compressed_tensors::Reader::new(config, folder)?)),
         Some(other) => Err(Error::Unsupported {
             what: format!("{}: quantization_config.quant_method `{other}`", file.display()),
             remedy: format!("models of these formats can be read: {}", FORMATS.join(", ")),
         }),
+        // MLX names no method.
+        None if config.get("bits").is_some() => Ok(Box::new(mlx::Reader::new(config, folder)?)),
         None => Err(Error::format(file, "quantization_config.quant_method is missing or not a string")),
     }
 }

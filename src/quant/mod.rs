@@ -2,6 +2,7 @@
 
 mod block_progress;
 mod block_run;
+mod changes;
 mod gptq;
 mod group_size;
 mod int8;

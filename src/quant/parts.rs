@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::export::{Stored, TensorSource};
 use crate::io::TensorSpec;
 use crate::pack::PackedTensor;
+use crate::scheme::Groups;
 
 /// Tensors by name, in memory.
 pub(super) struct Parts<'a>(HashMap<String, (TensorSpec, &'a [u8])>);
@@ -28,14 +28,23 @@ impl TensorSource for Parts<'_> {
     }
 }
 
-/// Whether two weights decode to the same values, but for so much of each scale. The type of the scales does not count, as
-/// a format may store them in a wider one, nor that there are three levels.
+/// Whether two weights have the same codes, and each group of each row the same zero point and, but for so much of it, the
+/// same scale. How a format says so does not count: in a wider type of scales, with a scale repeated, with the middle
+/// code as a zero point, or without a word for three levels.
 pub(super) fn same(a: &PackedTensor, b: &PackedTensor, scale_error: f32) -> bool {
-    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= scale_error * b.abs();
-    let scheme = |weight: &PackedTensor| weight.scheme.carrier().with_scale_type(Dtype::F32);
-    scheme(a) == scheme(b)
-        && (a.rows, a.cols, &a.zeros) == (b.rows, b.cols, &b.zeros)
-        && a.codes == b.codes
-        && a.scales.len() == b.scales.len()
-        && a.scales.iter().zip(&b.scales).all(near)
+    if (a.scheme.carrier().bits(), a.rows, a.cols) != (b.scheme.carrier().bits(), b.rows, b.cols) || a.codes != b.codes
+    {
+        return false;
+    }
+    let groups = [a, b].map(|weight| weight.scheme.groups(weight.rows, weight.cols));
+    let finest = groups.map(Groups::size).into_iter().min().unwrap_or(1).max(1);
+    let zero = |weight: &PackedTensor, at: usize| {
+        weight.zeros.as_ref().map_or(weight.scheme.bits().middle(), |zeros| zeros[at])
+    };
+    (0..a.rows).all(|row| {
+        (0..a.cols).step_by(finest).all(|col| {
+            let [i, j] = groups.map(|groups| groups.index(row, col));
+            (a.scales[i] - b.scales[j]).abs() <= scale_error * b.scales[j].abs() && zero(a, i) == zero(b, j)
+        })
+    })
 }

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::calib::CalibrationDataset;
 use crate::device::{Device, DeviceKind};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, evaluate_folders};
 use crate::export::{self, BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
@@ -107,14 +106,14 @@ pub(super) async fn straight(
         skip.unmatched().iter().map(|p| format!("warning: --skip {p} matches no linear layer")).collect();
     notes.extend(unmeasurable);
     notes.extend(original::no_matrices(&checkpoint));
-    notes.extend(run.fit()?);
+    notes.extend(run.fit(request.strict)?);
     let mut kept: Vec<String> = layers.iter().filter(|l| plan.get(&l.path).is_none()).map(|l| l.path.clone()).collect();
     // A head that shares the embedding has no tensor of its own, but to other readers it is a linear layer that would
     // have to be quantized if nothing was said.
     if !layers.iter().any(|l| l.path == HEAD) {
         kept.push(HEAD.to_owned());
     }
-    config["quantization_config"] = exporter.config(&run.specs(), &kept)?;
+    exporter.describe(&mut config, exporter.config(&run.specs(), &kept)?);
     let shards = run.shards(request.shard_size)?;
     let work = Work::new(device, quantizer, request, &plan)?;
 
@@ -345,12 +344,13 @@ fn verify(folder: &Path, config: &Value, finished: &[Finished]) -> Result<()> {
     if found.len() != expected.len() {
         return Err(wrong("the list of layers"));
     }
-    // A format may store scales in a wider type, or know no three levels.
-    let plain = |scheme: Scheme| scheme.carrier().with_scale_type(Dtype::F32);
+    // A format may say otherwise which weights share a scale, or know no three levels; its numbers were compared when they
+    // were written.
+    let bits = |scheme: Scheme| scheme.carrier().bits();
     for layer in found {
         let as_made = expected.get(layer.path.as_str()).is_some_and(|made| {
             made.shape == [layer.rows, layer.cols]
-                && plain(made.scheme) == plain(layer.scheme)
+                && bits(made.scheme) == bits(layer.scheme)
                 && made.input == layer.input
         });
         if !as_made {

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::changes::Changes;
 use super::parts::same;
 use super::pipeline::{HEAD, copy_companions};
 use super::{Skip, linear_layers};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::bitnet::Unpacked;
-use crate::export::{self, Exporter, Fit, Importer, LayerSpec};
+use crate::export::{self, Exporter, Importer, LayerSpec};
 use crate::io::{
     CONFIG_FILE, Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorInfo, TensorSpec, is_conv1d, read_config,
 };
@@ -44,6 +45,8 @@ pub struct ExportRequest {
     pub format: String,
     /// Replace an existing model folder.
     pub force: bool,
+    /// Refuse what readers of the format would not load, or read with other numbers.
+    pub strict: bool,
     /// Largest weight file in bytes.
     pub shard_size: u64,
 }
@@ -52,7 +55,7 @@ impl ExportRequest {
     /// A request with the default shard size.
     pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>, format: &str) -> Self {
         let (model, out, format) = (model.into(), out.into(), format.to_owned());
-        Self { model, out, format, force: false, shard_size: 5_000_000_000 }
+        Self { model, out, format, force: false, strict: false, shard_size: 5_000_000_000 }
     }
 }
 
@@ -84,12 +87,14 @@ pub struct Exported {
 pub fn export_model(request: &ExportRequest, progress: &mut dyn Progress) -> Result<Exported> {
     let exporter = export::exporter(&request.format)?;
     let original = Original::open(&request.model)?;
-    let mut notes = original.fit(&*exporter)?;
+    let mut notes = original.fit(&*exporter, request.strict)?;
     let specs = original.tensors(&*exporter)?;
     let layer_bytes = original.layer_bytes(&*exporter)?;
     let mut config = original.config.clone();
-    config["quantization_config"] =
-        exporter.config(&original.layers().cloned().collect::<Vec<_>>(), &original.kept()?)?;
+    // Of the format that it was in.
+    config.as_object_mut().map(|config| config.remove("quantization"));
+    let quantization = exporter.config(&original.layers().cloned().collect::<Vec<_>>(), &original.kept()?)?;
+    exporter.describe(&mut config, quantization);
 
     let staging = Staging::create(&request.out, request.force)?;
     notes.extend_from_slice(staging.notes());
@@ -179,30 +184,25 @@ impl Original {
         Ok(kept)
     }
 
-    /// Refuses what the format cannot hold; says what other readers do otherwise.
-    fn fit(&self, exporter: &dyn Exporter) -> Result<Vec<String>> {
-        let (mut notes, mut others) = (Vec::new(), 0);
+    /// Refuses what the format cannot hold, and with `strict` what others would read otherwise; says what they do.
+    fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
+        let (mut changes, mut others) = (Changes::new(exporter, strict), Vec::new());
         for layer in self.layers() {
-            let conv1d = is_conv1d(&self.config, &layer.path);
-            match if conv1d { exporter.fit_conv1d(layer) } else { exporter.fit(layer) } {
-                Fit::Exact => {}
-                Fit::Refused(why) => {
-                    let what = format!("{} as {} in {}", layer.path, layer.scheme, exporter.name());
-                    return Err(Error::Unsupported { what, remedy: why });
-                }
-                Fit::OwnReader(why) => {
-                    let note = format!("note: not every {} reader loads all layers: {why}", exporter.name());
-                    if !notes.contains(&note) {
-                        notes.push(note);
-                    }
-                }
+            changes.add(layer, is_conv1d(&self.config, &layer.path))?;
+            if exporter.input(layer) != layer.input {
+                others.push(&layer.path);
             }
-            others += usize::from(exporter.input(layer) != layer.input);
         }
-        if others > 0 {
-            let name = exporter.name();
+        let name = exporter.name();
+        if let (Some(path), true) = (others.first(), strict) {
+            let what = format!("{path} in {name}, whose readers round its input otherwise than those of the original");
+            return Err(Error::Unsupported { what, remedy: "leave --strict out to write it all the same".to_owned() });
+        }
+        let mut notes = changes.notes();
+        if !others.is_empty() {
             notes.push(format!(
-                "note: readers of {name} round the inputs of {others} layer(s) otherwise than those of the original"
+                "note: readers of {name} round the inputs of {} layer(s) otherwise than those of the original",
+                others.len()
             ));
         }
         Ok(notes)

@@ -39,6 +39,8 @@ pub struct QuantizeRequest {
     pub plan: Option<Plan>,
     /// File format, one of [`export::FORMATS`].
     pub format: String,
+    /// Refuse what readers of the format would not load, or read with other numbers.
+    pub strict: bool,
     /// Largest weight file in bytes.
     pub shard_size: u64,
     /// What a method that learns from data sees; none for the others. A method that only looks at what goes through the
@@ -63,6 +65,7 @@ impl QuantizeRequest {
             skip: Vec::new(),
             plan: None,
             format: export::FORMATS[0].to_owned(),
+            strict: false,
             shard_size: 5_000_000_000,
             calibration: None,
             max_memory: None,

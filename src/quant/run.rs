@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value;
 
+use super::changes::Changes;
 use super::output::{Ended, Item, Made, Output};
 use super::read_ahead::ReadAhead;
 use super::restore::Restore;
@@ -13,7 +14,7 @@ use super::{LayerChoice, LayerJob, LayerQuantizer, LinearLayer, Quantizer};
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::export::{self, BlockRecord, Exporter, Fit, LayerSpec};
+use crate::export::{self, BlockRecord, Exporter, LayerSpec};
 use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Source, Staging, TensorInfo, TensorSpec};
 use crate::progress::Progress;
 use crate::scheme::Plan;
@@ -61,29 +62,16 @@ impl Run<'_> {
         self.layers.iter().any(|l| l.path == path && l.conv1d)
     }
 
-    /// Refuses what the format cannot hold; says in one line why other readers may not take the result.
-    pub(super) fn fit(&self) -> Result<Option<String>> {
-        let (mut layers, mut reasons) = (0, Vec::<String>::new());
+    /// Refuses what the format cannot hold, and with `strict` what others would read otherwise; says in a line each why other
+    /// readers may not take the result, or read other numbers.
+    pub(super) fn fit(&self, strict: bool) -> Result<Vec<String>> {
+        let mut changes = Changes::new(self.exporter, strict);
         for info in self.checkpoint.infos() {
-            let Some(layer) = self.spec(&info.name) else { continue };
-            let conv1d = self.is_conv1d(&layer.path);
-            match if conv1d { self.exporter.fit_conv1d(&layer) } else { self.exporter.fit(&layer) } {
-                Fit::Exact => {}
-                Fit::Refused(why) => {
-                    let what = format!("{} as {} in {}", layer.path, layer.scheme, self.exporter.name());
-                    return Err(Error::Unsupported { what, remedy: why });
-                }
-                Fit::OwnReader(why) => {
-                    layers += 1;
-                    // A reason may be several; each is named once.
-                    let new: Vec<_> = why.split("; ").filter(|w| !reasons.iter().any(|r| r == w)).collect();
-                    reasons.extend(new.into_iter().map(str::to_owned));
-                }
+            if let Some(layer) = self.spec(&info.name) {
+                changes.add(&layer, self.is_conv1d(&layer.path))?;
             }
         }
-        let (format, why) = (self.exporter.name(), reasons.join("; "));
-        Ok((layers > 0)
-            .then(|| format!("note: {layers} layer(s) load in bitsmith, not in every {format} reader: {why}")))
+        Ok(changes.notes())
     }
 
     /// The files to write: kept tensors as they are, linear layers as the format stores them.
