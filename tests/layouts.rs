@@ -198,7 +198,6 @@ fn what_a_format_cannot_hold_is_told_with_its_remedy() {
     for (name, scheme, rows, cols, remedy) in [
         ("gptq", "w4g32s", 32, 172, "--skip up_proj"),
         ("gptq", "w4g32s", 20, 64, "--skip up_proj"),
-        ("gptq", "w4g32s-bf16", 32, 64, "--scale-type f16"),
         ("auto-round", "w4g32a", 32, 64, "use gptq"),
         ("awq", "w8g32s", 32, 64, "--bits 4"),
         ("awq", "w4cs", 32, 64, "--group-size"),
@@ -212,6 +211,20 @@ fn what_a_format_cannot_hold_is_told_with_its_remedy() {
         let spec = LayerSpec { rows, cols, ..LayerSpec::of(PATH, &layer(scheme, 32, 64, 1)) };
         assert!(matches!(format.fit(&spec), Fit::Refused(why) if why.contains(remedy)), "{name} {scheme}");
         assert!(matches!(format.tensors(&spec, Dtype::F16), Err(Error::Unsupported { .. })), "{name} {scheme}");
+    }
+}
+
+#[test]
+fn scales_are_rounded_to_f16_where_the_format_has_no_other() {
+    let tensor =
+        QuantizedTensor::new("w4g32s-f32".parse().unwrap(), 32, 32, vec![9; 1024], vec![0.1; 32], None).unwrap();
+    let weight = PackedTensor::pack(&tensor);
+    for name in ["gptq", "awq"] {
+        let format = exporter(name).unwrap();
+        assert!(matches!(format.fit(&LayerSpec::of(PATH, &weight)), Fit::Rounded(why) if why.contains("f16")));
+        let found = read(&config(&*format, &weight), &Memory::of(&*format, &weight, Dtype::F32)).unwrap();
+        assert_eq!(found.scales, [Dtype::F16.round(0.1); 32]);
+        assert!((found.scales[0] - 0.1).abs() <= format.scale_error() * 0.1);
     }
 }
 

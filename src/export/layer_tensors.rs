@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use super::{Stored, TensorSource, file_of};
+use super::{Fit, Stored, TensorSource, file_of};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::StoredDtype;
@@ -73,6 +73,17 @@ impl<'a> LayerTensors<'_, 'a> {
             None => Ok(values),
             Some(at) => Err(self.wrong(format!("{name} {at} is {}", values[at]))),
         }
+    }
+}
+
+/// What rounding a number to f16 changes of it at most, if f16 has such numbers.
+pub(super) const F16_ERROR: f32 = 1.0 / 2048.0;
+
+/// How a format takes a scheme that stores scales in f16.
+pub(super) fn rounded_to_f16(scheme: Scheme) -> Fit {
+    match scheme.scale_type() {
+        Dtype::F16 => Fit::Exact,
+        other => Fit::Rounded(format!("scales of {other} are rounded to f16")),
     }
 }
 

@@ -21,7 +21,9 @@ mod reader;
 use serde_json::{Value, json};
 
 pub use self::reader::Reader;
-use super::layer_tensors::{by_row, codes_of, tensor_name, transposed, words_to_bytes, zeros_by_row};
+use super::layer_tensors::{
+    F16_ERROR, by_row, codes_of, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
+};
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -70,14 +72,11 @@ impl Exporter for Awq {
         if scheme.bits().get() != 4 {
             return Fit::Refused("the format holds 4 bits only; use --bits 4".to_owned());
         }
-        if scheme.scale_type() != Dtype::F16 {
-            return Fit::Refused(format!("scales are f16 here, not {}; use --scale-type f16", scheme.scale_type()));
-        }
         if rows == 0 || !rows.is_multiple_of(PER_WORD) {
             return Fit::Refused(format!("{rows} output features are no multiple of 8; keep it: --skip {name}"));
         }
         match scheme.span() {
-            Span::Group(size) if cols.is_multiple_of(size.into()) => Fit::Exact,
+            Span::Group(size) if cols.is_multiple_of(size.into()) => rounded_to_f16(scheme),
             Span::Group(size) => Fit::Refused(format!(
                 "{cols} input features are no multiple of the group's {size}; use another --group-size or --skip {name}"
             )),
@@ -112,6 +111,10 @@ impl Exporter for Awq {
                 Dtype::F16.encode(&transposed(&by_row(&weight.scales, scheme, rows), rows, groups)),
             ])
             .collect())
+    }
+
+    fn scale_error(&self) -> f32 {
+        F16_ERROR
     }
 
     fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value> {

@@ -18,7 +18,9 @@ mod reader;
 use serde_json::Value;
 
 pub use self::reader::Reader;
-use super::layer_tensors::{by_row, codes_of, tensor_name, transposed, words_to_bytes, zeros_by_row};
+use super::layer_tensors::{
+    F16_ERROR, by_row, codes_of, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
+};
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -73,9 +75,6 @@ impl Exporter for Gptq {
         if layer.input != LayerInput::Exact {
             return Fit::Refused("readers compute with exact activations; use --activations none".to_owned());
         }
-        if scheme.scale_type() != Dtype::F16 {
-            return Fit::Refused(format!("scales are f16 here, not {}; use --scale-type f16", scheme.scale_type()));
-        }
         if *self == Self::AutoRound && !scheme.is_symmetric() {
             return Fit::Refused("it stores zero points less one, and none for a zero point of 0; use gptq".to_owned());
         }
@@ -88,7 +87,7 @@ impl Exporter for Gptq {
             Span::Group(size) if !cols.is_multiple_of(size.into()) => {
                 Fit::OwnReader(format!("a last group of {} instead of {size} columns", cols % usize::from(size)))
             }
-            _ => Fit::Exact,
+            _ => rounded_to_f16(scheme),
         }
     }
 
@@ -127,6 +126,10 @@ impl Exporter for Gptq {
                 index.collect(),
             ])
             .collect())
+    }
+
+    fn scale_error(&self) -> f32 {
+        F16_ERROR
     }
 
     fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value> {
