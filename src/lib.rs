@@ -58,6 +58,7 @@ pub mod quant;
 mod random;
 pub mod report;
 pub mod scheme;
+pub mod search;
 mod tensor;
 pub mod train;
 
