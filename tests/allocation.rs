@@ -33,9 +33,7 @@ fn all_plans(layers: &[LayerCandidates], ties: &[Vec<usize>]) -> Vec<(u64, f64)>
             .flat_map(|plan| layer.candidates.iter().map(|c| plan.iter().copied().chain([*c]).collect()))
             .collect();
     }
-    plans.retain(|plan| {
-        ties.iter().all(|tie| tie.windows(2).all(|pair| plan[pair[0]].scheme == plan[pair[1]].scheme))
-    });
+    plans.retain(|plan| ties.iter().all(|tie| tie.windows(2).all(|pair| plan[pair[0]].scheme == plan[pair[1]].scheme)));
     plans.iter().map(|plan| (plan.iter().map(|c| c.bytes).sum(), plan.iter().map(|c| c.loss).sum())).collect()
 }
 
@@ -104,11 +102,13 @@ fn model(layers: usize, seed: u32) -> Vec<LayerCandidates> {
         let (rows, cols) = shapes[index % shapes.len()];
         let sensitivity = (f64::from(random.uniform()) * 6.0).exp() * 1e-4;
         let candidate = |scheme: Scheme, noise: f64| {
-            let step = 2f64.powi(-2 * i32::from(scheme.bits().get())) * if scheme.bits().is_ternary() { 1.4 } else { 1.0 };
+            let step =
+                2f64.powi(-2 * i32::from(scheme.bits().get())) * if scheme.bits().is_ternary() { 1.4 } else { 1.0 };
             let group = scheme.bytes(1, cols) as f64 / cols as f64;
             Candidate { scheme, bytes: scheme.bytes(rows, cols), loss: sensitivity * step * (1.0 + noise) / group }
         };
-        let candidates = ladder.for_columns(cols).map(|scheme| candidate(scheme, f64::from(random.uniform()))).collect();
+        let candidates =
+            ladder.for_columns(cols).map(|scheme| candidate(scheme, f64::from(random.uniform()))).collect();
         LayerCandidates { path: format!("layers.{index}"), candidates }
     };
     (0..layers).map(layer).collect()
@@ -118,7 +118,8 @@ fn model(layers: usize, seed: u32) -> Vec<LayerCandidates> {
 fn hundreds_of_layers_are_proven() {
     for seed in 0..4 {
         let layers = model(300, seed);
-        let ties: Vec<Vec<usize>> = (0..100).map(|block| vec![3 * block, 3 * block + 1]).filter(|t| t[0] % 4 == 0).collect();
+        let ties: Vec<Vec<usize>> =
+            (0..100).map(|block| vec![3 * block, 3 * block + 1]).filter(|t| t[0] % 4 == 0).collect();
         for ties in [&[][..], &ties] {
             let optimizer = PrecisionOptimizer::new(&layers, ties).unwrap();
             let (few, many) = (optimizer.fewest_bytes(), optimizer.least_loss());
