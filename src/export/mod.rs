@@ -13,11 +13,16 @@ pub mod gptq;
 mod layer_tensors;
 pub mod mlx;
 mod record;
+mod search_record;
 
 use std::fmt::Debug;
 use std::path::Path;
 
 pub use record::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
+pub use search_record::{
+    CodesFrom, HeldOut, ImportanceRecord, SearchGoal, SearchMemory, SearchPhase, SearchQuality, SearchRecord,
+    SearchStep, SearchedLayer,
+};
 use serde_json::Value;
 
 use crate::dtype::Dtype;

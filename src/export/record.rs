@@ -8,10 +8,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::search_record::SearchRecord;
 use crate::error::{Error, Result};
 use crate::io::{Digest, TextFacts, read_limited};
 use crate::op::LayerInput;
-use crate::scheme::Scheme;
+use crate::scheme::{Plan, Scheme};
 
 /// Larger files are refused unread: a model of ten thousand layers makes about 3 MB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -33,6 +34,9 @@ pub struct Record {
     /// The blocks, for a method that works by blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<BlockRecord>,
+    /// The search that decided on schemes, for a method that searches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRecord>,
     /// Names of the tensors that were left as they were.
     pub kept: Vec<String>,
     /// Size before and after.
@@ -185,6 +189,11 @@ impl Record {
         fs::write(&file, text).map_err(|e| Error::io(&file, e))
     }
 
+    /// The scheme of each quantized layer, for doing the same again.
+    pub fn plan(&self) -> Plan {
+        self.layers.iter().map(|layer| (layer.path.as_str(), layer.scheme)).collect()
+    }
+
     fn check(&self) -> std::result::Result<(), String> {
         if self.bitsmith.is_empty() || self.method.name.is_empty() {
             return Err("bitsmith and method.name must not be empty".to_owned());
@@ -198,6 +207,9 @@ impl Record {
         }
         for block in &self.blocks {
             block.check().map_err(|detail| format!("blocks: {}: {detail}", block.index))?;
+        }
+        if let Some(search) = &self.search {
+            search.check().map_err(|detail| format!("search: {detail}"))?;
         }
         let bits = self.sizes.bits_per_weight;
         if !(0.0..=32.0).contains(&bits) {

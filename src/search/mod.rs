@@ -1,0 +1,37 @@
+//! Mixed precision: which layer takes how few bits, found by measuring.
+
+mod accepted;
+mod allocate;
+mod budget;
+mod builder;
+mod codes_file;
+mod config;
+mod evaluator;
+mod facts;
+mod gradual;
+mod history;
+mod importance_weights;
+mod knapsack;
+mod ladder;
+mod measured;
+mod parts;
+mod search;
+mod sensitivity;
+mod source_rule;
+mod split;
+mod stage;
+mod trials;
+mod walk;
+
+pub use accepted::AcceptedStore;
+pub use allocate::{Allocation, Candidate, LayerCandidates, PrecisionOptimizer};
+pub use budget::{Budgets, Goal, Increase, Target};
+pub use builder::MixedPrecisionBuilder;
+pub use config::MixedPrecisionConfig;
+pub use evaluator::{GradualEvaluator, Prefix, swap_in};
+pub use gradual::GradualQuantizer;
+pub use importance_weights::ImportanceWeights;
+pub use ladder::{BitsLadder, Ladder};
+pub use measured::Measured;
+pub use source_rule::{SourceScores, source_allocation, source_budgets, source_importance};
+pub use split::Split;
