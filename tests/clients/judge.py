@@ -1,0 +1,210 @@
+"""Logits of other programs from our files, against those of weights that are decoded here. See README.md."""
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+warnings.filterwarnings("ignore")
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+BITSMITH = os.environ.get("BITSMITH", "bitsmith")
+TOKENS = [3 + (i * 29 + 7 * (i // 4)) % 500 for i in range(48)]
+# Hidden and inner widths are multiples of 256, so that no format refuses a layer.
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512,
+    "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "hidden_act": "silu",
+    "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "float32",
+}
+# Compute in 32 bits / in 16 bits / with activations of 8 bits.
+EXACT, HALF, INT8 = 1e-4, 5e-3, 5e-2
+
+
+def random_model(folder):
+    """A Llama whose groups differ in size, so that a scale in the wrong place shows."""
+    torch.manual_seed(1)
+    h, i, v = CONFIG["hidden_size"], CONFIG["intermediate_size"], CONFIG["vocab_size"]
+    def matrix(rows, cols):
+        sizes = torch.exp(torch.randn(rows, cols // 32) * 0.5).repeat_interleave(32, 1)
+        return torch.randn(rows, cols) * sizes * cols**-0.5
+    shapes = {"q": (h, h), "k": (h // 2, h), "v": (h // 2, h), "o": (h, h)}
+    tensors = {"model.embed_tokens.weight": torch.randn(v, h), "lm_head.weight": torch.randn(v, h) * h**-0.5,
+               "model.norm.weight": torch.ones(h)}
+    for layer in range(CONFIG["num_hidden_layers"]):
+        at = f"model.layers.{layer}."
+        tensors |= {f"{at}self_attn.{n}_proj.weight": matrix(*s) for n, s in shapes.items()}
+        tensors |= {f"{at}mlp.{n}_proj.weight": matrix(i, h) for n in ("gate", "up")}
+        tensors |= {f"{at}mlp.down_proj.weight": matrix(h, i)}
+        tensors |= {f"{at}{n}_layernorm.weight": torch.ones(h) for n in ("input", "post_attention")}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def fields(tensor, bits):
+    """The codes of each row of words, lowest bits first."""
+    stream = np.unpackbits(tensor.contiguous().numpy().view(np.uint8), axis=1, bitorder="little")
+    return (stream.reshape(len(stream), -1, bits).astype(np.int64) << np.arange(bits)).sum(-1)
+
+
+def decoded(source, folder):
+    """The model of a compressed-tensors folder in floating point."""
+    tensors, plain = load_file(source / "model.safetensors"), {}
+    groups = json.loads((source / "config.json").read_text())["quantization_config"]["config_groups"].values()
+    bits = next(iter(groups))["weights"]["num_bits"]
+    for name, tensor in tensors.items():
+        path, _, part = name.rpartition(".")
+        scale = tensors.get(f"{path}.weight_scale")
+        if part == "weight_packed":
+            rows, cols = tensors[f"{path}.weight_shape"].tolist()
+            wide = cols // scale.shape[1]
+            zero = 2 ** (bits - 1)
+            if f"{path}.weight_zero_point" in tensors:
+                zero = fields(tensors[f"{path}.weight_zero_point"].t(), bits)[:, :rows].T.repeat(wide, 1)
+            steps = torch.tensor(fields(tensor, bits)[:, :cols] - zero).float()
+            plain[f"{path}.weight"] = steps * scale.float().repeat_interleave(wide, 1)
+        elif part == "weight" and tensor.dtype == torch.int8:
+            plain[name] = tensor.float() * scale.float()
+        elif not part.startswith("weight_"):
+            plain[name] = tensor.float()
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    save_file({k: v.contiguous() for k, v in plain.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def transformers(folder):
+    from transformers import AutoModelForCausalLM
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
+
+
+def mlx(folder):
+    import mlx.core as mx
+    from mlx_lm.utils import load_model
+    mx.set_default_device(mx.cpu)
+    return np.array(load_model(folder)[0](mx.array([TOKENS])).astype(mx.float32))[0]
+
+
+FOUR, ZEROS = ["--bits", "4", "--group-size", "32"], ["--bits", "4", "--group-size", "32", "--asymmetric"]
+# Format: program, packages that the table names, limit, settings of the quantization.
+CASES = {
+    "compressed-tensors": [(transformers, ("transformers", "compressed-tensors"), EXACT, FOUR)],
+    "gptq": [(transformers, ("transformers", "gptqmodel"), HALF, FOUR),
+             (transformers, ("transformers", "gptqmodel"), HALF, ZEROS)],
+    "awq": [(transformers, ("transformers", "gptqmodel"), HALF, ZEROS)],
+    "auto-round": [(transformers, ("transformers", "auto-round"), HALF, FOUR)],
+    "mlx": [(mlx, ("mlx-lm", "mlx"), EXACT, FOUR), (mlx, ("mlx-lm", "mlx"), EXACT, ZEROS)],
+    "bitsandbytes": [(transformers, ("transformers", "bitsandbytes"), INT8, ["--method", "llm-int8"])],
+}
+# Tensors of a layer: codes; scales, with the axis of groups, or of rows; zero points.
+PARTS = {
+    "compressed-tensors": (".weight_packed", (".weight_scale", 1), None),
+    "gptq": (".qweight", (".scales", 0), ".qzeros"),
+    "awq": (".qweight", (".scales", 0), ".qzeros"),
+    "auto-round": (".qweight", (".scales", 0), ".qzeros"),
+    "mlx": (".weight", (".scales", 1), ".biases"),
+    "bitsandbytes": (".weight", (".SCB", 0), None),
+}
+
+
+def nibbles(tensor):
+    pairs = tensor.contiguous().view(torch.uint8)
+    return ((pairs & 15) << 4 | pairs >> 4).view(tensor.dtype)
+
+
+def one_off(tensor):
+    """A zero point more for every other output feature, or a bias that is an eighth larger: a step of 4 bits."""
+    if tensor.dtype == torch.int32:
+        pairs = tensor.contiguous().view(torch.uint8)
+        return ((pairs & 0xF0) | ((pairs + 1) & 15)).view(torch.int32)
+    return tensor * 1.125
+
+
+def damaged(source, folder, name):
+    """Copies with one fault each."""
+    codes, (scales, axis), zeros = PARTS[name]
+    faults = {"scale moved": (scales, lambda t: t.roll(1, axis)), "codes swapped": (codes, nibbles)}
+    if zeros:
+        faults["zero point off"] = (zeros, one_off)
+    for number, (fault, (suffix, change)) in enumerate(faults.items()):
+        to = folder / f"fault{number}"
+        shutil.copytree(source, to)
+        tensors = load_file(to / "model.safetensors")
+        hit = [k for k in tensors if ".layers." in k and k.endswith(suffix) and "norm" not in k]
+        assert hit, f"no tensor ends with {suffix}"
+        save_file({k: change(t).contiguous() if k in hit else t for k, t in tensors.items()}, to / "model.safetensors",
+                  metadata={"format": "pt"})
+        yield fault, to
+
+
+def distance(found, expected):
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def run(*words):
+    done = subprocess.run([BITSMITH, *map(str, words), "--quiet"], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"bitsmith {' '.join(map(str, words))}\n{done.stderr}")
+
+
+def quietly(program, folder):
+    heard = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard):
+            return program(folder)
+    except Exception:
+        print(heard.getvalue()[-2000:], file=sys.stderr)
+        raise
+
+
+def judged(scratch, name, case):
+    """A row of the table, and whether all is as it should be."""
+    program, packages, limit, settings = case
+    run("quantize", scratch.parent / "model", "--out", scratch / "ours", *settings, "--format", name, "--device", "cpu")
+    if name == "compressed-tensors":
+        (scratch / "plain").symlink_to(scratch / "ours")
+    else:
+        run("export", scratch / "ours", "--format", "compressed-tensors", "--out", scratch / "plain")
+    decoded(scratch / "plain", scratch / "reference")
+    expected = quietly(transformers, scratch / "reference")
+    error = distance(quietly(program, scratch / "ours"), expected)
+    noticed = {fault: distance(quietly(program, at), expected) for fault, at in damaged(scratch / "ours", scratch, name)}
+    good = error <= limit and all(found > limit for found in noticed.values())
+    read_by = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+    faults = ", ".join(f"{fault} {found:.2g}" for fault, found in noticed.items())
+    row = f"| `{name}` | `{' '.join(settings)}` | {read_by} | {error:.1e} | {limit:.0e} | {faults} |"
+    return row + ("" if good else " **FAILED**"), good
+
+
+def main():
+    wanted = sys.argv[1:] or list(CASES)
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        random_model(scratch / "model")
+        print("| format | quantized with | read by | error of the logits | limit | with a fault planted |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        results = []
+        for number, (name, case) in enumerate((name, case) for name in wanted for case in CASES[name]):
+            (scratch / str(number)).mkdir()
+            row, good = judged(scratch / str(number), name, case)
+            print(row, flush=True)
+            results.append(good)
+    sys.exit(0 if all(results) else 1)
+
+
+if __name__ == "__main__":
+    main()
