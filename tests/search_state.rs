@@ -111,6 +111,7 @@ impl Quantizer for Searching {
 impl ObservingQuantizer for Searching {
     fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, Observation> {
         Box::pin(async move {
+            drop(self.store.take());
             let mut store = AcceptedStore::open(job.state, job.fingerprint, job.resume)?;
             self.found_before.set(store.schemes().len());
             let total = job.footprint.layers().len();
@@ -196,7 +197,7 @@ fn a_search_decides_and_its_bytes_are_real() {
     // What was decided is a plan that does the same again.
     let plan = done.record.plan();
     assert_eq!(plan.len(), 28);
-    assert_eq!(plan.get("model.layers.0.self_attn.q_proj"), Some(search.layers[0].scheme));
+    assert_eq!(plan.get(&search.layers[3].path), Some(search.layers[3].scheme));
 }
 
 #[test]
@@ -218,10 +219,9 @@ fn a_search_that_was_stopped_goes_on() {
     let quantizer = Searching::default();
     let stopped = run(&quantizer, &resumed, &mut Stop(19 + 2));
     assert!(matches!(stopped, Err(Error::Unfinished { finished: 2, .. })), "{stopped:?}");
-    assert_eq!((quantizer.found_before.get(), quantizer.searches.get()), (9, 1));
+    assert_eq!((quantizer.found_before.get(), quantizer.searches.replace(0)), (9, 1));
     assert_eq!(listing(folder.path()), [".out.partial", ".out.search"]);
 
-    let quantizer = Searching::default();
     let done = run(&quantizer, &resumed, &mut Silent).unwrap();
     assert_eq!((quantizer.searches.get(), done.resumed), (0, 2), "what is found is not looked for again");
     assert_eq!(listing(folder.path()), ["out"]);
@@ -282,7 +282,7 @@ fn fingerprint(seed: u32) -> Fingerprint {
 /// A layer whose codes tell which one it is.
 fn layer(path: &str, value: u8) -> NamedLayer {
     let scheme = scheme("w4g16a");
-    let tensor = QuantizedTensor::new(scheme, 2, 3, vec![value; 6], vec![f32::from(value), 0.1], Some(vec![1, 2]));
+    let tensor = QuantizedTensor::new(scheme, 2, 3, vec![value; 6], vec![f32::from(value), 0.5], Some(vec![1, 2]));
     let layer = QuantizedLayer { weight: PackedTensor::pack(&tensor.unwrap()), error: WeightError::default() };
     NamedLayer { path: path.into(), layer }
 }

@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// write_plan(&file, &plan)?;
 /// assert_eq!(read_plan(&file)?, plan);
 /// std::fs::write(&file, r#"{"layers": {"up_proj": "w5g32s"}}"#).unwrap();
-/// assert!(read_plan(&file).unwrap_err().to_string().contains("up_proj: scheme: `w5g32s`"));
+/// assert!(read_plan(&file).unwrap_err().to_string().contains("up_proj: bits: 5 is not one of"));
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 ///

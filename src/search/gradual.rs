@@ -192,6 +192,8 @@ impl ObservingQuantizer for GradualQuantizer {
 
     fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, Observation> {
         Box::pin(async move {
+            // What an earlier run found holds the lock of its folder, which may be this one.
+            drop(self.found.take());
             let (state, total) = (job.state, job.footprint.layers().len());
             let store = AcceptedStore::open(state, job.fingerprint, job.resume)?;
             let record = match store.finished() {

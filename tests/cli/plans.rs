@@ -49,7 +49,7 @@ fn a_plan_that_does_not_fit_is_refused() {
         (
             r#"{"layers": {"model.layers.0.mlp.up_proj": "w5g32s"}}"#,
             1,
-            ["plan.json", "model.layers.0.mlp.up_proj: scheme: `w5g32s`"],
+            ["plan.json", "model.layers.0.mlp.up_proj: bits: 5 is not one of"],
         ),
         (r#"{"layer": {}}"#, 1, ["plan.json", "unknown field `layer`"]),
         (r#"{"layers": {}}"#, 1, ["plan.json", "layers: it names none"]),
@@ -84,7 +84,7 @@ fn goals_that_contradict_each_other_are_refused() {
         ("--target-bits 3 --max-kl 0.1", &["--target-bits", "a budget how good"]),
         ("--target-memory-reduction 60", &["--target-memory-reduction: 60", "are 0.6"]),
         ("--target-size 1.5GB", &["--target-size: `1.5GB`", "2GiB"]),
-        ("--bits-ladder 8,5", &["--bits-ladder: `5` is no rung"]),
+        ("--bits-ladder 8,5", &["--bits-ladder: `8,5`: `5` is no rung"]),
         ("--min-group-size 8", &["--min-group-size: 8"]),
         ("--min-group-size 256", &["--min-group-size: 256", "nearest possible is 128"]),
         ("--safety-multiplier 0.5", &["--safety-multiplier: 0.5"]),
