@@ -32,7 +32,8 @@
 //! [`dispatch`] the contract between kernels and devices; [`kernel`]; [`device`]; [`check`] whether a device computes
 //! rightly; [`io`] files; [`hub`] models by name; [`op`] operations; [`export`] file formats of quantized layers;
 //! [`model`]; [`calib`] what is learned from data; [`eval`]; [`nn`] layers that train with quantization
-//! in the loop; [`quant`]; [`train`] language models from scratch; [`mod@bench`] how fast it is.
+//! in the loop; [`quant`]; [`train`] language models from scratch; [`search`] which layer takes how few bits; [`mod@bench`] how
+//! fast it is.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

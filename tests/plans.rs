@@ -117,6 +117,7 @@ fn record() -> Record {
             best_iteration: Some(3),
             seconds: 1.5,
         }],
+        search: None,
         kept: vec!["lm_head.weight".into()],
         sizes: Sizes { original_bytes: 5504, quantized_bytes: 736, bits_per_weight: 4.28 },
         quality: Some(Quality { perplexity_before: 3.8, perplexity_after: 3.9, kl: json!({"mean": 0.01}) }),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bitsmith::export::FORMATS;
+use bitsmith::io::ByteSize;
 use bitsmith::quant::{ExportRequest, Exported, export_model};
 use bitsmith::{Result, report};
 use clap::Args;
@@ -11,7 +12,6 @@ use serde::Serialize;
 
 use super::bar::Bar;
 use super::model::{HubArgs, ModelArg};
-use super::size::Bytes;
 use super::{Json, interrupt, stderr, stdout};
 
 /// Write a quantized model in another format
@@ -34,8 +34,8 @@ pub(super) struct Export {
     #[arg(long)]
     force: bool,
     /// Largest weight file, such as 5GB or 500MB
-    #[arg(long, value_name = "SIZE", default_value_t = Bytes(5_000_000_000))]
-    shard_size: Bytes,
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(5_000_000_000))]
+    shard_size: ByteSize,
     #[command(flatten)]
     output: Json,
     #[command(flatten)]

@@ -15,7 +15,6 @@ mod log;
 mod method;
 mod model;
 mod quantize;
-mod size;
 mod stderr;
 mod stdout;
 mod text;

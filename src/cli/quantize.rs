@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bitsmith::eval::Evaluation;
 use bitsmith::export::{FORMATS, Record};
+use bitsmith::io::ByteSize;
 use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, Way, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
 use bitsmith::{Error, Result, report};
@@ -16,7 +17,6 @@ use super::bar::Bar;
 use super::calib::CalibArgs;
 use super::device::DeviceArg;
 use super::model::{HubArgs, ModelArg};
-use super::size::Bytes;
 use super::text::{Cut, TEXTS, TextArg};
 use super::{Json, interrupt, stderr, stdout};
 
@@ -51,8 +51,8 @@ pub(super) struct Quantize {
     #[arg(long, value_name = "FORMAT", default_value = FORMATS[0], value_parser = PossibleValuesParser::new(FORMATS))]
     format: String,
     /// Largest weight file, such as 5GB or 500MB
-    #[arg(long, value_name = "SIZE", default_value_t = Bytes(5_000_000_000))]
-    shard_size: Bytes,
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(5_000_000_000))]
+    shard_size: ByteSize,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]

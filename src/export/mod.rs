@@ -8,11 +8,16 @@
 pub mod bitnet;
 pub mod compressed_tensors;
 mod record;
+mod search_record;
 
 use std::fmt::Debug;
 use std::path::Path;
 
 pub use record::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
+pub use search_record::{
+    CodesFrom, HeldOut, ImportanceRecord, SearchGoal, SearchMemory, SearchPhase, SearchQuality, SearchRecord,
+    SearchStep, SearchedLayer,
+};
 use serde_json::Value;
 
 use crate::dtype::Dtype;

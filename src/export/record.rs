@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::search_record::SearchRecord;
 use crate::error::{Error, Result};
 use crate::io::{Digest, TextFacts, read_limited};
 use crate::op::LayerInput;
@@ -33,6 +34,9 @@ pub struct Record {
     /// The blocks, for a method that works by blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<BlockRecord>,
+    /// The search that decided on schemes, for a method that searches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRecord>,
     /// Names of the tensors that were left as they were.
     pub kept: Vec<String>,
     /// Size before and after.
@@ -198,6 +202,9 @@ impl Record {
         }
         for block in &self.blocks {
             block.check().map_err(|detail| format!("blocks: {}: {detail}", block.index))?;
+        }
+        if let Some(search) = &self.search {
+            search.check().map_err(|detail| format!("search: {detail}"))?;
         }
         let bits = self.sizes.bits_per_weight;
         if !(0.0..=32.0).contains(&bits) {

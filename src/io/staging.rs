@@ -349,7 +349,7 @@ fn sync_tree(folder: &Path) -> Result<()> {
 }
 
 /// Waits until the disk has the entries of `folder`, where the system can do that.
-fn sync_folder(folder: &Path) -> Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     fs::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io(folder, e))?;
     #[cfg(not(unix))]

@@ -1,5 +1,7 @@
 //! How far a quantized weight is from the original.
 
+use serde::{Deserialize, Serialize};
+
 use super::weight::layout;
 use super::{choose, param};
 use crate::device::{Device, Recorder};
@@ -10,7 +12,7 @@ use crate::pack::PackedTensor;
 use crate::tensor::Tensor;
 
 /// What quantization did to a weight, as sums over its elements: w the weight, v the dequantized one.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightError {
     elements: u64,
     /// Of w*w, (w-v)^2, w*v, v*v.

@@ -2,16 +2,20 @@
 
 mod block_progress;
 mod block_run;
+mod fingerprint;
+mod footprint;
 mod gptq;
 mod group_size;
 mod int8;
 mod layers;
 mod learned;
 mod llm_int8;
+mod observation;
 mod original;
 mod output;
 mod parts;
 mod pipeline;
+mod plan_file;
 mod read_ahead;
 mod reencode;
 mod request;
@@ -29,9 +33,12 @@ mod walk;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
+use std::path::Path;
 use std::pin::Pin;
 
 pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
+pub use fingerprint::Fingerprint;
+pub use footprint::{Footprint, ModelSize, SizedLayer};
 pub use gptq::{Gptq, GptqConfig};
 pub use group_size::GroupSize;
 pub use int8::{ActivationKind, Granularity, Int8, Int8Calibration, Int8Config, Mode};
@@ -40,8 +47,10 @@ pub use layers::{LinearLayer, Skip, linear_layers};
 pub use learned::LearnedArgs;
 pub use learned::{Learned, LearnedConfig, Preset, Ranges};
 pub use llm_int8::{LlmInt8, LlmInt8Config};
+pub(crate) use observation::STATE_JOURNAL;
 pub use pipeline::quantize_model;
-pub(crate) use pipeline::{copy_companions, identity};
+pub(crate) use pipeline::{copy_companions, identity, may_pass};
+pub use plan_file::{read_plan, write_plan};
 pub use reencode::{ExportRequest, Exported, export_model};
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{Rtn, RtnConfig};
@@ -52,7 +61,7 @@ pub use tune::{TuneConfig, Tuned, tune, tune_bytes};
 use crate::calib::{CalibratedBlock, CalibrationDataset, Inputs};
 use crate::device::Device;
 use crate::error::Result;
-use crate::export::Observed;
+use crate::export::{Observed, SearchRecord};
 use crate::model::StreamedModel;
 use crate::op::{LayerInput, WeightError};
 use crate::pack::PackedTensor;
@@ -110,8 +119,8 @@ pub trait ObservingQuantizer: LayerQuantizer {
         32
     }
 
-    /// Looks at the model and decides, by module path. A plan of the user's own decides on schemes before it.
-    fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, BTreeMap<String, LayerChoice>>;
+    /// Looks at the model and decides. A plan of the user's own decides on schemes before it.
+    fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, Observation>;
 }
 
 /// A method that sees what goes through a block.
@@ -153,8 +162,28 @@ pub struct ObserveJob<'a> {
     pub model: StreamedModel,
     /// What it is to read.
     pub data: &'a CalibrationDataset,
+    /// The layers to quantize, and what they take in the file.
+    pub footprint: &'a Footprint<'a>,
+    /// The user's plan, if there is one.
+    pub plan: Option<&'a Plan>,
+    /// A folder for what is to outlive a kill; it is there only if an earlier run made it. It goes when the result is
+    /// complete, or when what failed cannot succeed later.
+    pub state: &'a Path,
+    /// Whether to go on with what is in `state`.
+    pub resume: bool,
+    /// What decides the result: work of another fingerprint must not be gone on with.
+    pub fingerprint: &'a Fingerprint,
     /// Who hears how far it is.
     pub progress: &'a mut dyn Progress,
+}
+
+/// What came of looking at a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// What is to become of layers, by module path.
+    pub choices: BTreeMap<String, LayerChoice>,
+    /// The search that decided so, if one did.
+    pub search: Option<SearchRecord>,
 }
 
 /// What is to become of a layer.
@@ -164,8 +193,8 @@ pub struct LayerChoice {
     pub scheme: Scheme,
     /// What its input becomes.
     pub input: LayerInput,
-    /// What the decision rests on.
-    pub observed: Observed,
+    /// What was seen of it, if the decision rests on that.
+    pub observed: Option<Observed>,
 }
 
 /// A block to quantize.

@@ -6,13 +6,16 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::observation::{forget, observe, remembers};
+use super::plan_file::check_paths;
 use super::run::Run;
-use super::saved::{Fingerprint, Finished, Saved};
+use super::saved::{Finished, Saved};
 use super::smooth::smoothed;
 use super::two_stages::two_stages;
 use super::walk::{self, Work};
 use super::{
-    LayerChoice, LinearLayer, ObserveJob, Outcome, QuantizeRequest, Quantizer, Skip, Way, linear_layers, original,
+    Fingerprint, Footprint, LayerChoice, LinearLayer, Observation, Outcome, QuantizeRequest, Quantizer, Skip, Way,
+    linear_layers, original,
 };
 use crate::calib::CalibrationDataset;
 use crate::device::{Device, DeviceKind};
@@ -89,10 +92,25 @@ pub(super) async fn straight(
     let original = Checksum::of(config.to_string().as_bytes());
     let mut skip = Skip::new(&request.skip)?;
     let layers = linear_layers(&checkpoint, &config, &mut skip);
-    let choices = choices(device, quantizer, request, progress).await?;
-    let plan = plan(&layers, quantizer, &choices, request)?;
     let exporter = export::exporter(&request.format)?;
     let unmeasurable = original::check_quality(&request.model, request.quality.as_ref())?;
+    let before = plan(&layers, quantizer, &BTreeMap::new(), request)?;
+    let footprint = Footprint::new(&checkpoint, &layers, &*exporter, |layer| before.get(&layer.path).is_some())?;
+    let mut fingerprint = Fingerprint {
+        bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
+        method: Method { name: quantizer.name().to_owned(), settings: quantizer.settings() },
+        plan: before,
+        format: request.format.clone(),
+        shard_size: request.shard_size,
+        device: identity(device),
+        config: original,
+        calibration: request.calibration.as_ref().map(CalibrationDataset::digest),
+        files: source.files(),
+    };
+    let Observation { choices, search } =
+        observe(device, quantizer, request, &footprint, &fingerprint, progress).await?;
+    let plan = plan(&layers, quantizer, &choices, request)?;
+    fingerprint.plan = plan.clone();
     let run = Run {
         device,
         quantizer,
@@ -101,6 +119,7 @@ pub(super) async fn straight(
         layers: &layers,
         plan: &plan,
         choices: &choices,
+        search,
         blocks,
     };
     let mut notes: Vec<String> =
@@ -121,17 +140,6 @@ pub(super) async fn straight(
     let open = if request.resume { Staging::resume } else { Staging::create };
     let mut staging = open(&request.out, request.force)?;
     notes.extend_from_slice(staging.notes());
-    let fingerprint = Fingerprint {
-        bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
-        method: Method { name: quantizer.name().to_owned(), settings: quantizer.settings() },
-        plan: plan.clone(),
-        format: request.format.clone(),
-        shard_size: request.shard_size,
-        device: identity(device),
-        config: original,
-        calibration: request.calibration.as_ref().map(CalibrationDataset::digest),
-        files: source.files(),
-    };
     let saved = Saved::open(&staging, shards, &fingerprint, request.resume)?;
     notes.extend_from_slice(&saved.notes);
     let resumed = saved.finished.iter().map(|f| f.sources.len()).sum();
@@ -145,13 +153,17 @@ pub(super) async fn straight(
     let total = checkpoint.names().count();
     let count = finished.iter().map(|f| f.sources.len()).sum();
     let (record, evaluation) = completed.map_err(|cause| {
-        let keep = count > 0 && may_pass(&cause);
+        let keep = (count > 0 || remembers(&request.out)) && may_pass(&cause);
         staging.keep(keep);
+        if !keep {
+            forget(&request.out);
+        }
         let folder = staging.partial().to_path_buf();
         if keep { Error::Unfinished { cause: Box::new(cause), finished: count, total, folder } } else { cause }
     })?;
     let folder = staging.partial().to_path_buf();
     staging.commit().map_err(|cause| Error::Unfinished { cause: Box::new(cause), finished: count, total, folder })?;
+    forget(&request.out);
     notes.extend(record.quality.as_ref().and_then(collapse));
     Ok(Outcome { record, evaluation, resumed, notes })
 }
@@ -172,7 +184,7 @@ fn collapse(quality: &Quality) -> Option<String> {
 }
 
 /// Whether the same command may succeed at another time.
-pub(super) fn may_pass(error: &Error) -> bool {
+pub(crate) fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Cancelled | Error::Device { .. } | Error::Limit { .. })
 }
 
@@ -226,7 +238,7 @@ fn record(
     let mut made: HashMap<&str, &LayerRecord> =
         finished.iter().flat_map(|f| &f.layers).map(|layer| (layer.path.as_str(), layer)).collect();
     let observed = |layer: LayerRecord| {
-        let observed = run.choices.get(&layer.path).map(|choice| choice.observed);
+        let observed = run.choices.get(&layer.path).and_then(|choice| choice.observed);
         LayerRecord { observed, ..layer }
     };
     let layers: Vec<LayerRecord> =
@@ -253,6 +265,7 @@ fn record(
         calibration,
         layers,
         blocks,
+        search: run.search.clone(),
         kept: run.checkpoint.names().filter(|n| !quantized.contains(*n)).map(str::to_owned).collect(),
         sizes: Sizes {
             original_bytes: run.checkpoint.total_bytes(),
@@ -273,22 +286,6 @@ pub(super) fn original_config(folder: &Path) -> Result<Value> {
     Ok(config)
 }
 
-/// What a method decides on layers that it has looked at, if it looks at them.
-async fn choices(
-    device: &Device,
-    quantizer: &dyn Quantizer,
-    request: &QuantizeRequest,
-    progress: &mut dyn Progress,
-) -> Result<BTreeMap<String, LayerChoice>> {
-    match (quantizer.way(request.calibration.is_some()), &request.calibration) {
-        (Way::Observed(observing), Some(data)) => {
-            let model = walk::open(quantizer.name(), device, &request.model)?;
-            observing.observe(ObserveJob { model, data, progress }).await
-        }
-        _ => Ok(BTreeMap::new()),
-    }
-}
-
 /// The scheme of every layer: the plan that was given, or the method's own for all that is not kept.
 fn plan(
     layers: &[LinearLayer],
@@ -299,9 +296,7 @@ fn plan(
     let scheme = |path: &str| choices.get(path).map_or_else(|| quantizer.scheme(), |choice| choice.scheme);
     let plan: Plan = match &request.plan {
         Some(plan) => {
-            if let Some((path, _)) = plan.iter().find(|(path, _)| !layers.iter().any(|l| l.path == *path)) {
-                return Err(Error::config("plan", format!("{path} is no linear layer of {}", request.model.display())));
-            }
+            check_paths(plan, layers, &request.model)?;
             plan.clone()
         }
         None => layers.iter().filter(|l| !l.kept).map(|l| (l.path.as_str(), scheme(&l.path))).collect(),

@@ -13,7 +13,7 @@ use super::{LayerChoice, LayerJob, LayerQuantizer, LinearLayer, Quantizer};
 use crate::device::Device;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::export::{self, BlockRecord, Exporter, Fit, LayerSpec};
+use crate::export::{self, BlockRecord, Exporter, Fit, LayerSpec, SearchRecord};
 use crate::io::{Checkpoint, CheckpointWriter, ShardPlan, Source, Staging, TensorInfo, TensorSpec};
 use crate::progress::Progress;
 use crate::scheme::Plan;
@@ -28,6 +28,8 @@ pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan,
     /// What was decided on layers by what was seen of them.
     pub(super) choices: &'a BTreeMap<String, LayerChoice>,
+    /// The search that decided so, if one did.
+    pub(super) search: Option<SearchRecord>,
     /// What is to be recorded of the blocks, if that is known before.
     pub(super) blocks: Option<Vec<BlockRecord>>,
 }

@@ -1,12 +1,32 @@
-//! The search for the fewest bytes inside a budget of quality, by measurement.
+//! Mixed precision: which layer takes how few bits, found by measuring.
 
+mod accepted;
+mod allocate;
+mod budget;
+mod builder;
+mod codes_file;
+mod config;
 mod evaluator;
 mod importance;
+mod importance_weights;
+mod knapsack;
+mod ladder;
 mod measured;
+mod source_rule;
+mod split;
 
+pub use accepted::AcceptedStore;
+pub use allocate::{Allocation, Candidate, LayerCandidates, PrecisionOptimizer};
+pub use budget::{Budgets, Goal, Increase, Target};
+pub use builder::MixedPrecisionBuilder;
+pub use config::MixedPrecisionConfig;
 pub use evaluator::{GradualEvaluator, Prefix, swap_in};
 pub use importance::{
     Combination, Finding, Importance, ImportanceAnalyzer, ImportanceConfig, Measure, MeasureCost, PredictedErrors,
-    RankCorrelation, ThresholdRule, UnitImportance, normalised, predicted, rank_correlation, thresholds,
+    RankCorrelation, UnitImportance, normalised, predicted, rank_correlation, thresholds,
 };
+pub use importance_weights::ImportanceWeights;
+pub use ladder::{BitsLadder, Ladder};
 pub use measured::Measured;
+pub use source_rule::{SourceScores, source_allocation, source_budgets, source_importance};
+pub use split::Split;

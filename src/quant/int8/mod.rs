@@ -4,13 +4,12 @@
 mod config;
 mod observe;
 
-use std::collections::BTreeMap;
-
 pub use config::{ActivationKind, Calibration as Int8Calibration, Granularity, Int8Config, Mode};
 use observe::{Seen, observe};
 
 use super::{
-    LayerChoice, LayerJob, LayerQuantizer, ObserveJob, ObservingQuantizer, QuantizedLayer, Quantizer, Task, Way,
+    LayerChoice, LayerJob, LayerQuantizer, Observation, ObserveJob, ObservingQuantizer, QuantizedLayer, Quantizer,
+    Task, Way,
 };
 use crate::calib::Coding;
 use crate::dtype::Dtype;
@@ -77,7 +76,7 @@ impl Int8 {
             (ActivationKind::Static, symmetric) => self.fixed(seen, symmetric)?,
         };
         let scheme = self.config.scheme(self.is_symmetric(self.config.weight_mode, observed.output))?;
-        Ok(LayerChoice { scheme, input, observed })
+        Ok(LayerChoice { scheme, input, observed: Some(observed) })
     }
 
     /// Scale and zero point for all that was seen.
@@ -132,10 +131,12 @@ impl ObservingQuantizer for Int8 {
         self.config.calib_samples
     }
 
-    fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, BTreeMap<String, LayerChoice>> {
+    fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, Observation> {
         Box::pin(async move {
             let seen = observe(job.model, job.data, job.progress).await?;
-            seen.into_iter().map(|(path, seen)| Ok((path, self.choose(&seen)?))).collect()
+            let choices =
+                seen.into_iter().map(|(path, seen)| Ok((path, self.choose(&seen)?))).collect::<Result<_>>()?;
+            Ok(Observation { choices, search: None })
         })
     }
 }

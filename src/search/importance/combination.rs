@@ -7,24 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{Finding, Measure, UnitImportance};
 use crate::error::{Error, Result};
+use crate::search::{ImportanceWeights, SourceScores, source_importance};
 
 /// How findings become one score from 0 to 1.
+///
+/// ```
+/// use bitsmith::search::{Combination, ImportanceWeights};
+/// let weights = Combination::Weighted(ImportanceWeights::default());
+/// assert_eq!(("40,25,20,15".parse::<Combination>()?, Combination::default()), (weights, weights));
+/// assert_eq!("source".parse::<Combination>()?, Combination::Source);
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Combination {
-    /// The mean of the measures that were made, with these weights in the order of [`Measure::ALL`]. Each is its KL,
-    /// [`normalised`]; of one with several rungs the mean over them. Measures without any weight all count alike where none
-    /// of the others was made.
-    Weighted([f64; 5]),
-    /// As the system does that this method comes from: 0.7 of what perplexity says and 0.3 of what KL says; perplexity is 0.3
-    /// of noise and 0.7 of rounding to 4 bits, KL 0.4 and 0.6.
+    /// The mean of the measures that were made, with these weights. Each is its KL, [`normalised`]; of one with several rungs
+    /// the mean over them. Where only measures without weight were made, such as the predicted one, all count alike.
+    Weighted(ImportanceWeights),
+    /// That of Bitween gradual: [`source_importance`], from rounding to 4 bits and noise.
     Source,
 }
 
 impl Default for Combination {
     /// 40 % rounding, 25 % upgrade, 20 % disabling, 15 % noise.
     fn default() -> Self {
-        Self::Weighted([0.40, 0.25, 0.20, 0.15, 0.0])
+        Self::Weighted(ImportanceWeights::default())
     }
 }
 
@@ -57,36 +64,38 @@ impl Combination {
     }
 }
 
-/// The values of units that `value` takes from the findings at `place`.
-fn column(units: &[UnitImportance], place: usize, value: fn(&Finding) -> f64) -> Vec<f64> {
-    normalised(&units.iter().filter_map(|unit| unit.findings.get(place)).map(value).collect::<Vec<_>>())
-}
-
-/// Measure, of the findings of units.
+/// What was measured of each unit, and at which rung.
 fn findings(units: &[UnitImportance]) -> &[Finding] {
     units.first().map_or(&[], |unit| &unit.findings)
 }
 
-fn weighted(units: &[UnitImportance], weights: &[f64; 5]) -> Vec<f64> {
+fn weight(weights: &ImportanceWeights, measure: Measure) -> f64 {
+    match measure {
+        Measure::Rtn => weights.rtn,
+        Measure::Upgrade => weights.upgrade,
+        Measure::Disable => weights.disable,
+        Measure::Noise => weights.noise,
+        Measure::Gradient => 0.0,
+    }
+}
+
+fn weighted(units: &[UnitImportance], weights: &ImportanceWeights) -> Vec<f64> {
     let findings = findings(units);
     let rungs = |measure| findings.iter().filter(move |finding| finding.measure == measure).count();
-    let made = || Measure::ALL.into_iter().zip(weights).filter(|(measure, _)| rungs(*measure) > 0);
-    let total: f64 = made().map(|(_, weight)| weight).sum();
-    let alike = 1.0 / made().count().max(1) as f64;
-    let share = |weight: f64| if total > 0.0 { weight / total } else { alike };
+    let made: Vec<Measure> = Measure::ALL.into_iter().filter(|measure| rungs(*measure) > 0).collect();
+    let total: f64 = made.iter().map(|measure| weight(weights, *measure)).sum();
+    let share = |measure| if total > 0.0 { weight(weights, measure) / total } else { 1.0 / made.len() as f64 };
     let mut scores = vec![0.0; units.len()];
-    for (measure, weight) in made() {
-        let each = share(*weight) / rungs(measure) as f64;
-        for (place, _) in findings.iter().enumerate().filter(|(_, finding)| finding.measure == measure) {
-            let values = column(units, place, |finding| finding.kl);
-            scores.iter_mut().zip(values).for_each(|(score, value)| *score += each * value);
-        }
+    for (place, finding) in findings.iter().enumerate() {
+        let each = share(finding.measure) / rungs(finding.measure) as f64;
+        let values = normalised(&units.iter().map(|unit| unit.findings[place].kl).collect::<Vec<_>>());
+        scores.iter_mut().zip(values).for_each(|(score, value)| *score += each * value);
     }
     scores
 }
 
 fn source(units: &[UnitImportance]) -> Result<Vec<f64>> {
-    let place = |wanted: &dyn Fn(&Finding) -> bool, what: &str| {
+    let find = |wanted: &dyn Fn(&Finding) -> bool, what: &str| {
         findings(units).iter().position(wanted).ok_or_else(|| {
             Error::config("weights", format!("`source` needs {what}; measure it as well, or give other weights"))
         })
@@ -95,26 +104,22 @@ fn source(units: &[UnitImportance]) -> Result<Vec<f64>> {
         return Ok(Vec::new());
     }
     let four = |f: &Finding| f.measure == Measure::Rtn && f.scheme.is_some_and(|scheme| scheme.bits().get() == 4);
-    let rtn = place(&four, "rtn at 4 bits")?;
-    let noise = place(&|finding| finding.measure == Measure::Noise, "noise")?;
-    let mix = |value: fn(&Finding) -> f64, of_noise: f64| -> Vec<f64> {
-        let (noise, rtn) = (column(units, noise, value), column(units, rtn, value));
-        noise.into_iter().zip(rtn).map(|(noise, rtn)| of_noise * noise + (1.0 - of_noise) * rtn).collect()
+    let rtn = find(&four, "rtn at 4 bits")?;
+    let noise = find(&|finding| finding.measure == Measure::Noise, "noise")?;
+    let scores = |unit: &UnitImportance| SourceScores {
+        noise_perplexity: unit.findings[noise].increase,
+        rtn_perplexity: unit.findings[rtn].increase,
+        noise_kl: unit.findings[noise].kl,
+        rtn_kl: unit.findings[rtn].kl,
     };
-    let (perplexity, kl) = (mix(|finding| finding.increase, 0.3), mix(|finding| finding.kl, 0.4));
-    Ok(perplexity.into_iter().zip(kl).map(|(perplexity, kl)| 0.7 * perplexity + 0.3 * kl).collect())
+    Ok(source_importance(&units.iter().map(scores).collect::<Vec<_>>()))
 }
 
 impl fmt::Display for Combination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source => f.write_str("source"),
-            Self::Weighted(weights) => {
-                let last = if weights[4] > 0.0 { 5 } else { 4 };
-                // In percent, without the digits that a factor of 100 makes up.
-                let percent = |weight: &f64| format!("{}", (weight * 1e8).round() / 1e6);
-                f.write_str(&weights[..last].iter().map(percent).collect::<Vec<_>>().join(","))
-            }
+            Self::Weighted(weights) => weights.fmt(f),
         }
     }
 }
@@ -122,26 +127,11 @@ impl fmt::Display for Combination {
 impl FromStr for Combination {
     type Err = Error;
 
-    /// `40,25,20,15`: the weights in percent, or in any other unit, as only their ratios count; a fifth is that of the
-    /// prediction. Or `source`.
     fn from_str(text: &str) -> Result<Self> {
-        if text == "source" {
-            return Ok(Self::Source);
+        match text {
+            "source" => Ok(Self::Source),
+            weights => weights.parse().map(Self::Weighted),
         }
-        let bad = || {
-            let detail = "write four or five weights of rtn, upgrade, disable, noise and gradient, such as 40,25,20,15, \
-                          one of them above 0; or source";
-            Error::config("weights", format!("`{text}`: {detail}"))
-        };
-        let given: Vec<f64> = text.split(',').map(|w| w.trim().parse().map_err(|_| bad())).collect::<Result<_>>()?;
-        let total: f64 = given.iter().sum();
-        let usable = given.iter().all(|weight| weight.is_finite() && *weight >= 0.0) && total > 0.0;
-        if !usable || !(4..=5).contains(&given.len()) {
-            return Err(bad());
-        }
-        let mut weights = [0.0; 5];
-        weights.iter_mut().zip(&given).for_each(|(to, weight)| *to = weight / total);
-        Ok(Self::Weighted(weights))
     }
 }
 
@@ -213,18 +203,5 @@ mod tests {
         }
         let error = Combination::Source.scores(&units(&[&[(Noise, None, 1.0, 1.0)]])).expect_err("no rounding");
         assert!(error.to_string().contains("4 bits"), "{error}");
-    }
-
-    #[test]
-    fn weights_are_read_and_printed() {
-        let parse = |text: &str| text.parse::<Combination>();
-        assert_eq!(parse("40,25,20,15").expect("weights"), Combination::default());
-        assert_eq!(Combination::default().to_string(), "40,25,20,15");
-        assert_eq!(parse("1, 1,1,1,4").expect("weights").to_string(), "12.5,12.5,12.5,12.5,50");
-        assert_eq!(parse("source").expect("a name").to_string(), "source");
-        for bad in ["", "1,2,3", "1,2,3,4,5,6", "0,0,0,0", "1,-1,1,1", "nan,1,1,1", "a,b,c,d"] {
-            let error = parse(bad).expect_err(bad).to_string();
-            assert!(error.contains("40,25,20,15"), "{error}");
-        }
     }
 }

@@ -17,4 +17,4 @@ pub use found::{Finding, Importance, MeasureCost, RankCorrelation, UnitImportanc
 pub use measure::Measure;
 pub use prediction::{PredictedErrors, predicted};
 pub use rank::rank_correlation;
-pub use thresholds::{ThresholdRule, thresholds};
+pub use thresholds::thresholds;
