@@ -97,6 +97,7 @@ impl<'a> ImportanceAnalyzer<'a> {
         let start = Instant::now();
         self.evaluator.measure(&self.evaluator.start()?, |_, _| Ok(())).await?;
         let mut found = Importance {
+            settings: self.config.clone(),
             perplexity: self.evaluator.original().perplexity(),
             tokens: self.evaluator.tokens(),
             pass_seconds: start.elapsed().as_secs_f64(),
@@ -114,7 +115,7 @@ impl<'a> ImportanceAnalyzer<'a> {
         let (blocks, layers): (Vec<Unit>, Vec<Unit>) = units.into_iter().partition(|unit| unit.is_block);
         found.layers = layers.into_iter().map(|unit| unit.importance).collect();
         found.blocks = blocks.into_iter().map(|unit| unit.importance).collect();
-        found.combine(&self.config.combination)?;
+        found.combine()?;
         Ok(found)
     }
 

@@ -49,6 +49,12 @@ impl ImportanceConfig {
         if !(self.noise.is_finite() && self.noise > 0.0) {
             return Err(Error::config("noise", format!("{} is not a number above 0", self.noise)));
         }
+        let four = self.rungs.iter().any(|rung| rung.bits().get() == 4);
+        let source = [Measure::Rtn, Measure::Noise].iter().all(|measure| measures.contains(measure)) && four;
+        if self.combination == Combination::Source && !source {
+            let detail = "`source` needs noise and rtn at 4 bits; measure them as well, or give other weights";
+            return Err(Error::config("weights", detail));
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Combination, Measure, rank_correlation};
+use super::{ImportanceConfig, Measure, rank_correlation};
 use crate::error::Result;
 use crate::scheme::Scheme;
 
@@ -32,7 +32,7 @@ pub struct UnitImportance {
     pub weights: u64,
     /// What each measure says, in the same order for all layers and blocks.
     pub findings: Vec<Finding>,
-    /// All of them in one number from 0 to 1, as the [`Combination`] says.
+    /// All of them in one number from 0 to 1, as the [`Combination`](super::Combination) says.
     pub score: f64,
 }
 
@@ -69,6 +69,8 @@ pub struct RankCorrelation {
 /// How important the layers and blocks of a model are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Importance {
+    /// What layers were changed to, and how findings became scores.
+    pub settings: ImportanceConfig,
     /// Each layer, in the order of the model.
     pub layers: Vec<UnitImportance>,
     /// Each block.
@@ -89,10 +91,10 @@ impl Importance {
     /// Computes scores and correlations from the findings.
     ///
     /// # Errors
-    /// Those of [`Combination::scores`].
-    pub fn combine(&mut self, combination: &Combination) -> Result<()> {
+    /// Those of [`Combination::scores`](super::Combination::scores).
+    pub fn combine(&mut self) -> Result<()> {
         for units in [&mut self.layers, &mut self.blocks] {
-            let scores = combination.scores(units)?;
+            let scores = self.settings.combination.scores(units)?;
             units.iter_mut().zip(scores).for_each(|(unit, score)| unit.score = score);
         }
         self.correlations = self.correlate();
@@ -151,7 +153,7 @@ mod tests {
         };
         let layers = vec![unit(0, [1.0, 2.0, 9.0, 5.0, 6.0]), unit(1, [2.0, 1.0, 8.0, 6.0, 5.0])];
         let mut found = Importance { layers, ..Importance::default() };
-        found.combine(&Combination::default()).expect("measures are there");
+        found.combine().expect("measures are there");
         let seen: Vec<_> = found.correlations.iter().map(|c| (c.measure, c.predicted, c.layers, c.blocks)).collect();
         let expected = [
             (Measure::Rtn, high, Some(1.0), None),
