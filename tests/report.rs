@@ -54,6 +54,7 @@ fn outcome(layers: Vec<LayerRecord>) -> Outcome {
         quality: None,
         calibration: None,
         blocks: Vec::new(),
+        search: None,
         layers,
     };
     Outcome { record, evaluation: None, resumed: 0, notes: Vec::new() }

@@ -10,6 +10,7 @@ mod inspection;
 mod markdown;
 mod number;
 mod quantization;
+mod search;
 mod table;
 mod training;
 mod visible;

@@ -8,6 +8,7 @@ mod blocks;
 mod chart;
 mod facts;
 mod file;
+mod gradual;
 mod importance;
 mod layers;
 mod observed;
