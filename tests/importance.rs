@@ -95,7 +95,7 @@ fn each_measure_is_what_it_says() {
         let zero = evaluator.measure(&start, |_, block| {
             for linear in block.linears_mut().into_iter().flatten().filter(|linear| linear.path() == path) {
                 let zeros = Tensor::from_f32(linear.shape().to_vec(), &vec![0.0; linear.shape().iter().product()])?;
-                linear.set_dense(DenseWeight::upload(&Device::cpu(), &zeros)?)?;
+                linear.set_dense(DenseWeight::upload(device, &zeros)?)?;
             }
             Ok(())
         });

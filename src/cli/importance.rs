@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bitsmith::calib::{CalibrationConfig, CalibrationDataset};
-use bitsmith::io::TextFacts;
+use bitsmith::io::{ModelConfig, TextFacts};
 use bitsmith::model::StreamedModel;
 use bitsmith::quant::GroupSize;
 use bitsmith::report::html::{self, ReportFile, RunFacts};
@@ -22,10 +22,10 @@ use super::model::{HubArgs, ModelArg};
 use super::text::{DocumentArgs, TEXTS, TextArg};
 use super::{Json, calib, interrupt, stdout};
 
-/// Tokens that each measurement predicts, about, where no number of sequences is asked for.
-const TOKENS: usize = 8192;
-/// Sequences that a prediction takes at least to tell anything.
-const LEAST_SEQUENCES: usize = 8;
+/// Sequences where no number is asked for: a prediction takes many, and learns little from their length.
+const SAMPLES: usize = 64;
+/// Tokens of a sequence where no number is asked for.
+const SEQ_LEN: usize = 128;
 
 /// Measure how important each layer and block of a model is
 ///
@@ -63,8 +63,12 @@ pub(super) struct ImportanceCommand {
     /// Seed of the noise
     #[arg(long, value_name = "N", default_value_t = ImportanceConfig::default().seed)]
     seed: u32,
-    #[command(flatten)]
-    shape: CalibrationConfig,
+    /// Sequences to measure on, at even distances over the text [default: 64, or as many as the text has]
+    #[arg(long, value_name = "N")]
+    samples: Option<usize>,
+    /// Tokens of a sequence [default: 128, or the model's context if that is shorter]
+    #[arg(long, value_name = "TOKENS")]
+    seq_len: Option<usize>,
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
@@ -111,8 +115,10 @@ impl ImportanceCommand {
     }
 
     fn data(&self, folder: &Path) -> Result<CalibrationDataset> {
-        let samples = |seq_len: usize| (TOKENS / seq_len).max(LEAST_SEQUENCES);
-        calib::sequences(&self.calib, self.shape, folder, samples, &self.documents, &self.hub, self.quiet)
+        let (config, _) = ModelConfig::read(folder)?;
+        let seq_len = Some(self.seq_len.unwrap_or(SEQ_LEN.min(config.context())));
+        let shape = CalibrationConfig { samples: self.samples, seq_len };
+        calib::sequences(&self.calib, shape, folder, |_| SAMPLES, &self.documents, &self.hub, self.quiet)
     }
 
     pub(super) async fn run(&self) -> Result<()> {
@@ -120,7 +126,8 @@ impl ImportanceCommand {
         config.check(&measures)?;
         let report = self.report.as_deref().map(ReportFile::check).transpose()?;
         let model = self.model.find(&self.hub, self.quiet)?;
-        let name = model.id.as_ref().map_or_else(|| model.path.display().to_string(), ToString::to_string);
+        let folder = || model.path.file_name().unwrap_or(model.path.as_os_str()).to_string_lossy().into_owned();
+        let name = model.id.as_ref().map_or_else(folder, ToString::to_string);
         let data = self.data(&model.path)?;
         let device = self.device.open().await?;
         interrupt::listen();

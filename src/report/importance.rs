@@ -6,7 +6,7 @@ use super::markdown::Markdown;
 use super::number::{count, short, value};
 use super::visible::visible;
 use crate::calib::CalibrationDataset;
-use crate::search::{Finding, Importance, MeasureCost, UnitImportance};
+use crate::search::{Importance, MeasureCost, UnitImportance};
 
 /// Tables of blocks and layers, the most important first, and of what each measure cost. `data` are the sequences that it
 /// was measured on.
@@ -36,21 +36,15 @@ pub fn importance(found: &Importance, data: &CalibrationDataset) -> String {
             Markdown::new(["gradient against", "predicted for<", "rank correlation of layers", "of blocks"]);
         for line in &found.correlations {
             let known = |rank: Option<f64>| rank.map_or_else(String::new, |rank| format!("{rank:.3}"));
-            let measure = column(&Finding { measure: line.measure, scheme: line.scheme, kl: 0.0, increase: 0.0 });
-            table.row([measure, line.predicted.to_string(), known(line.layers), known(line.blocks)]);
+            table.row([line.to_string(), line.predicted.to_string(), known(line.layers), known(line.blocks)]);
         }
         let _ = write!(text, "\n{table}");
     }
     text
 }
 
-/// The name of a finding's column.
-pub(super) fn column(finding: &Finding) -> String {
-    finding.scheme.map_or_else(|| finding.measure.to_string(), |scheme| format!("{} {scheme}", finding.measure))
-}
-
 fn ranking(title: &str, units: &[UnitImportance]) -> Markdown {
-    let columns = units.first().map_or(&[][..], |unit| &unit.findings).iter().map(column);
+    let columns = units.first().map_or(&[][..], |unit| &unit.findings).iter().map(ToString::to_string);
     let mut table = Markdown::new([title.to_owned(), "score".to_owned()].into_iter().chain(columns));
     for unit in Importance::ranked(units) {
         let findings = unit.findings.iter().map(|finding| short(finding.kl));

@@ -18,6 +18,8 @@ use crate::search::normalised;
 const STEPS: usize = 1000;
 /// Layers in a strip and in a map of importance.
 const LAYERS: usize = 1000;
+/// Layers of a step that are named.
+const NAMED: usize = 4;
 
 /// Plan, path, what was rolled back, importance and memory.
 pub(super) fn sections(search: &SearchRecord) -> Markup {
@@ -48,7 +50,7 @@ fn plan(search: &SearchRecord) -> Markup {
     if let Some(held) = &search.held_out {
         rows.push(("on text held out", held_out(held)));
     }
-    rows.push(("time of the search", html! { (number(search.seconds)) " s" }));
+    rows.push(("time of the search", html! { (data(search.seconds, short)) " s" }));
     html! {
         (values(&rows))
         p.note { "A bar is a layer, from the first block to the last; its height and colour are the bits of its codes." }
@@ -77,9 +79,10 @@ fn held_out(held: &HeldOut) -> Markup {
 fn map(stack: &Blocks, layers: &[SearchedLayer]) -> HeatMap {
     let cell = |(row, column, layer): &(usize, usize, usize)| {
         let layer = &layers[*layer];
-        let text = layer.scheme.to_string();
-        let text = text.trim_start_matches('w').split('-').next().unwrap_or_default().to_owned();
-        Cell { row: *row, column: *column, value: bits(layer), text, hint: hint(layer) }
+        let bits = bits(layer);
+        // What fits a cell: without the zero points and the type of the scales, which the hint has.
+        let text = format!("{}{}", (bits * 10.0).round() / 10.0, layer.scheme.span());
+        Cell { row: *row, column: *column, value: bits, text, hint: hint(layer) }
     };
     HeatMap {
         rows: stack.blocks.iter().map(ToString::to_string).collect(),
@@ -118,7 +121,9 @@ fn phase(phase: SearchPhase) -> &'static str {
 
 /// What a step changes, in one line.
 fn change(step: &SearchStep) -> String {
-    let layers = step.layers.iter().map(|path| plain_name(path)).collect::<Vec<_>>().join(", ");
+    let layers = step.layers.iter().take(NAMED).map(|path| plain_name(path)).collect::<Vec<_>>().join(", ");
+    let more = step.layers.len().saturating_sub(NAMED);
+    let layers = if more > 0 { format!("{layers} and {more} more") } else { layers };
     let from = step.from.map_or_else(|| "original".to_owned(), |from| from.to_string());
     format!("{layers}: {from} → {}, {}", step.to, codes(step.codes))
 }
@@ -170,8 +175,8 @@ fn steps(search: &SearchRecord) -> Markup {
 fn rolled_back(search: &SearchRecord) -> Markup {
     let back = search.steps.iter().enumerate().filter_map(|(i, step)| Some((i, step, step.rolled_back.as_deref()?)));
     let rows =
-        back.take(STEPS).map(|(i, step, why)| [html! { (i + 1) }, html! { (change(step)) }, html! { (line(why)) }]);
-    table([">step", "what it changed", "why it was rolled back"], rows)
+        back.take(STEPS).map(|(i, step, why)| [html! { (change(step)) }, html! { (i + 1) }, html! { (line(why)) }]);
+    table(["what it changed", ">step", "why it was rolled back"], rows)
 }
 
 /// A row for each layer or block, a column for each measure.
@@ -228,9 +233,9 @@ fn listing(search: &SearchRecord) -> Markup {
     let optional = |value: Option<f64>| value.map_or_else(|| html! { "no number" }, number);
     let rows = shown.map(|(i, step)| {
         [
+            html! { (change(step)) },
             html! { (i + 1) },
             html! { (phase(step.phase)) },
-            html! { (change(step)) },
             increase(search, step)
                 .map_or_else(|| html! { "no number" }, |rise| data(rise, |rise| format!("{rise:+.2}"))),
             optional(step.measured.kl),
@@ -238,7 +243,7 @@ fn listing(search: &SearchRecord) -> Markup {
             html! { @if step.rolled_back.is_some() { "rolled back" } @else { "kept" } },
         ]
     });
-    table([">step", "phase", "what it changed", ">perplexity %", ">KL", ">bytes of the layers", "outcome"], rows)
+    table(["what it changed", ">step", "phase", ">perplexity %", ">KL", ">bytes of the layers", "outcome"], rows)
 }
 
 #[cfg(test)]
@@ -299,7 +304,7 @@ mod tests {
             "perplexity at most 5.00 % higher",
             "within the budget",
             "+4.00 %",
-            ">1.58g16s<",
+            ">1.6g16<",
             "perplexity is no &lt;number&gt;",
             "m.0.&lt;k&gt;",
             "class=\"back\"",

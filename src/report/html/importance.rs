@@ -8,7 +8,6 @@ use super::facts::RunFacts;
 use super::page::{Card, cards, page, section, table, values};
 use super::text::{data, line, name, number, plain_name};
 use crate::calib::CalibrationDataset;
-use crate::report::importance::column;
 use crate::report::number::{count, short};
 use crate::search::{Finding, Importance, MeasureCost, RankCorrelation, UnitImportance, normalised};
 
@@ -93,7 +92,7 @@ fn pictures(found: &Importance) -> Markup {
 /// A row for each unit, a column for the score and for each finding.
 fn measures(units: &[UnitImportance]) -> HeatMap {
     let findings = units.first().map_or(&[][..], |unit| &unit.findings);
-    let columns = std::iter::once("score".to_owned()).chain(findings.iter().map(column)).collect();
+    let columns = std::iter::once("score".to_owned()).chain(findings.iter().map(ToString::to_string)).collect();
     let mut cells: Vec<Cell> = units.iter().enumerate().map(|(row, unit)| score(row, 0, unit)).collect();
     for (place, finding) in findings.iter().enumerate() {
         let shares = normalised(&units.iter().map(|unit| unit.findings[place].kl).collect::<Vec<_>>());
@@ -102,7 +101,7 @@ fn measures(units: &[UnitImportance]) -> HeatMap {
             let hint = format!(
                 "{}, {}: KL {} nats, perplexity {:+.2} %",
                 plain_name(&unit.path),
-                column(finding),
+                finding,
                 short(kl),
                 100.0 * increase
             );
@@ -144,11 +143,9 @@ fn few(value: f64) -> String {
 
 fn prediction(correlations: &[RankCorrelation]) -> Markup {
     let rank = |rank: Option<f64>| rank.map_or_else(|| html! {}, |rank| data(rank, |rank| format!("{rank:.3}")));
-    let measure =
-        |line: &RankCorrelation| Finding { measure: line.measure, scheme: line.scheme, kl: 0.0, increase: 0.0 };
-    let rows = correlations.iter().map(|line| {
-        [html! { (column(&measure(line))) }, html! { (line.predicted) }, rank(line.layers), rank(line.blocks)]
-    });
+    let rows = correlations
+        .iter()
+        .map(|line| [html! { (line.to_string()) }, html! { (line.predicted) }, rank(line.layers), rank(line.blocks)]);
     html! {
         p.note {
             "How far the order that one pass back through the model predicts is the order that a measure finds: Spearman's rank \
@@ -187,7 +184,7 @@ fn listing(title: &str, units: &[UnitImportance]) -> Markup {
                     th scope="col" { (title) }
                     th scope="col" class="number" { "weights" }
                     th scope="col" class="number" { "score" }
-                    @for finding in findings { th scope="col" class="number" { (column(finding)) } }
+                    @for finding in findings { th scope="col" class="number" { (finding.to_string()) } }
                 } }
                 tbody {
                     @for unit in Importance::ranked(units).into_iter().take(LISTED) {

@@ -1,9 +1,12 @@
 //! What an analysis found.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ImportanceConfig, Measure, rank_correlation};
 use crate::error::Result;
+use crate::export::ImportanceRecord;
 use crate::scheme::Scheme;
 
 /// What one measure says of a layer or block. For [`Measure::Upgrade`] and [`Measure::Noise`] it is what comes back, for
@@ -19,6 +22,27 @@ pub struct Finding {
     pub kl: f64,
     /// Increase of perplexity as a share of the original's.
     pub increase: f64,
+}
+
+impl fmt::Display for Finding {
+    /// The measure, and its rung where it has one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named(f, self.measure, self.scheme)
+    }
+}
+
+impl fmt::Display for RankCorrelation {
+    /// The measure, and its rung where it has one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        named(f, self.measure, self.scheme)
+    }
+}
+
+fn named(f: &mut fmt::Formatter<'_>, measure: Measure, scheme: Option<Scheme>) -> fmt::Result {
+    match scheme {
+        Some(scheme) => write!(f, "{measure} {scheme}"),
+        None => write!(f, "{measure}"),
+    }
 }
 
 /// A layer or a block, and how important it is.
@@ -108,6 +132,22 @@ impl Importance {
         ranked
     }
 
+    /// What the record of a search holds of it: of each layer its KL by each measure, and its score.
+    pub fn records(&self) -> Vec<ImportanceRecord> {
+        let record = |measure: String, unit: &str, value: &dyn Fn(&UnitImportance) -> f64| ImportanceRecord {
+            measure,
+            unit: unit.to_owned(),
+            values: self.layers.iter().map(|layer| (layer.path.clone(), value(layer))).collect(),
+        };
+        let findings = self.layers.first().map_or(&[][..], |layer| &layer.findings);
+        let measures = findings.iter().enumerate();
+        let mut records: Vec<_> = measures
+            .map(|(at, finding)| record(finding.to_string(), "nats a token", &|layer| layer.findings[at].kl))
+            .collect();
+        records.push(record("score".to_owned(), "of the range", &|layer| layer.score));
+        records
+    }
+
     fn correlate(&self) -> Vec<RankCorrelation> {
         let findings: Vec<Finding> = self.layers.first().map_or_else(Vec::new, |unit| unit.findings.clone());
         let place = |scheme: Option<Scheme>| {
@@ -161,5 +201,9 @@ mod tests {
             (Measure::Disable, low, Some(1.0), None),
         ];
         assert_eq!(seen, expected);
+        let records = found.records();
+        let names: Vec<_> = records.iter().map(|record| record.measure.as_str()).collect();
+        assert_eq!(names, ["rtn w4g32s", "rtn w2g32s", "disable", "gradient w4g32s", "gradient w2g32s", "score"]);
+        assert_eq!(records[2].values, [("0".to_owned(), 9.0), ("1".to_owned(), 8.0)]);
     }
 }

@@ -52,7 +52,8 @@ impl PredictedErrors {
 /// With g the gradient of a sequence's loss with respect to a weight and d the error of the weight, `g . d` is the change of
 /// the loss to first order. For text that the model might have written, the mean of `(g . d)^2 / 2` over sequences is the
 /// divergence to second order: the Fisher information along d, correlations between weights included. Layers that change
-/// together add their `g . d` before the square.
+/// together add their `g . d` before the square. Each sequence is one draw, so many short sequences tell more than a few long
+/// ones.
 ///
 /// ```
 /// use bitsmith::calib::CalibrationDataset;
