@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bitsmith::eval::EvalRequest;
-use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
+use bitsmith::export::{
+    BlockRecord, Calibration, CodesFrom, HeldOut, ImportanceRecord, LayerRecord, Method, Observed, Quality, Record,
+    SearchGoal, SearchMemory, SearchPhase, SearchQuality, SearchRecord, SearchStep, SearchedLayer, Sizes, Spread,
+};
 use bitsmith::op::LayerInput;
 use bitsmith::quant::{Outcome, QuantizeRequest, Rtn, RtnConfig, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
@@ -54,6 +57,7 @@ fn outcome(layers: Vec<LayerRecord>) -> Outcome {
         quality: None,
         calibration: None,
         blocks: Vec::new(),
+        search: None,
         layers,
     };
     Outcome { record, evaluation: None, resumed: 0, notes: Vec::new() }
@@ -104,7 +108,7 @@ fn assert_harmless(root: Node<'_, '_>) {
         "h3", "p", "b", "bdi", "code", "pre", "span", "data", "ul", "ol", "li", "table", "thead", "tbody", "tr", "th",
         "td", "svg", "rect",
     ];
-    const DRAWING: [&str; 2] = ["g", "text"];
+    const DRAWING: [&str; 5] = ["g", "text", "line", "polyline", "circle"];
     for node in root.descendants().filter(Node::is_element) {
         let name = node.tag_name().name();
         assert!(ELEMENTS.contains(&name) || DRAWING.contains(&name), "<{name}> is on the page");
@@ -231,6 +235,90 @@ fn hostile_names_are_only_text() {
         let command = document.descendants().find(|n| n.has_tag_name("pre")).map(text).unwrap();
         assert_eq!(command, facts.command_line().unwrap());
     });
+}
+
+/// A search that tried every layer twice, and rolled back every fifth step.
+fn search(paths: &[String]) -> SearchRecord {
+    let scheme = |i: usize| ["w8g128s", "w4g32s", "w3g64s", "w2g16s"][i % 4].parse().expect("a scheme");
+    let codes = |i: usize| [CodesFrom::Rtn, CodesFrom::Searched, CodesFrom::Learned][i % 3];
+    let layer = |(i, path): (usize, &String)| SearchedLayer {
+        path: path.clone(),
+        scheme: scheme(i),
+        codes: codes(i),
+        bytes: 1000 + i as u64,
+    };
+    let step = |(i, path): (usize, &String)| {
+        let back = i % 5 == 4;
+        let rise = i as f64 * 0.05 / (2 * paths.len()) as f64 + if back { 0.3 } else { 0.0 };
+        SearchStep {
+            phase: [SearchPhase::Walk, SearchPhase::Upgrade, SearchPhase::Downgrade][i * 3 / (2 * paths.len())],
+            layers: vec![path.clone()],
+            from: (i >= paths.len()).then(|| scheme(0)),
+            to: scheme(i),
+            codes: codes(i),
+            predicted: None,
+            measured: SearchQuality::new(if i == 9 { f64::INFINITY } else { 8.0 * (1.0 + rise) }, rise),
+            bytes: 40_000_000 - 1000 * i as u64,
+            rolled_back: back.then(|| format!("perplexity +30 %, over the budget, by {path}")),
+        }
+    };
+    let importance = |measure: &str| ImportanceRecord {
+        measure: measure.into(),
+        unit: "nats a token".into(),
+        values: paths.iter().enumerate().map(|(i, path)| (path.clone(), (i * i % 17) as f64)).collect(),
+    };
+    SearchRecord {
+        goal: SearchGoal { max_perplexity_increase: Some(0.05), max_kl: Some(0.06), layer_bytes: None },
+        original_perplexity: 8.0,
+        layers: paths.iter().enumerate().map(layer).collect(),
+        importance: ["rtn", "upgrade", "gradient"].map(importance).into(),
+        steps: paths.iter().chain(paths).enumerate().map(step).collect(),
+        memory: SearchMemory { before: 900_000, after: 400_000, peak: Some(7_000_000) },
+        held_out: Some(HeldOut {
+            samples: 20,
+            tokens: 5100,
+            original_perplexity: 9.0,
+            quality: SearchQuality::new(9.36, 0.02),
+            within_budget: Some(true),
+        }),
+        seconds: 61.5,
+    }
+}
+
+#[test]
+fn a_search_is_told_of() {
+    let paths: Vec<String> =
+        (0..20).map(|i| format!("m.layers.{}.{}", i / 4, ["q_proj", "k_proj", "up", "down"][i % 4])).collect();
+    let mut searched = outcome(paths.iter().map(|path| layer(path)).collect());
+    searched.record.search = Some(search(&paths));
+    let summary = report::quantization(&searched);
+    for words in
+        ["perplexity at most 5.00 % higher, KL at most", "5 x w4g32s", "32 kept, 8 rolled back", "+4.00 %", "within"]
+    {
+        assert!(summary.contains(words), "{words} is not in: {summary}");
+    }
+    let page = html::quantization(&searched, &facts());
+    parsed(&page, |document| {
+        let plan = section(document, "Plan").expect("a plan");
+        // The strip, its track, and the map.
+        let bars = plan.descendants().filter(|node| node.has_tag_name("rect")).count();
+        assert!(bars > 2 * paths.len(), "{bars}");
+        let path = section(document, "Path of the search").expect("pictures");
+        let marks = |class| path.descendants().filter(|node| node.attribute("class") == Some(class)).count();
+        // Perplexity, divergence, bytes.
+        assert_eq!((marks("kept"), marks("back"), marks("limit")), (3 * 32, 3 * 8, 2));
+        let back = text(section(document, "Rolled back").expect("a table"));
+        assert_eq!(back.matches("over the budget").count(), 8);
+        assert!(text(section(document, "Memory of the search").expect("bars")).contains("7.00 MB"));
+        assert!(section(document, "Importance by measure").is_some() && section(document, "Steps").is_some());
+    });
+    // Whatever the names, and however many.
+    searched.record.search = Some(search(&HOSTILE.map(String::from)));
+    parsed(&html::quantization(&searched, &facts()), |document| assert!(section(document, "Steps").is_some()));
+    let many: Vec<String> = (0..DEEP).map(|i| format!("model.layers.{}.self_attn.{}", i / 4, i % 4)).collect();
+    searched.record.search = Some(search(&many));
+    let page = html::quantization(&searched, &facts());
+    assert!(page.len() < MOST_BYTES, "{}", page.len());
 }
 
 #[test]

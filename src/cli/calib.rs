@@ -58,20 +58,37 @@ impl CalibArgs {
             return Err(Error::config("calib", "this method learns from a text; name a file, or pile-10k"));
         };
         // What can be refused is refused before a download.
-        let (config, _) = ModelConfig::read(model_folder).map_err(|error| match error {
+        ModelConfig::read(model_folder).map_err(|error| match error {
             Error::Unsupported { what, remedy } => {
                 Error::Unsupported { what, remedy: format!("--method rtn takes any weights; {remedy}") }
             }
             other => other,
         })?;
-        let tokenizer = Tokenizer::read(model_folder, config.vocab_size)?;
-        let seq_len = self.config.seq_len(config.context())?;
-        let source = documents.find(text, "calib", Split::Train, hub, quiet)?;
-        let read = source.documents(documents.separator(), documents.max_documents())?;
-        match self.config.samples {
-            Some(samples) => CalibrationDataset::from_text(read, &tokenizer, samples, seq_len),
-            None => CalibrationDataset::from_text_up_to(read, &tokenizer, samples(seq_len), seq_len),
-        }
+        sequences(text, self.config, model_folder, samples, documents, hub, quiet)
+    }
+}
+
+/// Sequences of a text for the model of a folder, as [`CalibArgs::load`].
+///
+/// # Errors
+/// As [`CalibArgs::load`].
+pub(super) fn sequences(
+    text: &TextArg,
+    shape: CalibrationConfig,
+    model_folder: &Path,
+    samples: impl Fn(usize) -> usize,
+    documents: &DocumentArgs,
+    hub: &HubArgs,
+    quiet: bool,
+) -> Result<CalibrationDataset> {
+    let (config, _) = ModelConfig::read(model_folder)?;
+    let tokenizer = Tokenizer::read(model_folder, config.vocab_size)?;
+    let seq_len = shape.seq_len(config.context())?;
+    let source = documents.find(text, "calib", Split::Train, hub, quiet)?;
+    let read = source.documents(documents.separator(), documents.max_documents())?;
+    match shape.samples {
+        Some(samples) => CalibrationDataset::from_text(read, &tokenizer, samples, seq_len),
+        None => CalibrationDataset::from_text_up_to(read, &tokenizer, samples(seq_len), seq_len),
     }
 }
 

@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod failure;
 mod generate;
+mod importance;
 mod inspect;
 mod interrupt;
 mod log;
@@ -54,6 +55,7 @@ enum Command {
     Train(train::Train),
     Eval(eval::Eval),
     Generate(generate::Generate),
+    Importance(importance::ImportanceCommand),
     Inspect(inspect::Inspect),
     Devices(devices::Devices),
     Bench(bench::Bench),
@@ -98,6 +100,7 @@ impl Invocation {
             Command::Train(command) => command.run().await,
             Command::Eval(command) => command.run().await,
             Command::Generate(command) => command.run().await,
+            Command::Importance(command) => command.run().await,
             Command::Inspect(command) => command.run(),
             Command::Devices(command) => command.run().await,
             Command::Bench(command) => command.run().await,

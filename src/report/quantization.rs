@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::evaluation::agreement;
 use super::number::{bytes, estimate, short, value};
+use super::search::search;
 use super::table::Table;
 use super::visible::visible;
 use crate::export::{BlockRecord, LayerRecord};
@@ -35,6 +36,9 @@ pub fn quantization(outcome: &Outcome) -> String {
     line("bits per weight", format!("{:.3} in quantized layers, scales counted", sizes.bits_per_weight));
     if !record.blocks.is_empty() {
         line("block loss", blocks(&record.blocks));
+    }
+    if let Some(record) = &record.search {
+        search(record, &mut line);
     }
     for (i, layer) in worst(layers).iter().enumerate() {
         let title = if i == 0 { "worst layers" } else { "" };

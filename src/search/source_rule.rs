@@ -3,6 +3,7 @@
 //! percent is left out: everything here is a fraction or nats a token.
 
 use super::allocate::{Allocation, LayerCandidates};
+use super::normalised;
 use crate::error::{Error, Result};
 use crate::scheme::Span;
 
@@ -33,18 +34,10 @@ pub struct SourceScores {
 pub fn source_importance(scores: &[SourceScores]) -> Vec<f64> {
     let measures: [fn(&SourceScores) -> f64; 4] =
         [|s| s.noise_perplexity, |s| s.rtn_perplexity, |s| s.noise_kl, |s| s.rtn_kl];
-    let [noise, rtn, noise_kl, rtn_kl] = measures.map(|of| normalised(scores.iter().map(of)));
+    let [noise, rtn, noise_kl, rtn_kl] = measures.map(|of| normalised(&scores.iter().map(of).collect::<Vec<_>>()));
     (0..scores.len())
         .map(|i| 0.7 * (0.3 * noise[i] + 0.7 * rtn[i]) + 0.3 * (0.4 * noise_kl[i] + 0.6 * rtn_kl[i]))
         .collect()
-}
-
-/// From 0 to 1; 0.5 where all are equal. What is below 0 counts as 0.
-fn normalised(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let values: Vec<f64> = values.map(|value| value.max(0.0)).collect();
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let range = values.iter().copied().fold(0.0, f64::max) - least;
-    values.iter().map(|value| if range > 0.0 { (value - least) / range } else { 0.5 }).collect()
 }
 
 /// The budget of each block: `budget * safety * importance / sum of importance`. A block of no importance may cost nothing.

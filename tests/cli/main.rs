@@ -16,6 +16,7 @@ mod commands;
 mod damage;
 mod edges;
 mod ends;
+mod importance;
 mod learned;
 mod plans;
 mod report;

@@ -15,6 +15,7 @@ fn help_has_units_defaults_and_an_example() {
         ("export", &["--format <FORMAT>", "compressed-tensors, bitnet", "--out <DIR>"]),
         ("eval", &["--reference <MODEL>", "nats", "--window <TOKENS>", "--documents <SEPARATOR>"]),
         ("generate", &["--temperature <T>", "--top-p <P>", "--seed <SEED>"]),
+        ("importance", &["--measure <NAMES>", "[default: 40,25,20,15]", "--bits-ladder <LIST>", "--noise <SHARE>"]),
         ("inspect", &["bits per weight", "--cache-dir <DIR>", "--offline"]),
         ("devices", &["--json"]),
         ("bench", &["--filter <TEXT>", "--prompt-tokens <N>", "[default: 512,", "--kernels", "--quick"]),

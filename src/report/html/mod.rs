@@ -8,6 +8,8 @@ mod blocks;
 mod chart;
 mod facts;
 mod file;
+mod gradual;
+mod importance;
 mod layers;
 mod observed;
 mod page;
@@ -18,5 +20,6 @@ mod training;
 
 pub use facts::RunFacts;
 pub use file::ReportFile;
+pub use importance::importance;
 pub use quantization::quantization;
 pub use trained::training;

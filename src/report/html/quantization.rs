@@ -10,7 +10,7 @@ use super::facts::RunFacts;
 use super::page::{Card, cards, page, section, values};
 use super::text::{data, line, name, number};
 use super::training;
-use super::{layers, observed};
+use super::{gradual, layers, observed};
 use crate::eval::{Evaluation, KlSummary};
 use crate::export::{LayerRecord, Method, Quality, Record};
 use crate::quant::Outcome;
@@ -51,6 +51,7 @@ pub fn quantization(outcome: &Outcome, facts: &RunFacts) -> String {
     let body = html! {
         (cards(&summary(record, evaluation)))
         @if !notes.is_empty() { (section("Notes", &notes_list(notes))) }
+        @if let Some(search) = &record.search { (gradual::sections(search)) }
         (section("Error per layer", &layers::pictures(&record.layers)))
         @if !record.blocks.is_empty() { (section("Loss of each block", &training::listing(&record.blocks))) }
         (section("Where the bytes are", &stacks(&sizes(record))))

@@ -3,16 +3,20 @@
 mod bars;
 mod curve;
 mod heat_map;
+mod path;
 mod scale;
 mod shares;
+pub(super) mod strip;
 
 use std::fmt;
 
 pub(super) use bars::{Bar, bars};
 pub(super) use curve::curve;
 pub(super) use heat_map::{Cell, HeatMap};
+pub(super) use path::{Mark, Path, path};
 pub(super) use scale::Scale;
 pub(super) use shares::{Share, Stack, stacks};
+pub(super) use strip::strip;
 
 /// A position or length in pixels, to a tenth.
 #[derive(Clone, Copy)]
