@@ -8,6 +8,7 @@ mod devices;
 mod eval;
 mod export;
 mod failure;
+mod finetune;
 mod generate;
 mod inspect;
 mod interrupt;

@@ -7,6 +7,7 @@ use bitsmith::eval::Evaluation;
 use bitsmith::export::{FORMATS, Record};
 use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, Way, quantize_model};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
+use bitsmith::train::quantize_finetuned;
 use bitsmith::{Error, Result, report};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args};
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::bar::Bar;
 use super::calib::CalibArgs;
 use super::device::DeviceArg;
+use super::finetune::FinetuneArgs;
 use super::model::{HubArgs, ModelArg};
 use super::size::Bytes;
 use super::text::{Cut, TEXTS, TextArg};
@@ -74,6 +76,8 @@ pub(super) struct Quantize {
     cut: Cut,
     #[command(flatten)]
     calib: CalibArgs,
+    #[command(flatten)]
+    finetune: FinetuneArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -137,11 +141,20 @@ impl Quantize {
 
     pub(super) async fn run(&self, quantizer: &dyn Quantizer) -> Result<()> {
         let request = self.request(quantizer)?;
+        let finetune = self.finetune.find(&self.cut.documents, &self.hub, self.quiet)?;
+        if finetune.is_some() {
+            // Said before the device is tested.
+            quantizer.in_the_loop()?;
+        }
         let report = self.report_file()?;
         let device = self.device.open().await?;
         interrupt::listen();
         let start = Instant::now();
-        let outcome = quantize_model(&device, quantizer, &request, &mut Bar::new(self.quiet)).await?;
+        let mut bar = Bar::new(self.quiet);
+        let outcome = match &finetune {
+            Some(finetune) => quantize_finetuned(&device, quantizer, &request, finetune, &mut bar).await?,
+            None => quantize_model(&device, quantizer, &request, &mut bar).await?,
+        };
         let seconds = start.elapsed().as_secs_f64();
         // Before anything is printed, which may fail; and its own failure is told of last: the model is there.
         let reported = report.map(|file| {

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{GroupSize, LayerJob, LayerQuantizer, QuantizedLayer, Quantizer, Task, Way};
 use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::nn::{BitLinearConfig, InputPrecision, WeightPrecision};
 use crate::op::quantize_ternary;
 use crate::scheme::{Bits, Scheme, Span, TernaryRule, Zero};
 
@@ -64,6 +66,15 @@ impl Quantizer for Ternary {
     fn scheme(&self) -> Scheme {
         let TernaryConfig { group_size, scale_type, .. } = self.config;
         Scheme::new(Bits::TERNARY, group_size.0, Zero::Symmetric).with_scale_type(scale_type)
+    }
+
+    fn in_the_loop(&self) -> Result<BitLinearConfig> {
+        let TernaryConfig { rule, group_size, .. } = self.config;
+        if rule != TernaryRule::AbsMean {
+            return Err(Error::config("rule", format!("{rule}, but a training goes by absmean; leave it out")));
+        }
+        let (weights, activations) = (WeightPrecision::Ternary, InputPrecision::Float);
+        Ok(BitLinearConfig { weights, activations, granularity: group_size.0, bias: true })
     }
 
     fn way(&self, _: bool) -> Way<'_> {

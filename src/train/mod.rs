@@ -24,6 +24,7 @@
 mod batches;
 mod config;
 mod deploy;
+mod finetune;
 mod folder;
 mod record;
 mod request;
@@ -32,6 +33,7 @@ mod saved;
 mod trainer;
 
 pub use config::{Precisions, TrainConfig};
+pub use finetune::{Finetune, FinetuneConfig, quantize_finetuned};
 pub use record::TrainRecord;
 pub use request::{TrainRequest, Trained};
 pub use run::{finetune, train_model};

@@ -46,3 +46,27 @@ fn what_cannot_be_used_is_named_by_its_flag() {
     typed(&LINE.replace("config.json", "absent.json"), folder.path()).failed(1, &["absent.json"]);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
+
+const FINETUNE: &str = "quantize examples/tiny-llama --out {}/out --device cpu --method ternary \
+    --finetune examples/tiny-llama/calibration.txt --documents <|endoftext|>";
+
+#[test]
+fn a_model_is_trained_before_it_is_packed() {
+    let folder = folder();
+    let few = "--finetune-steps 2 --finetune-batch-size 1 --finetune-seq-len 16 --max-documents 1 --json";
+    let json = typed(&format!("{FINETUNE} {few}"), folder.path()).json();
+    let settings = &json["method"]["settings"];
+    assert_eq!((settings["rule"].as_str(), settings["finetune"]["steps"].as_u64()), (Some("absmean"), Some(2)));
+    // All of the text, whatever --max-documents says.
+    assert_eq!(settings["finetune"]["text_documents"].as_u64(), Some(196));
+    for (line, words) in [
+        (FINETUNE.replace("--method ternary", ""), &["--finetune", "--method ternary"][..]),
+        (format!("{FINETUNE} --rule twn"), &["--rule", "absmean"]),
+        (format!("{FINETUNE} --finetune-steps 0"), &["--finetune-steps", "at least 1"]),
+        (format!("{FINETUNE} --skip down_proj"), &["--skip"]),
+        ("quantize examples/tiny-llama --out {}/x --method ternary --finetune-steps 3".into(), &["--finetune"]),
+    ] {
+        typed(&line.replace("/out ", "/other "), folder.path()).failed(2, words);
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}

@@ -7,6 +7,7 @@ mod convolution;
 mod deployed;
 mod digits;
 mod digits_shared;
+mod finetune;
 mod language;
 mod seeds;
 mod straight_through;
@@ -30,6 +31,11 @@ fn main() {
         Trial::test("language/a stopped training goes on to the same bytes", || language::resumes().map_err(failed)),
         Trial::test("language/what is packed predicts as what trained", || language::packed().map_err(failed)),
         Trial::test("language/what cannot be trained is refused", || language::refused().map_err(failed)),
+    ]);
+    trials.extend([
+        Trial::test("finetune/a training gives back what was lost", || finetune::recovers().map_err(failed)),
+        Trial::test("finetune/a stopped run goes on to the same bytes", || finetune::resumes().map_err(failed)),
+        Trial::test("finetune/what has no training is refused", || finetune::refused().map_err(failed)),
     ]);
     trials.extend(digits::trials());
     trials.extend(digits_shared::trials());
