@@ -10,6 +10,7 @@ mod export;
 mod failure;
 mod finetune;
 mod generate;
+mod images;
 mod inspect;
 mod interrupt;
 mod log;

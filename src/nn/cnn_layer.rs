@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use super::batch_norm::BatchNorm;
 use super::cnn_config::{BitCnnConfig, CnnLayer};
-use super::conv::{BitConv2d, ConvShape};
-use super::linear::BitLinear;
+use super::conv::ConvShape;
 use super::pass::Pass;
-use super::source::Source;
+use super::source::Maker;
 use crate::activation::Activation;
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
@@ -43,11 +42,12 @@ impl Extent {
 }
 
 /// Builds all layers.
-pub(super) fn build(
+pub(super) fn build<M: Maker, C>(
     device: &Device,
     config: &BitCnnConfig,
-    source: &mut Source<'_>,
-) -> Result<Vec<Layer<BitConv2d, BitLinear>>> {
+    source: &mut M,
+    conv: fn(M::Linear, ConvShape) -> C,
+) -> Result<Vec<Layer<C, M::Linear>>> {
     let mut extent = Extent::Image(config.image);
     if config.image.values() == 0 {
         return Err(Error::config("image", "it has no values; give at least one channel, row and column"));
@@ -64,7 +64,7 @@ pub(super) fn build(
         {
             return Err(named(Error::config("name", format!("`{name}` is there already"))));
         }
-        let (built, after) = one(device, config, layer, extent, source).map_err(named)?;
+        let (built, after) = one(device, config, layer, extent, (source, conv)).map_err(named)?;
         layers.push(built);
         extent = after;
     }
@@ -75,19 +75,20 @@ pub(super) fn build(
 }
 
 /// Builds a layer, and tells what comes out of it.
-fn one(
+fn one<M: Maker, C>(
     device: &Device,
     config: &BitCnnConfig,
     layer: &CnnLayer,
     extent: Extent,
-    source: &mut Source<'_>,
-) -> Result<(Layer<BitConv2d, BitLinear>, Extent)> {
+    (source, conv): (&mut M, fn(M::Linear, ConvShape) -> C),
+) -> Result<(Layer<C, M::Linear>, Extent)> {
     Ok(match *layer {
         CnnLayer::Conv2d { ref name, channels, kernel, stride, padding } => {
             let (image, window) = (extent.image()?, Window::square(kernel, stride, padding));
             let shape = ConvShape { in_channels: image.channels, out_channels: channels, window };
             let out = shape.out(&image)?;
-            (Layer::Conv(BitConv2d::of(device, name, shape, config.linear, source)?), Extent::Image(out))
+            let linear = source.layer(device, name, &shape.weight(), config.linear)?;
+            (Layer::Conv(conv(linear, shape)), Extent::Image(out))
         }
         CnnLayer::MaxPool2d { kernel, stride, padding } => {
             let window = Window::square(kernel, stride.unwrap_or(kernel), padding);

@@ -34,7 +34,7 @@ pub(super) fn same(a: &PackedTensor, b: &PackedTensor, scale_error: f32) -> bool
     let near = |(a, b): (&f32, &f32)| (a - b).abs() <= scale_error * b.abs();
     let scheme = |weight: &PackedTensor| weight.scheme.carrier().with_scale_type(Dtype::F32);
     scheme(a) == scheme(b)
-        && (a.rows, a.cols, &a.zeros) == (b.rows, b.cols, &b.zeros)
+        && (a.rows, a.cols, &a.zeros, &a.kept) == (b.rows, b.cols, &b.zeros, &b.kept)
         && a.codes == b.codes
         && a.scales.len() == b.scales.len()
         && a.scales.iter().zip(&b.scales).all(near)

@@ -19,5 +19,5 @@ pub use evaluation::{evaluation, speed};
 pub use export::exported;
 pub use inspection::{Entry, Inspection, Totals};
 pub use quantization::quantization;
-pub use training::training;
+pub use training::{classifier, training};
 pub use visible::visible;

@@ -151,7 +151,7 @@ fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Cancelled | Error::Device { .. } | Error::Limit { .. })
 }
 
-fn name_of(model: &Path) -> String {
+pub(super) fn name_of(model: &Path) -> String {
     let whole = model.canonicalize().ok();
     whole.as_deref().unwrap_or(model).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
