@@ -11,6 +11,7 @@ use super::bar::Bar;
 use super::device::DeviceArg;
 use super::images::ImageArgs;
 use super::model::{HubArgs, ModelArg};
+use super::room::RoomArgs;
 use super::text::{Cut, TEXTS, TextArg};
 use super::{Json, interrupt, stdout};
 
@@ -41,6 +42,8 @@ pub(super) struct Eval {
     #[command(flatten)]
     device: DeviceArg,
     #[command(flatten)]
+    room: RoomArgs,
+    #[command(flatten)]
     output: Json,
     /// No progress
     #[arg(long)]
@@ -68,7 +71,11 @@ Example:
 impl Eval {
     pub(super) async fn run(&self) -> Result<()> {
         let Some(text) = &self.text else { return self.classifier().await };
-        let request = EvalRequest { activations: self.activations, ..self.cut.request(text, &self.hub, self.quiet)? };
+        let request = EvalRequest {
+            activations: self.activations,
+            room: self.room.room(),
+            ..self.cut.request(text, &self.hub, self.quiet)?
+        };
         let model = self.model.find(&self.hub, self.quiet)?;
         let reference = self.reference.as_ref().map(|model| model.find(&self.hub, self.quiet)).transpose()?;
         let reference = reference.as_ref().map(|model| model.path.as_path());

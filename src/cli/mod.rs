@@ -17,6 +17,7 @@ mod log;
 mod method;
 mod model;
 mod quantize;
+mod room;
 mod size;
 mod stderr;
 mod stdout;

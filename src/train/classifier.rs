@@ -119,7 +119,11 @@ pub async fn train_classifier(
     let recipe = request.config.recipe(request.epochs, learned.len())?;
     let stored = request.model.is_dir();
     let model = match stored {
-        true => AutoBitModel::load(device, &config, &Checkpoint::open(&request.model)?)?,
+        true => {
+            // Says so of a network that is packed.
+            drop(AutoBitModel::open(device, &request.model)?);
+            AutoBitModel::load(device, &config, &Checkpoint::open(&request.model)?)?
+        }
         false => AutoBitModel::from_config(device, &config, recipe.seed)?,
     };
     let losses = fit(&model, &learned, &recipe, progress).await?;

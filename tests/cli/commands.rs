@@ -208,6 +208,16 @@ fn three_levels_are_found_again_in_two_bits() {
 }
 
 #[test]
+fn a_limit_is_for_a_gpu() {
+    let folder = folder();
+    for command in ["generate examples/tiny-llama --prompt Once", "eval examples/tiny-llama --text README.md"] {
+        let cpu = format!("{command} --device cpu --gpu-memory-mb 1");
+        typed(&cpu, folder.path()).failed(2, &["--gpu-memory-mb", "CPU"]);
+        typed(&format!("{command} --cpu-offload"), folder.path()).failed(2, &["required"]);
+    }
+}
+
+#[test]
 fn inspect_lists_tensors_and_quantized_layers() {
     let folder = folder();
     let json = typed("inspect examples/tiny-llama --json", Path::new("")).json();

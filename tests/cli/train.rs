@@ -64,7 +64,7 @@ fn a_model_is_trained_before_it_is_packed() {
         (format!("{FINETUNE} --rule twn"), &["--rule", "absmean"]),
         (format!("{FINETUNE} --finetune-steps 0"), &["--finetune-steps", "at least 1"]),
         (format!("{FINETUNE} --skip down_proj"), &["--skip"]),
-        ("quantize examples/tiny-llama --out {}/x --method ternary --finetune-steps 3".into(), &["--finetune"]),
+        ("quantize examples/tiny-llama --out {}/x --method ternary --finetune-steps 3".into(), &["required"]),
     ] {
         typed(&line.replace("/out ", "/other "), folder.path()).failed(2, words);
     }
@@ -99,8 +99,8 @@ fn a_classifier_is_trained_and_scored() {
         (format!("{other} --deploy {{}}/p"), &["--deploy", "--weights"]),
         (format!("{other} --held-out 1"), &["--held-out"]),
         (format!("{other} --report {{}}/page.html"), &["--report"]),
-        (other.replace("--labels {}/labels", ""), &["required", "--labels"]),
-        (other.replace("--images {}/images --labels {}/labels --device cpu --epochs 20", ""), &["required", "--text"]),
+        (other.replace("--labels {}/labels", ""), &["required"]),
+        (other.replace("--images {}/images --labels {}/labels --device cpu --epochs 20", ""), &["required"]),
     ] {
         typed(&line, folder.path()).failed(2, words);
     }

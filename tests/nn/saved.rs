@@ -61,7 +61,7 @@ pub fn refused() -> Result<()> {
     let model = AutoBitModel::from_config(&device, &config(MLP, r#"{"weights": "int8"}"#), 3)?;
     pollster::block_on(pollster::block_on(model.deploy())?.save(&path))?;
     let error = AutoBitModel::open(&device, &path).expect_err("it is deployed").to_string();
-    assert!(error.contains("cannot") || error.contains("not trained"), "{error}");
+    assert!(error.contains("not trained"), "{error}");
     let text = std::fs::read_to_string(path.join("config.json")).unwrap();
     for (from, to, words) in [
         ("\"int8\"", "\"int4\"", "config.json asks for w4ts"),
@@ -125,7 +125,7 @@ pub fn classifier() -> Result<()> {
     for (change, words) in [
         (ClassifierRequest { held_out: 1.0, ..more.clone() }, "held_out"),
         (ClassifierRequest { epochs: 0, ..more.clone() }, "epochs"),
-        (ClassifierRequest { model: path("packed"), ..more.clone() }, "fc1"),
+        (ClassifierRequest { model: path("packed"), ..more.clone() }, "not trained"),
         (
             ClassifierRequest { config: TrainConfig { steps: 7, ..TrainConfig::default() }, ..more.clone() },
             "language models",
