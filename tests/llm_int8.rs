@@ -147,6 +147,7 @@ fn change(method: &dyn Quantizer, model: &Path, text: &EvalRequest) -> Result<f6
 
 fn within(name: &str, method: &dyn Quantizer, model: &Path, text: &EvalRequest, most: f64) -> Result<(), Failed> {
     let change = change(method, model, text)?;
+    println!("{name}: {change:+.5}, {most} at most");
     if change.abs() <= most { Ok(()) } else { Err(format!("{name}: {change:+.4}, over {most}").into()) }
 }
 

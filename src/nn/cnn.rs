@@ -55,7 +55,7 @@ impl BitCnn {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for a config that cannot be, naming the layer, and those of the device.
     pub fn new(device: &Device, config: BitCnnConfig, seed: u32) -> Result<Self> {
-        let layers = build(device, &config, &mut Source::Random(Random::new(seed)), BitConv2d::with_linear)?;
+        let layers = build(device, &config, &mut Source::Random(Random::new(seed)))?;
         Ok(Self { config, layers })
     }
 
@@ -66,7 +66,7 @@ impl BitCnn {
     /// # Errors
     /// [`Error::Format`](crate::Error::Format) for a tensor that is missing or has another shape, and as [`Self::new`].
     pub fn load(device: &Device, config: BitCnnConfig, checkpoint: &Checkpoint) -> Result<Self> {
-        let layers = build(device, &config, &mut Source::Checkpoint(checkpoint), BitConv2d::with_linear)?;
+        let layers = build(device, &config, &mut Source::Checkpoint(checkpoint))?;
         Ok(Self { config, layers })
     }
 
@@ -151,7 +151,7 @@ pub struct DeployedCnn {
 impl DeployedCnn {
     /// With the packed weights of a folder.
     pub(super) fn load(device: &Device, config: BitCnnConfig, packed: &mut Packed<'_>) -> Result<Self> {
-        let layers = build(device, &config, packed, DeployedConv2d::with_linear)?;
+        let layers = build(device, &config, packed)?;
         Ok(Self { config, layers })
     }
 

@@ -41,13 +41,11 @@ impl Extent {
     }
 }
 
+/// A layer of the kind that a maker makes.
+type Made<M> = Layer<<M as Maker>::Conv, <M as Maker>::Linear>;
+
 /// Builds all layers.
-pub(super) fn build<M: Maker, C>(
-    device: &Device,
-    config: &BitCnnConfig,
-    source: &mut M,
-    conv: fn(M::Linear, ConvShape) -> C,
-) -> Result<Vec<Layer<C, M::Linear>>> {
+pub(super) fn build<M: Maker>(device: &Device, config: &BitCnnConfig, source: &mut M) -> Result<Vec<Made<M>>> {
     let mut extent = Extent::Image(config.image);
     if config.image.values() == 0 {
         return Err(Error::config("image", "it has no values; give at least one channel, row and column"));
@@ -64,7 +62,7 @@ pub(super) fn build<M: Maker, C>(
         {
             return Err(named(Error::config("name", format!("`{name}` is there already"))));
         }
-        let (built, after) = one(device, config, layer, extent, (source, conv)).map_err(named)?;
+        let (built, after) = one(device, config, layer, extent, source).map_err(named)?;
         layers.push(built);
         extent = after;
     }
@@ -75,20 +73,20 @@ pub(super) fn build<M: Maker, C>(
 }
 
 /// Builds a layer, and tells what comes out of it.
-fn one<M: Maker, C>(
+fn one<M: Maker>(
     device: &Device,
     config: &BitCnnConfig,
     layer: &CnnLayer,
     extent: Extent,
-    (source, conv): (&mut M, fn(M::Linear, ConvShape) -> C),
-) -> Result<(Layer<C, M::Linear>, Extent)> {
+    source: &mut M,
+) -> Result<(Made<M>, Extent)> {
     Ok(match *layer {
         CnnLayer::Conv2d { ref name, channels, kernel, stride, padding } => {
             let (image, window) = (extent.image()?, Window::square(kernel, stride, padding));
             let shape = ConvShape { in_channels: image.channels, out_channels: channels, window };
             let out = shape.out(&image)?;
             let linear = source.layer(device, name, &shape.weight(), config.linear)?;
-            (Layer::Conv(conv(linear, shape)), Extent::Image(out))
+            (Layer::Conv(M::conv(linear, shape)), Extent::Image(out))
         }
         CnnLayer::MaxPool2d { kernel, stride, padding } => {
             let window = Window::square(kernel, stride.unwrap_or(kernel), padding);

@@ -1,6 +1,7 @@
 //! Where the layers of a network come from.
 
 use super::config::BitLinearConfig;
+use super::conv::{BitConv2d, ConvShape, DeployedConv2d};
 use super::deployed::DeployedLinear;
 use super::linear::BitLinear;
 use crate::device::Device;
@@ -14,9 +15,13 @@ use crate::tensor::Tensor;
 /// Makes layers of one kind.
 pub(super) trait Maker {
     type Linear;
+    type Conv;
 
     /// A layer whose weight `{name}.weight` has this shape, seen as a matrix of its first axis by all others.
     fn layer(&mut self, device: &Device, name: &str, shape: &[usize], config: BitLinearConfig) -> Result<Self::Linear>;
+
+    /// The convolution whose windows meet a layer.
+    fn conv(linear: Self::Linear, shape: ConvShape) -> Self::Conv;
 
     /// A vector, of one number over and over where there is no checkpoint.
     fn vector(&self, name: &str, len: usize, otherwise: f32) -> Result<Vec<f32>>;
@@ -31,6 +36,7 @@ pub(super) enum Source<'a> {
 
 impl Maker for Source<'_> {
     type Linear = BitLinear;
+    type Conv = BitConv2d;
 
     fn layer(&mut self, device: &Device, name: &str, shape: &[usize], config: BitLinearConfig) -> Result<BitLinear> {
         match self {
@@ -40,6 +46,10 @@ impl Maker for Source<'_> {
                 BitLinear::from_values(device, name, &weight, bias(checkpoint, name, shape, config)?.as_deref(), config)
             }
         }
+    }
+
+    fn conv(linear: BitLinear, shape: ConvShape) -> BitConv2d {
+        BitConv2d::with_linear(linear, shape)
     }
 
     fn vector(&self, name: &str, len: usize, otherwise: f32) -> Result<Vec<f32>> {
@@ -59,6 +69,7 @@ pub(super) struct Packed<'a> {
 
 impl Maker for Packed<'_> {
     type Linear = DeployedLinear;
+    type Conv = DeployedConv2d;
 
     fn layer(
         &mut self,
@@ -81,6 +92,10 @@ impl Maker for Packed<'_> {
         }
         // The format knows no three levels.
         DeployedLinear::packed_from(device, name, config, &PackedTensor { scheme, ..weight }, bias.as_deref())
+    }
+
+    fn conv(linear: DeployedLinear, shape: ConvShape) -> DeployedConv2d {
+        DeployedConv2d::with_linear(linear, shape)
     }
 
     fn vector(&self, name: &str, len: usize, _: f32) -> Result<Vec<f32>> {
