@@ -12,7 +12,7 @@ use bitsmith::nn::{
 };
 use bitsmith::op::Decay;
 use bitsmith::progress::{Progress, Silent};
-use bitsmith::{Activation, Device, Error, Result};
+use bitsmith::{Activation, Device, Result};
 use pollster::block_on;
 
 /// Digits.
@@ -38,23 +38,10 @@ pub struct Trained {
     pub kernel: String,
 }
 
-/// Images as a network takes them, with their digits.
-pub fn samples(images: &Idx, labels: &Idx, normalize: Normalize) -> Result<Samples> {
-    let [count, pixels] = match *images.shape() {
-        [count, rows, cols] if labels.shape() == [count] => [count, rows * cols],
-        _ => {
-            let found = format!("{:?} and {:?}", images.shape(), labels.shape());
-            return Err(Error::Shape { op: "mnist", expected: "images and as many labels".into(), found });
-        }
-    };
-    let labels = labels.bytes()[..count].iter().map(|label| u32::from(*label)).collect();
-    Samples::new(pixels, normalize.apply(images.bytes()), labels)
-}
-
 /// Share of these images that the network in a folder gets right.
 pub fn score(device: &Device, model: &Path, images: &Idx, labels: &Idx) -> Result<f64> {
     let model = AutoBitModel::open(device, model)?;
-    let samples = samples(images, labels, model.config().normalize().unwrap_or(NORMALIZE))?;
+    let samples = Samples::from_idx(images, labels, model.config().normalize().unwrap_or(NORMALIZE))?;
     block_on(accuracy(device, &samples, |rec, x| model.forward(rec, x, Pass::Eval)))
 }
 
@@ -103,7 +90,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         let right = score(&device, model.as_ref(), &images, &labels)?;
         println!("{}: {:.2} %", Path::new(model).display(), 100.0 * right);
     }
-    let samples = samples(&images, &labels, NORMALIZE)?;
+    let samples = Samples::from_idx(&images, &labels, NORMALIZE)?;
     let start = std::time::Instant::now();
     println!("{:20} {:>8} {:>9} {:>8}  kernel", "784-256-10", "trained", "deployed", "bytes");
     for Trained { name, accuracy, deployed, bytes, kernel } in compare(&device, &samples, &RECIPE)? {

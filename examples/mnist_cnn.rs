@@ -80,19 +80,6 @@ pub fn int8() -> Result<BitLinearConfig> {
     Ok(quantized(WeightPrecision::Bits(Bits::new(8)?)))
 }
 
-/// Images as a network takes them, with their digits.
-pub fn samples(images: &Idx, labels: &Idx) -> Result<Samples> {
-    let [count, pixels] = match *images.shape() {
-        [count, rows, cols] if labels.shape() == [count] => [count, rows * cols],
-        _ => {
-            let found = format!("{:?} and {:?}", images.shape(), labels.shape());
-            return Err(Error::Shape { op: "mnist", expected: "images and as many labels".into(), found });
-        }
-    };
-    let labels = labels.bytes()[..count].iter().map(|label| u32::from(*label)).collect();
-    Samples::new(pixels, NORMALIZE.apply(images.bytes()), labels)
-}
-
 impl Network {
     /// The weights of a folder in a network of this config.
     pub fn open(config: &str, folder: &Path) -> Result<Self> {
@@ -135,7 +122,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         return Err("usage: mnist_cnn IMAGES LABELS MLP LENET CNN".into());
     };
     let device = Device::cpu();
-    let samples = samples(&Idx::read(images.as_ref())?, &Idx::read(labels.as_ref())?)?;
+    let samples = Samples::from_idx(&Idx::read(images.as_ref())?, &Idx::read(labels.as_ref())?, NORMALIZE)?;
     let split = samples.len() / 5 * 4;
     let parts = [samples.part(0..split)?, samples.part(split..samples.len())?];
     println!("{:5} {:16} {:>8} {:>9} {:>8}", "model", "layers", "accuracy", "bytes", "seconds");

@@ -87,7 +87,9 @@ pub enum Error {
     Unfinished {
         /// What ended it.
         cause: Box<Error>,
-        /// Tensors of the model, or steps of a training, that are done.
+        /// What is counted: `tensors` of the model, or `steps` of a training.
+        unit: &'static str,
+        /// How many of them are done.
         finished: usize,
         /// How many there are.
         total: usize,

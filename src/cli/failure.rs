@@ -46,10 +46,9 @@ impl Failure {
                 let name = flag(command, &field).unwrap_or(field);
                 (USAGE, format!("{name}: {detail}"), format!("see `bitsmith {} --help`", command.get_name()))
             }
-            Error::Unfinished { cause, finished, total, folder } => {
-                let parts = if command.get_name() == "train" { "steps" } else { "tensors" };
+            Error::Unfinished { cause, unit, finished, total, folder } => {
                 let hint = format!(
-                    "{finished} of {total} {parts} are saved in {}; the same command with --resume goes on with them",
+                    "{finished} of {total} {unit} are saved in {}; the same command with --resume goes on with them",
                     folder.display()
                 );
                 return match Self::of(*cause, command) {

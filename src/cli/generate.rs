@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::device::DeviceArg;
 use super::model::{HubArgs, ModelArg};
+use super::room::RoomArgs;
 use super::{Json, interrupt, stderr, stdout};
 
 /// Continue a text
@@ -43,6 +44,8 @@ pub(super) struct Generate {
     activations: ActivationPrecision,
     #[command(flatten)]
     device: DeviceArg,
+    #[command(flatten)]
+    room: RoomArgs,
     #[command(flatten)]
     output: Json,
     #[command(flatten)]
@@ -78,7 +81,10 @@ impl Generate {
         sampling.check()?;
         let folder = &self.model.find(&self.hub, false)?.path;
         let device = self.device.open().await?;
-        let model = Model::open_with(folder, &device, self.activations)?;
+        let model = match self.room.room() {
+            None => Model::open_with(folder, &device, self.activations)?,
+            Some(room) => Model::open_within(folder, &device, self.activations, room)?,
+        };
         let tokenizer = Tokenizer::read(folder, model.config().vocab_size)?;
         let prompt = tokenizer.encode(&self.prompt, true)?;
         let room = model.context().saturating_sub(prompt.len()).max(1);
@@ -109,7 +115,7 @@ impl Generate {
             return Err(Error::Cancelled);
         }
 
-        let (tokens, device) = (&done.tokens[..], &device.caps().name);
+        let (tokens, device) = (&done.tokens[..], &model.place());
         let tokens_per_second = tokens.len() as f64 / seconds;
         if self.output.json {
             let (prompt, prompt_tokens, text, ended) = (&self.prompt, &prompt[..], &text, done.ended);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::model::{HubArgs, ModelArg};
 use super::{Json, stdout};
 
-/// List the tensors of a model: shapes, schemes, bytes, bits per weight
+/// List the tensors of a model: shapes, schemes, what layer inputs become, bytes, bits per weight
 ///
 /// Reads the headers of the files only. The parts of a quantized layer are listed as one.
 #[derive(Debug, Args)]

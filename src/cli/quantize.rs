@@ -10,6 +10,7 @@ use bitsmith::quant::{
     Outcome, QuantizeRequest, Quantizer, Way, check_plan_file, quantize_model, read_plan, write_plan,
 };
 use bitsmith::report::html::{self, ReportFile, RunFacts};
+use bitsmith::train::quantize_finetuned;
 use bitsmith::{Error, Result, report};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args};
@@ -18,6 +19,7 @@ use serde::Serialize;
 use super::bar::Bar;
 use super::calib::CalibArgs;
 use super::device::DeviceArg;
+use super::finetune::FinetuneArgs;
 use super::model::{HubArgs, ModelArg};
 use super::text::{Cut, TEXTS, TextArg};
 use super::{Json, interrupt, stderr, stdout};
@@ -86,6 +88,8 @@ pub(super) struct Quantize {
     cut: Cut,
     #[command(flatten)]
     calib: CalibArgs,
+    #[command(flatten)]
+    finetune: FinetuneArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -157,6 +161,11 @@ impl Quantize {
 
     pub(super) async fn run(&self, quantizer: &dyn Quantizer) -> Result<()> {
         let request = self.request(quantizer)?;
+        let finetune = self.finetune.find(&self.cut.documents, &self.hub, self.quiet)?;
+        if finetune.is_some() {
+            // Said before the device is tested.
+            quantizer.in_the_loop()?;
+        }
         let report = self.report_file()?;
         if let Some(file) = &self.plan_out {
             self.outside("plan_out", file)?;
@@ -165,7 +174,11 @@ impl Quantize {
         let device = self.device.open().await?;
         interrupt::listen();
         let start = Instant::now();
-        let outcome = quantize_model(&device, quantizer, &request, &mut Bar::new(self.quiet)).await?;
+        let mut bar = Bar::new(self.quiet);
+        let outcome = match &finetune {
+            Some(finetune) => quantize_finetuned(&device, quantizer, &request, finetune, &mut bar).await?,
+            None => quantize_model(&device, quantizer, &request, &mut bar).await?,
+        };
         let seconds = start.elapsed().as_secs_f64();
         let planned = self.plan_out.as_deref().map(|file| write_plan(file, &outcome.record.plan()));
         // Before anything is printed, which may fail; and its own failure is told of last: the model is there.

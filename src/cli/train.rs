@@ -5,18 +5,24 @@ use std::time::Instant;
 
 use bitsmith::hub::Split;
 use bitsmith::report::html::{self, ReportFile, RunFacts};
-use bitsmith::train::{TrainConfig, TrainRecord, TrainRequest, Trained, train_model};
+use bitsmith::train::{
+    ClassifierRequest, TrainConfig, TrainRecord, TrainRequest, Trained, train_classifier, train_model,
+};
 use bitsmith::{Error, Result, report};
 use clap::Args;
 use serde::Serialize;
 
 use super::bar::Bar;
 use super::device::DeviceArg;
+use super::images::ImageArgs;
 use super::model::{HubArgs, ModelArg};
 use super::text::{DocumentArgs, TEXTS, TextArg};
 use super::{Json, interrupt, stderr, stdout};
 
-/// Train a language model on a text, from scratch or from a checkpoint, in float or with quantization in the loop
+/// Train a language model on a text, or a classifier on images, in float or with quantization in the loop
+///
+/// A language model is trained from scratch or from a checkpoint with --text, a perceptron or a small convolutional network
+/// with --images and --labels; CONFIG tells which by its `model_type`: that of the language model, or mlp or cnn.
 ///
 /// All parameters train. With --weights, the linear layers of the blocks compute with weights as they come back from
 /// quantization; embeddings, norms and head stay float. The new folder holds the weights that trained, in f32; --deploy makes
@@ -29,8 +35,8 @@ pub(super) struct Train {
     #[arg(value_name = "CONFIG|MODEL")]
     model: ModelArg,
     /// Text to learn: a file (plain text, or rows in .jsonl or .parquet), or a dataset on the hub
-    #[arg(long, value_name = "FILE|NAME", group = TEXTS)]
-    text: TextArg,
+    #[arg(long, value_name = "FILE|NAME", group = TEXTS, required_unless_present = "images")]
+    text: Option<TextArg>,
     /// Folder to make
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -61,12 +67,23 @@ pub(super) struct Train {
     report: Option<PathBuf>,
     #[command(flatten)]
     documents: DocumentArgs,
+    #[command(flatten)]
+    images: ImageArgs,
+    /// How often each image is seen
+    #[arg(long, value_name = "N", requires = "images", default_value_t = 10, help_heading = "Images")]
+    epochs: u32,
+    /// Share of the images, the last of them, that is not learned but scored
+    #[arg(long, value_name = "SHARE", requires = "images", default_value_t = 0.2, help_heading = "Images")]
+    held_out: f32,
 }
 
 const EXAMPLE: &str = "\
 Example:
   bitsmith train examples/tiny-llama/config.json --out tiny-ternary --deploy tiny-packed --weights ternary \\
-    --activations int8 --text examples/tiny-llama/calibration.txt --documents '<|endoftext|>' --seq-len 64 --steps 50";
+    --activations int8 --text examples/tiny-llama/calibration.txt --documents '<|endoftext|>' --seq-len 64 --steps 50
+  bitsmith train mlp.json --out digits --deploy digits-packed --weights ternary --activations int8 \\
+    --images t10k-images-idx3-ubyte.gz --labels t10k-labels-idx1-ubyte.gz --batch-size 64 --lr 0.01 --epochs 20
+  with mlp.json: {\"model_type\": \"mlp\", \"layers\": [784, 256, 10], \"activation\": \"relu\", \"dropout\": 0.1}";
 
 /// The content of `training.json` and what is not for the file.
 #[derive(Serialize)]
@@ -89,8 +106,9 @@ impl Train {
     pub(super) async fn run(&self) -> Result<()> {
         self.config.check()?;
         let report = self.report_file()?;
+        let Some(text) = &self.text else { return self.classifier().await };
         let model = self.model.find(&self.hub, self.quiet)?;
-        let text = self.documents.find(&self.text, "text", Split::Train, &self.hub, self.quiet)?;
+        let text = self.documents.find(text, "text", Split::Train, &self.hub, self.quiet)?;
         let request = TrainRequest {
             name: model.id.map(|id| id.to_string()),
             documents: self.documents.separator().map(str::to_owned),
@@ -111,6 +129,39 @@ impl Train {
         });
         self.print(&trained, &device.caps().name, matches!(reported, Some(Ok(()))))?;
         reported.unwrap_or(Ok(()))
+    }
+
+    /// Trains on images.
+    async fn classifier(&self) -> Result<()> {
+        let Some(samples) = self.images.files() else { return Err(Error::config("images", "give images or a text")) };
+        if self.resume || self.report.is_some() {
+            let flag = if self.resume { "resume" } else { "report" };
+            return Err(Error::config(flag, "it is for language models; leave it out for images"));
+        }
+        let request = ClassifierRequest {
+            model: self.model.find(&self.hub, self.quiet)?.path,
+            samples,
+            held_out: self.held_out,
+            epochs: self.epochs,
+            out: self.out.clone(),
+            deploy: self.deploy.clone(),
+            force: self.force,
+            config: self.config.clone(),
+        };
+        let device = self.device.open().await?;
+        interrupt::listen();
+        let record = train_classifier(&device, &request, &mut Bar::new(self.quiet)).await?;
+        if self.output.json {
+            return stdout::json(&record);
+        }
+        if self.quiet {
+            return Ok(());
+        }
+        let mut text = format!("{}written to {}\n", report::classifier(&record), self.out.display());
+        if let Some(deploy) = &self.deploy {
+            text += &format!("packed in {}\n", deploy.display());
+        }
+        stdout::text(&text)
     }
 
     /// The file of the report, outside the folders that the models will take as a whole.

@@ -12,7 +12,7 @@ pub use summary::{Estimate, KlSummary};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::{ModelConfig, TextFacts, TextSource, TokenStream, Tokenizer, Windows};
-use crate::model::Model;
+use crate::model::{Model, Room};
 use crate::op::ActivationPrecision;
 use crate::progress::Progress;
 
@@ -33,6 +33,8 @@ pub struct EvalRequest {
     pub max_documents: Option<usize>,
     /// How [`evaluate_folders`] opens the model: the precision of activations that enter quantized layers.
     pub activations: ActivationPrecision,
+    /// How much of each model [`evaluate_folders`] may put on the device, if there is a bound.
+    pub room: Option<Room>,
 }
 
 /// The window where none is asked for.
@@ -96,10 +98,14 @@ pub async fn evaluate_folders(
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
     let own = (request.activations == ActivationPrecision::Int8).then_some(model);
-    let model = Model::open_with(model, device, request.activations)?;
+    let open = |folder, activations| match request.room {
+        None => Model::open_with(folder, device, activations),
+        Some(room) => Model::open_within(folder, device, activations, room),
+    };
+    let model = open(model, request.activations)?;
     let reference = reference
-        .map(|folder| Model::open(folder, device))
-        .or_else(|| own.map(|f| Model::open_with(f, device, ActivationPrecision::Exact)))
+        .map(|folder| open(folder, ActivationPrecision::Auto))
+        .or_else(|| own.map(|folder| open(folder, ActivationPrecision::Exact)))
         .transpose()?;
     evaluate(&model, reference.as_ref(), request, progress).await
 }
@@ -117,6 +123,10 @@ pub async fn evaluate(
     let vocab = model.config().vocab_size;
     if let Some(other) = reference.map(|r| r.config().vocab_size).filter(|v| *v != vocab) {
         let detail = format!("it has {other} tokens, the model {vocab}; take the model it was made from");
+        return Err(Error::config("reference", detail));
+    }
+    if reference.is_some_and(|other| other.device().caps().kind != model.device().caps().kind) {
+        let detail = "of the two models one fits the GPU and the other does not; give them more room, or leave it out";
         return Err(Error::config("reference", detail));
     }
     let Prepared { text, ids, windows, window, stride } = prepare(model.folder(), model.config(), request)?;
@@ -138,7 +148,7 @@ pub async fn evaluate(
         reference_perplexity: reference.map(|_| Estimate::of(&scores.reference_nll).mean.exp()),
         kl: reference.map(|_| KlSummary::of(&scores.kl, &scores.same_top1)),
         seconds: start.elapsed().as_secs_f64(),
-        device: model.device().caps().name.clone(),
+        device: model.place(),
     })
 }
 

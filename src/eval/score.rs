@@ -49,7 +49,7 @@ pub(super) async fn score(
             scorer = Scorer::new(model, reference, windows.len(), length)?;
         }
         let scored = windows.iter().map(|w| w.scored() as u64).sum();
-        let next = scorer.submit(ids, windows)?;
+        let next = scorer.submit(ids, windows).await?;
         if let Some((done, units)) = pending.replace((next, scored)) {
             done.read(model, &mut scores).await?;
             progress.advance(units, "");
@@ -94,17 +94,17 @@ impl<'a> Scorer<'a> {
         Ok(Self { model: with_cache(model)?, reference: reference.map(with_cache).transpose()? })
     }
 
-    fn submit(&mut self, ids: &[u32], windows: &[Window]) -> Result<Batch> {
+    async fn submit(&mut self, ids: &[u32], windows: &[Window]) -> Result<Batch> {
         let tokens: Vec<u32> = windows.iter().flat_map(|w| &ids[w.tokens()]).copied().collect();
         let targets: Vec<u32> = windows.iter().flat_map(|w| targets(ids, w)).collect();
         let (model, cache) = (self.model.0, &mut self.model.1);
         let mut rec = Recorder::new(model.device());
         cache.clear();
-        let hidden = model.hidden(&mut rec, &tokens, cache)?;
+        let hidden = model.pass(&mut rec, &tokens, cache).await?;
         let other = match &mut self.reference {
             Some((reference, cache)) => {
                 cache.clear();
-                Some((*reference, reference.hidden(&mut rec, &tokens, cache)?))
+                Some((*reference, reference.pass(&mut rec, &tokens, cache).await?))
             }
             None => None,
         };

@@ -56,6 +56,7 @@ pub mod matvec_group;
 pub mod matvec_group_int8;
 pub mod norm_weight_backward;
 pub mod outlier_columns;
+pub mod outlier_kept;
 pub mod outlier_product;
 pub mod outlier_split;
 pub mod part;
@@ -101,6 +102,7 @@ pub static ALL: &[&KernelSpec] = &[
     outlier_columns::OutlierColumns::SPEC,
     outlier_split::OutlierSplit::SPEC,
     outlier_product::OutlierProduct::SPEC,
+    outlier_kept::OutlierKept::SPEC,
     embed::Embed::SPEC,
     cast::Cast::SPEC,
     rms_norm::RmsNorm::SPEC,

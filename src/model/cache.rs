@@ -15,6 +15,8 @@ pub struct Cache {
     capacity: usize,
     past: usize,
     computed: u64,
+    /// Of the blocks on the device before.
+    front: Option<Box<Self>>,
 }
 
 /// What one forward pass adds to each sequence.
@@ -50,7 +52,17 @@ impl Cache {
             capacity,
             past: 0,
             computed: 0,
+            front: None,
         })
+    }
+
+    /// With the keys and values of the blocks on the device before, if there is one. What it counts does not matter.
+    pub(super) fn behind(self, front: Option<Self>) -> Self {
+        Self { front: front.map(Box::new), ..self }
+    }
+
+    pub(super) fn front(&self) -> Option<&Self> {
+        self.front.as_deref()
     }
 
     /// Sequences side by side.

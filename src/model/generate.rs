@@ -104,7 +104,7 @@ pub async fn generate(
     let mut next = prompt.to_vec();
     while done.tokens.len() < max_tokens {
         let mut rec = Recorder::new(model.device());
-        let logits = model.next_token(&mut rec, &next, &mut cache)?;
+        let logits = model.predict(&mut rec, &next, &mut cache).await?;
         let logits: Vec<f32> = rec.submit_and_read(&logits.buffer).await?;
         if !logits.iter().all(|logit| logit.is_finite()) {
             return Err(model.no_number("the next token a probability"));

@@ -12,6 +12,7 @@ mod llama;
 mod loader;
 mod opt;
 mod positions;
+mod split;
 mod streamed;
 mod trainable;
 mod vocabulary;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use cache::Cache;
 pub use generate::{Generation, Sampling, generate};
 pub use linear::{Linear, Observer};
+pub use split::Room;
 pub use streamed::{LoadedBlock, StreamedModel};
 pub use trainable::{InitialValues, Layout, ModelParameter};
 
@@ -28,7 +30,9 @@ use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::ModelConfig;
 use crate::op::{ActivationPrecision, Activations};
+use cache::Step;
 use decoder::{Block, Decoder, Past};
+use split::Front;
 
 /// A model of the Llama family (Llama, Mistral, Qwen2, Qwen3, BitNet), an OPT or a GPT-2, its weights on a device:
 /// quantized layers stay packed there.
@@ -53,6 +57,8 @@ pub struct Model {
     activations: ActivationPrecision,
     decoder: Box<dyn Decoder>,
     blocks: Vec<Box<dyn Block>>,
+    /// What goes before, where it is on another device.
+    front: Option<Front>,
 }
 
 impl Model {
@@ -83,7 +89,7 @@ impl Model {
         &self.folder
     }
 
-    /// Where the weights are.
+    /// Where the weights are; of a model on two devices the second, where logits are.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -100,17 +106,23 @@ impl Model {
 
     /// The linear layers of all blocks, in the order they are used.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.blocks.iter().flat_map(|block| block.linears()).flatten()
+        let front = self.front.iter().flat_map(|front| &front.blocks);
+        front.chain(&self.blocks).flat_map(|block| block.linears()).flatten()
     }
 
     /// [`Self::linears`], to change their weights.
     pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        self.blocks.iter_mut().flat_map(|block| block.linears_mut()).flatten()
+        let front = self.front.iter_mut().flat_map(|front| &mut front.blocks);
+        front.chain(&mut self.blocks).flat_map(|block| block.linears_mut()).flatten()
     }
 
-    /// Bytes of all weights on the device.
+    /// Bytes of all weights on the device, or on both.
     pub fn bytes(&self) -> u64 {
-        self.decoder.bytes() + self.blocks.iter().map(|block| block.bytes()).sum::<u64>()
+        let of = |decoder: &dyn Decoder, blocks: &[Box<dyn Block>]| {
+            decoder.bytes() + blocks.iter().map(|block| block.bytes()).sum::<u64>()
+        };
+        let front = self.front.as_ref().map_or(0, |front| of(&*front.decoder, &front.blocks));
+        front + of(&*self.decoder, &self.blocks)
     }
 
     /// Room for the keys and values of `sequences` sequences of up to `capacity` tokens.
@@ -118,21 +130,26 @@ impl Model {
     /// # Errors
     /// [`Error::Config`] if the capacity is over the model's context, and those of the device.
     pub fn cache(&self, sequences: usize, capacity: usize) -> Result<Cache> {
-        cache::checked(&self.device, &self.config, self.blocks.len(), sequences, capacity)
+        let new = |device, blocks: &[_]| cache::checked(device, &self.config, blocks.len(), sequences, capacity);
+        let front = self.front.as_ref().map(|front| new(&front.device, &front.blocks)).transpose()?;
+        Ok(new(&self.device, &self.blocks)?.behind(front))
     }
 
     /// What the head takes, `[ids, width]`, for the next tokens of each sequence; `ids` holds the same number for each, one
     /// sequence after the other. Keys and values go to the cache.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the cache is full or an id is outside the vocabulary, and those of the device.
+    /// [`Error::Shape`] if the cache is full or an id is outside the vocabulary, [`Error::Unsupported`] for a model on two
+    /// devices, and those of the device.
     pub fn hidden(&self, rec: &mut Recorder, ids: &[u32], cache: &mut Cache) -> Result<Activations> {
+        if self.front.is_some() {
+            let what = "one recording of a model on two devices".to_owned();
+            return Err(Error::Unsupported { what, remedy: "take `Model::pass`, with a cache of this model".into() });
+        }
         check_ids(&self.config, ids)?;
         let step = cache.step(ids.len())?;
-        let mut x = self.decoder.embed(rec, ids, step)?;
-        for (block, layer) in self.blocks.iter().zip(cache.layers()) {
-            x = block.forward(rec, x, Past { cache: layer, rope: cache.rope(), step })?;
-        }
+        let x = self.decoder.embed(rec, ids, step)?;
+        let x = through(&self.blocks, rec, x, cache, step)?;
         cache.advance(step);
         self.decoder.finish(rec, x)
     }
@@ -155,6 +172,18 @@ impl Model {
         let last = crate::op::last_row(rec, &hidden)?;
         self.logits(rec, &last)
     }
+}
+
+/// Blocks one after the other.
+fn through(
+    blocks: &[Box<dyn Block>],
+    rec: &mut Recorder,
+    x: Activations,
+    cache: &Cache,
+    step: Step,
+) -> Result<Activations> {
+    let past = |cache_of| Past { cache: cache_of, rope: cache.rope(), step };
+    blocks.iter().zip(cache.layers()).try_fold(x, |x, (block, layer)| block.forward(rec, x, past(layer)))
 }
 
 /// An error unless all ids are in the vocabulary.

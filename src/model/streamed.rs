@@ -63,7 +63,7 @@ impl StreamedModel {
     pub(super) fn with_blocks(self, blocks: Vec<Box<dyn Block>>) -> Model {
         let Self { config, folder, loader, decoder } = self;
         let (device, activations) = (loader.device().clone(), loader.activations());
-        Model { config, folder, device, activations, decoder, blocks }
+        Model { config, folder, device, activations, decoder, blocks, front: None }
     }
 
     /// What config.json says.

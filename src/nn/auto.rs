@@ -4,16 +4,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::cnn::{BitCnn, DeployedCnn};
+use super::cnn::BitCnn;
 use super::cnn_config::BitCnnConfig;
 use super::config::BitLinearConfig;
-use super::deployed::DeployedMlp;
+use super::deployed_model::DeployedModel;
 use super::mlp::{BitMlp, BitMlpConfig, Normalize};
 use super::parameter::Parameter;
 use super::pass::Pass;
-use super::saved;
+use super::saved::{self, Saved};
 use crate::device::{Device, Recorder};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::Checkpoint;
 use crate::op::Activations;
 
@@ -40,6 +40,24 @@ impl AutoBitConfig {
         match self {
             Self::Mlp(config) => config.normalize,
             Self::Cnn(config) => config.normalize,
+        }
+    }
+
+    /// What all its layers are quantized to.
+    pub fn linear(&self) -> BitLinearConfig {
+        match self {
+            Self::Mlp(config) => config.linear,
+            Self::Cnn(config) => config.linear,
+        }
+    }
+
+    /// The same network for pictures whose bytes become this.
+    #[must_use]
+    pub fn with_normalize(self, normalize: Normalize) -> Self {
+        let normalize = Some(normalize);
+        match self {
+            Self::Mlp(config) => Self::Mlp(BitMlpConfig { normalize, ..config }),
+            Self::Cnn(config) => Self::Cnn(BitCnnConfig { normalize, ..config }),
         }
     }
 
@@ -91,7 +109,7 @@ impl AutoBitModel {
     /// With random weights that depend on the seed alone.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a config that cannot be, and those of the device.
+    /// [`Error::Config`] for a config that cannot be, and those of the device.
     pub fn from_config(device: &Device, config: &AutoBitConfig, seed: u32) -> Result<Self> {
         let network = match config {
             AutoBitConfig::Mlp(config) => Network::Mlp(BitMlp::new(device, config.clone(), seed)?),
@@ -103,7 +121,7 @@ impl AutoBitModel {
     /// With the weights of a checkpoint, whose own config may be in other terms. Tensors are found by the names of layers.
     ///
     /// # Errors
-    /// [`Error::Format`](crate::Error::Format) for a tensor that is missing or has another shape, and as [`Self::from_config`].
+    /// [`Error::Format`] for a tensor that is missing or has another shape, and as [`Self::from_config`].
     pub fn load(device: &Device, config: &AutoBitConfig, checkpoint: &Checkpoint) -> Result<Self> {
         let network = match config {
             AutoBitConfig::Mlp(config) => Network::Mlp(BitMlp::load(device, config.clone(), checkpoint)?),
@@ -117,16 +135,25 @@ impl AutoBitModel {
     /// # Errors
     /// Those of reading, each naming file and tensor, and as [`Self::from_config`].
     pub fn open(device: &Device, folder: &Path) -> Result<Self> {
-        let (config, checkpoint) = saved::read(folder)?;
-        Self::load(device, &config, &checkpoint)
+        let Saved { config, checkpoint, quantization } = saved::read(folder)?;
+        match quantization {
+            None => Self::load(device, &config, &checkpoint),
+            Some(_) => Err(Error::format(folder, "the network is deployed: it can be evaluated, but not trained")),
+        }
     }
 
     /// Writes `config.json` and `model.safetensors` with the f32 weights into a new folder, which appears whole or not at all.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the name is taken, [`Error::Io`](crate::Error::Io), and those of the device.
+    /// [`Error::Config`] if the name is taken, [`Error::Io`], and those of the device.
     pub async fn save(&self, folder: &Path) -> Result<()> {
-        saved::write(&self.device, folder, &self.config(), &self.parameters()).await
+        self.write(folder, false, None).await
+    }
+
+    /// [`Self::save`], over a folder that is there if `force` says so, and with another file in it.
+    pub(crate) async fn write(&self, folder: &Path, force: bool, file: Option<(&str, &[u8])>) -> Result<()> {
+        let tensors = saved::values(&self.device, &self.parameters()).await?;
+        saved::write((folder, force), &serde_json::to_value(self.config()).unwrap_or_default(), &tensors, file)
     }
 
     /// Where its weights are.
@@ -172,7 +199,7 @@ impl AutoBitModel {
     /// Logits `[rows, classes]` of `[rows, features]`. A pass of a training watches the parameters.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the width of `x` is another, and those of the device.
+    /// [`Error::Shape`] if the width of `x` is another, and those of the device.
     pub fn forward(&self, rec: &mut Recorder, x: &Activations, pass: Pass) -> Result<Activations> {
         match &self.network {
             Network::Mlp(mlp) => mlp.forward(rec, x, pass),
@@ -188,36 +215,6 @@ impl AutoBitModel {
         match self.network {
             Network::Mlp(mlp) => mlp.deploy().await.map(DeployedModel::Mlp),
             Network::Cnn(cnn) => cnn.deploy().await.map(DeployedModel::Cnn),
-        }
-    }
-}
-
-/// A network with packed weights.
-#[derive(Clone, Debug)]
-pub enum DeployedModel {
-    /// A multilayer perceptron.
-    Mlp(DeployedMlp),
-    /// A convolutional network.
-    Cnn(DeployedCnn),
-}
-
-impl DeployedModel {
-    /// Logits `[rows, classes]` of `[rows, features]`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the width of `x` is another, and those of the device.
-    pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
-        match self {
-            Self::Mlp(mlp) => mlp.forward(rec, x),
-            Self::Cnn(cnn) => cnn.forward(rec, x),
-        }
-    }
-
-    /// Bytes of all weights on the device.
-    pub fn weight_bytes(&self) -> usize {
-        match self {
-            Self::Mlp(mlp) => mlp.weight_bytes(),
-            Self::Cnn(cnn) => cnn.weight_bytes(),
         }
     }
 }

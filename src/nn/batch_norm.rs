@@ -1,7 +1,7 @@
 //! A batch norm as it is once a network is trained.
 
 use super::parameter::Parameter;
-use super::source::Source;
+use super::source::Maker;
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::Result;
 use crate::op::{self, Activations};
@@ -21,7 +21,7 @@ const TENSORS: [(&str, f32); 4] = [("weight", 1.0), ("bias", 0.0), ("running_mea
 
 impl BatchNorm {
     #[allow(clippy::cast_possible_truncation, reason = "computed in f64, kept as f32")]
-    pub(super) fn of(device: &Device, name: &str, features: usize, eps: f64, source: &Source<'_>) -> Result<Self> {
+    pub(super) fn of(device: &Device, name: &str, features: usize, eps: f64, source: &impl Maker) -> Result<Self> {
         let mut values = Vec::with_capacity(TENSORS.len());
         for (part, otherwise) in TENSORS {
             values.push(source.vector(&format!("{name}.{part}"), features, otherwise)?);

@@ -7,11 +7,11 @@ use super::deployed::DeployedLinear;
 use super::linear::BitLinear;
 use super::parameter::Parameter;
 use super::pass::Pass;
-use super::source::Source;
+use super::source::{Packed, Source};
 use crate::device::{Device, Recorder};
 use crate::error::Result;
 use crate::io::Checkpoint;
-use crate::op::{Activations, ImageShape};
+use crate::op::Activations;
 use crate::random::Random;
 
 /// A convolutional network whose layers train with quantization in the loop. Its tensors have the names that the config gives
@@ -137,25 +137,45 @@ impl BitCnn {
                 Layer::Flatten => Layer::Flatten,
             });
         }
-        Ok(DeployedCnn { layers, image: self.config.image })
+        Ok(DeployedCnn { layers, config: self.config })
     }
 }
 
 /// A [`BitCnn`] with packed weights.
 #[derive(Clone, Debug)]
 pub struct DeployedCnn {
+    config: BitCnnConfig,
     layers: Vec<Layer<DeployedConv2d, DeployedLinear>>,
-    image: ImageShape,
 }
 
 impl DeployedCnn {
+    /// With the packed weights of a folder.
+    pub(super) fn load(device: &Device, config: BitCnnConfig, packed: &mut Packed<'_>) -> Result<Self> {
+        let layers = build(device, &config, packed)?;
+        Ok(Self { config, layers })
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &BitCnnConfig {
+        &self.config
+    }
+
+    /// The tensors of batch norms.
+    pub(super) fn parameters(&self) -> Vec<Parameter> {
+        let parameters = |layer: &Layer<DeployedConv2d, DeployedLinear>| match layer {
+            Layer::Norm(norm) => norm.parameters().collect(),
+            _ => vec![],
+        };
+        self.layers.iter().flat_map(parameters).collect()
+    }
+
     /// Logits `[images, classes]` of `[images, channels * height * width]`.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the width of `x` is another, and those of the device.
     pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
         let (conv, linear) = (DeployedConv2d::forward, DeployedLinear::forward);
-        forward(&self.layers, self.image, rec, x, Pass::Eval, conv, linear)
+        forward(&self.layers, self.config.image, rec, x, Pass::Eval, conv, linear)
     }
 
     /// What computes products: the linear layers, and those that windows meet, in order.

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 
 use super::batch_norm::BatchNorm;
 use super::cnn_config::{BitCnnConfig, CnnLayer};
-use super::conv::{BitConv2d, ConvShape};
-use super::linear::BitLinear;
+use super::conv::ConvShape;
 use super::pass::Pass;
-use super::source::Source;
+use super::source::Maker;
 use crate::activation::Activation;
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
@@ -42,12 +41,11 @@ impl Extent {
     }
 }
 
+/// A layer of the kind that a maker makes.
+type Made<M> = Layer<<M as Maker>::Conv, <M as Maker>::Linear>;
+
 /// Builds all layers.
-pub(super) fn build(
-    device: &Device,
-    config: &BitCnnConfig,
-    source: &mut Source<'_>,
-) -> Result<Vec<Layer<BitConv2d, BitLinear>>> {
+pub(super) fn build<M: Maker>(device: &Device, config: &BitCnnConfig, source: &mut M) -> Result<Vec<Made<M>>> {
     let mut extent = Extent::Image(config.image);
     if config.image.values() == 0 {
         return Err(Error::config("image", "it has no values; give at least one channel, row and column"));
@@ -75,19 +73,20 @@ pub(super) fn build(
 }
 
 /// Builds a layer, and tells what comes out of it.
-fn one(
+fn one<M: Maker>(
     device: &Device,
     config: &BitCnnConfig,
     layer: &CnnLayer,
     extent: Extent,
-    source: &mut Source<'_>,
-) -> Result<(Layer<BitConv2d, BitLinear>, Extent)> {
+    source: &mut M,
+) -> Result<(Made<M>, Extent)> {
     Ok(match *layer {
         CnnLayer::Conv2d { ref name, channels, kernel, stride, padding } => {
             let (image, window) = (extent.image()?, Window::square(kernel, stride, padding));
             let shape = ConvShape { in_channels: image.channels, out_channels: channels, window };
             let out = shape.out(&image)?;
-            (Layer::Conv(BitConv2d::of(device, name, shape, config.linear, source)?), Extent::Image(out))
+            let linear = source.layer(device, name, &shape.weight(), config.linear)?;
+            (Layer::Conv(M::conv(linear, shape)), Extent::Image(out))
         }
         CnnLayer::MaxPool2d { kernel, stride, padding } => {
             let window = Window::square(kernel, stride.unwrap_or(kernel), padding);

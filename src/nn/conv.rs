@@ -4,7 +4,7 @@ use super::config::BitLinearConfig;
 use super::deployed::DeployedLinear;
 use super::linear::BitLinear;
 use super::parameter::Parameter;
-use super::source::Source;
+use super::source::{Maker, Source};
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::io::Checkpoint;
@@ -46,7 +46,7 @@ impl ConvShape {
     }
 
     /// `[out_channels, in_channels, kernel, kernel]`.
-    fn weight(&self) -> [usize; 4] {
+    pub(super) fn weight(&self) -> [usize; 4] {
         let [height, width] = self.window.kernel;
         [self.out_channels, self.in_channels, height, width]
     }
@@ -126,14 +126,18 @@ impl BitConv2d {
         Self::of(device, name, shape, config, &mut Source::Checkpoint(checkpoint))
     }
 
-    pub(super) fn of(
+    fn of(
         device: &Device,
         name: &str,
         shape: ConvShape,
         config: BitLinearConfig,
         source: &mut Source<'_>,
     ) -> Result<Self> {
-        Ok(Self { linear: source.layer(device, name, &shape.weight(), config)?, shape })
+        Ok(Self::with_linear(source.layer(device, name, &shape.weight(), config)?, shape))
+    }
+
+    pub(super) fn with_linear(linear: BitLinear, shape: ConvShape) -> Self {
+        Self { linear, shape }
     }
 
     /// Channels and window.
@@ -191,6 +195,10 @@ pub struct DeployedConv2d {
 }
 
 impl DeployedConv2d {
+    pub(super) fn with_linear(linear: DeployedLinear, shape: ConvShape) -> Self {
+        Self { linear, shape }
+    }
+
     /// Channels and window.
     pub fn shape(&self) -> &ConvShape {
         &self.shape

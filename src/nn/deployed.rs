@@ -1,10 +1,13 @@
 //! What is left of a network once it is deployed: packed weights.
 
 use super::config::BitLinearConfig;
+use super::mlp::{BitMlpConfig, build};
+use super::parameter::Parameter;
 use super::selected::{SelectedKernel, of_layer};
-use crate::activation::Activation;
+use super::source::Packed;
 use crate::device::{Buffer, Device, Recorder};
 use crate::error::Result;
+use crate::export::LayerSpec;
 use crate::op::{self, Activations, DenseWeight, GroupWeight, LatentWeight, LayerInput};
 use crate::pack::PackedTensor;
 
@@ -12,6 +15,7 @@ use crate::pack::PackedTensor;
 /// training; [`BitLinear::deploy`](super::BitLinear::deploy) makes it.
 #[derive(Clone, Debug)]
 pub struct DeployedLinear {
+    name: String,
     device: Device,
     config: BitLinearConfig,
     weight: Weight,
@@ -27,6 +31,7 @@ enum Weight {
 impl DeployedLinear {
     pub(super) fn new(
         device: &Device,
+        name: &str,
         config: BitLinearConfig,
         weight: LatentWeight,
         packed: Option<GroupWeight>,
@@ -36,7 +41,45 @@ impl DeployedLinear {
             Some(packed) => Weight::Packed(packed, weight.input().clone()),
             None => Weight::Float(DenseWeight::from_values(weight.values().clone())?),
         };
-        Ok(Self { device: device.clone(), config, weight, bias })
+        Ok(Self { name: name.to_owned(), device: device.clone(), config, weight, bias })
+    }
+
+    /// With codes that were packed before.
+    pub(super) fn packed_from(
+        device: &Device,
+        name: &str,
+        config: BitLinearConfig,
+        packed: &PackedTensor,
+        bias: Option<&[f32]>,
+    ) -> Result<Self> {
+        let weight = Weight::Packed(config.input().upload(device, packed)?, config.input());
+        let bias = bias.map(|bias| device.upload(bias)).transpose()?;
+        Ok(Self { name: name.to_owned(), device: device.clone(), config, weight, bias })
+    }
+
+    /// Module path, such as `fc1`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The bias, f32.
+    pub(super) fn bias(&self) -> Option<Parameter> {
+        let (name, shape) = (format!("{}.bias", self.name), vec![self.out_features()]);
+        self.bias.clone().map(|buffer| Parameter { name, shape, buffer })
+    }
+
+    /// Where its weights are.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What its weight is in a file.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub(super) async fn layer(&self) -> Result<Option<(LayerSpec, PackedTensor)>> {
+        let packed = self.packed().await?;
+        Ok(packed.map(|packed| (LayerSpec::of(&self.name, &packed).with_input(self.config.input()), packed)))
     }
 
     /// Input features.
@@ -101,11 +144,22 @@ impl DeployedLinear {
 /// A [`BitMlp`](super::BitMlp) with packed weights.
 #[derive(Clone, Debug)]
 pub struct DeployedMlp {
+    pub(super) config: BitMlpConfig,
     pub(super) layers: Vec<DeployedLinear>,
-    pub(super) activation: Activation,
 }
 
 impl DeployedMlp {
+    /// With the packed weights of a folder.
+    pub(super) fn load(device: &Device, config: BitMlpConfig, packed: &mut Packed<'_>) -> Result<Self> {
+        let layers = build(device, &config, packed)?;
+        Ok(Self { config, layers })
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &BitMlpConfig {
+        &self.config
+    }
+
     /// The layers in order.
     pub fn layers(&self) -> &[DeployedLinear] {
         &self.layers
@@ -120,7 +174,7 @@ impl DeployedMlp {
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(rec, &x)?;
             if index + 1 < self.layers.len() {
-                x = op::activate(rec, self.activation, &x)?;
+                x = op::activate(rec, self.config.activation, &x)?;
             }
         }
         Ok(x)

@@ -182,7 +182,7 @@ impl BitLinear {
                 other => other,
             })?;
         }
-        DeployedLinear::new(&self.device, self.config, self.weight, packed, self.bias)
+        DeployedLinear::new(&self.device, &self.name, self.config, self.weight, packed, self.bias)
     }
 
     /// Which kernel computes the product with `tokens` rows as the layer is now, and why.

@@ -7,7 +7,7 @@ use super::deployed::DeployedMlp;
 use super::linear::BitLinear;
 use super::parameter::Parameter;
 use super::pass::Pass;
-use super::source::Source;
+use super::source::{Maker, Source};
 use crate::activation::Activation;
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
@@ -44,6 +44,13 @@ pub struct Normalize {
     pub mean: f64,
     /// Divided by at last.
     pub std: f64,
+}
+
+impl Default for Normalize {
+    /// From 0 to 1.
+    fn default() -> Self {
+        Self { scale: 1.0 / 255.0, mean: 0.0, std: 1.0 }
+    }
 }
 
 impl Normalize {
@@ -100,7 +107,8 @@ impl BitMlp {
     /// # Errors
     /// [`Error::Config`] for a config that cannot be, and those of the device.
     pub fn new(device: &Device, config: BitMlpConfig, seed: u32) -> Result<Self> {
-        Self::build(device, config, Source::Random(Random::new(seed)))
+        let layers = build(device, &config, &mut Source::Random(Random::new(seed)))?;
+        Ok(Self { config, layers })
     }
 
     /// With the weights of a checkpoint.
@@ -109,20 +117,8 @@ impl BitMlp {
     /// [`Error::Format`] for a tensor that is missing or has another shape, [`Error::Config`] for a config that cannot be, and
     /// those of the device.
     pub fn load(device: &Device, config: BitMlpConfig, checkpoint: &Checkpoint) -> Result<Self> {
-        Self::build(device, config, Source::Checkpoint(checkpoint))
-    }
-
-    fn build(device: &Device, config: BitMlpConfig, mut source: Source<'_>) -> Result<Self> {
-        if config.layers.len() < 2 {
-            return Err(Error::config("layers", "give at least the features of the input and of the output"));
-        }
-        if !(0.0..1.0).contains(&config.dropout) {
-            return Err(Error::config("dropout", format!("{} is not at least 0 and below 1", config.dropout)));
-        }
-        let widths = config.layers.windows(2).enumerate();
-        let layers = widths
-            .map(|(i, width)| source.layer(device, &format!("fc{}", i + 1), &[width[1], width[0]], config.linear));
-        Ok(Self { layers: layers.collect::<Result<_>>()?, config })
+        let layers = build(device, &config, &mut Source::Checkpoint(checkpoint))?;
+        Ok(Self { config, layers })
     }
 
     /// What it was built from.
@@ -183,6 +179,20 @@ impl BitMlp {
         for layer in self.layers {
             layers.push(layer.deploy().await?);
         }
-        Ok(DeployedMlp { layers, activation: self.config.activation })
+        Ok(DeployedMlp { config: self.config, layers })
     }
+}
+
+/// The layers of a config.
+pub(super) fn build<M: Maker>(device: &Device, config: &BitMlpConfig, source: &mut M) -> Result<Vec<M::Linear>> {
+    if config.layers.len() < 2 {
+        return Err(Error::config("layers", "give at least the features of the input and of the output"));
+    }
+    if !(0.0..1.0).contains(&config.dropout) {
+        return Err(Error::config("dropout", format!("{} is not at least 0 and below 1", config.dropout)));
+    }
+    let widths = config.layers.windows(2).enumerate();
+    widths
+        .map(|(i, width)| source.layer(device, &format!("fc{}", i + 1), &[width[1], width[0]], config.linear))
+        .collect()
 }

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::mlp::Normalize;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::io::Idx;
 use crate::op::Activations;
 
 /// Rows of features, each with a class.
@@ -25,6 +27,34 @@ impl Samples {
             return Err(Error::Shape { op: "samples", expected, found: found.to_string() });
         }
         Ok(Self { features, values, labels })
+    }
+
+    /// Images as a network takes them, `[count, ..]` bytes, with as many labels.
+    ///
+    /// ```
+    /// use bitsmith::io::Idx;
+    /// use bitsmith::nn::{Normalize, Samples};
+    /// let idx = |bytes: &[u8]| Idx::parse("a file".as_ref(), bytes.to_vec());
+    /// let images = idx(&[0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 0, 128, 255, 4, 5, 6])?;
+    /// let labels = idx(&[0, 0, 8, 1, 0, 0, 0, 2, 7, 1])?;
+    /// let samples = Samples::from_idx(&images, &labels, Normalize::default())?;
+    /// assert_eq!((samples.features(), samples.labels()), (3, &[7, 1][..]));
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the two do not fit, or hold nothing.
+    pub fn from_idx(images: &Idx, labels: &Idx, normalize: Normalize) -> Result<Self> {
+        match (images.shape(), labels.shape()) {
+            ([count, extents @ ..], [labelled]) if count == labelled && !extents.is_empty() => {
+                let classes = labels.bytes().iter().map(|label| u32::from(*label)).collect();
+                Self::new(extents.iter().product(), normalize.apply(images.bytes()), classes)
+            }
+            (images, labels) => {
+                let found = format!("{images:?} and {labels:?}");
+                Err(Error::Shape { op: "samples", expected: "images and as many labels".into(), found })
+            }
+        }
     }
 
     /// Number of rows.

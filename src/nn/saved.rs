@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::auto::AutoBitConfig;
 use super::parameter::Parameter;
 use crate::device::{Buffer, Device};
@@ -9,30 +11,54 @@ use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{CONFIG_FILE, Checkpoint, SINGLE_FILE, SafetensorsWriter, Staging, TensorSpec, read_config};
 
-/// The config of a folder and its tensors.
-pub(super) fn read(folder: &Path) -> Result<(AutoBitConfig, Checkpoint)> {
-    let wrong = |error: serde_json::Error| Error::format(folder.join(CONFIG_FILE), error.to_string());
-    let config = serde_json::from_value(read_config(folder)?).map_err(wrong)?;
-    Ok((config, Checkpoint::open(folder)?))
+/// The field of config.json that tells how layers are packed.
+pub(super) const QUANTIZATION: &str = "quantization_config";
+
+/// What a folder holds.
+pub(super) struct Saved {
+    pub(super) config: AutoBitConfig,
+    pub(super) checkpoint: Checkpoint,
+    /// How layers are packed, if they are.
+    pub(super) quantization: Option<Value>,
 }
 
-/// Writes a folder that was not there before.
-pub(super) async fn write(
-    device: &Device,
-    folder: &Path,
-    config: &AutoBitConfig,
-    parameters: &[Parameter],
-) -> Result<()> {
-    let staging = Staging::create(folder, false)?;
-    let path = staging.path().join(CONFIG_FILE);
-    let text = serde_json::to_string_pretty(config).expect("a config has nothing that JSON cannot hold");
-    std::fs::write(&path, text + "\n").map_err(|e| Error::io(&path, e))?;
-    let spec = |p: &Parameter| TensorSpec::new(p.name.clone(), Dtype::F32, p.shape.clone());
-    let specs: Vec<_> = parameters.iter().map(spec).collect();
-    let mut writer = SafetensorsWriter::create(&staging.path().join(SINGLE_FILE), &specs)?;
+pub(super) fn read(folder: &Path) -> Result<Saved> {
+    let wrong = |error: serde_json::Error| Error::format(folder.join(CONFIG_FILE), error.to_string());
+    let mut value = read_config(folder)?;
+    let quantization = value.as_object_mut().and_then(|fields| fields.remove(QUANTIZATION));
+    let quantization = quantization.filter(|value| !value.is_null());
+    let config = serde_json::from_value(value).map_err(wrong)?;
+    Ok(Saved { config, checkpoint: Checkpoint::open(folder)?, quantization })
+}
+
+/// Parameters as tensors of a file, f32.
+pub(super) async fn values(device: &Device, parameters: &[Parameter]) -> Result<Vec<(TensorSpec, Vec<u8>)>> {
     let buffers: Vec<&Buffer> = parameters.iter().map(|p| &p.buffer).collect();
-    for (parameter, bytes) in parameters.iter().zip(device.read_all(&buffers).await?) {
-        writer.write(&parameter.name, &bytes[..parameter.elements() * 4])?;
+    let tensor = |(parameter, mut bytes): (&Parameter, Vec<u8>)| {
+        // Buffers may be longer than what they hold.
+        bytes.truncate(parameter.elements() * 4);
+        (TensorSpec::new(parameter.name.clone(), Dtype::F32, parameter.shape.clone()), bytes)
+    };
+    Ok(parameters.iter().zip(device.read_all(&buffers).await?).map(tensor).collect())
+}
+
+/// Writes a folder that was not there before, or, by force, over one that was; and a file beside config and tensors.
+pub(super) fn write(
+    (folder, force): (&Path, bool),
+    config: &Value,
+    tensors: &[(TensorSpec, Vec<u8>)],
+    file: Option<(&str, &[u8])>,
+) -> Result<()> {
+    let staging = Staging::create(folder, force)?;
+    let text = serde_json::to_string_pretty(config).unwrap_or_default() + "\n";
+    for (name, bytes) in file.into_iter().chain([(CONFIG_FILE, text.as_bytes())]) {
+        let path = staging.path().join(name);
+        std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
+    }
+    let specs: Vec<_> = tensors.iter().map(|(spec, _)| spec.clone()).collect();
+    let mut writer = SafetensorsWriter::create(&staging.path().join(SINGLE_FILE), &specs)?;
+    for (spec, bytes) in tensors {
+        writer.write(&spec.name, bytes)?;
     }
     writer.finish()?;
     staging.commit()

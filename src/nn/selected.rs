@@ -54,7 +54,7 @@ pub fn selected_kernel(
         Some(scheme) => {
             let codes = vec![0; Packing::Rows.words(rows, cols, scheme.bits())];
             let scales = vec![1.0; scheme.groups(rows, cols).count()];
-            let packed = PackedTensor { scheme, rows, cols, codes, scales, zeros: None };
+            let packed = PackedTensor { scheme, rows, cols, codes, scales, zeros: None, kept: None };
             config.input().apply(rec, x, &GroupWeight::upload(device, &packed)?)
         }
         None => {

@@ -35,10 +35,13 @@ pub enum LayerInput {
         zero: i8,
     },
     /// int8, with a scale for each token, but for the columns that hold an outlier among the tokens at hand: those are
-    /// rounded to f16 and meet dequantized weights.
+    /// rounded to f16 and meet dequantized weights, or those that are kept in f16.
     Outliers {
         /// The magnitude from which on a value is an outlier.
         threshold: f32,
+        /// Whether the weight is kept beside its codes.
+        #[serde(default)]
+        kept: bool,
     },
 }
 
@@ -60,10 +63,14 @@ impl LayerInput {
     /// Uploads a weight with all that a product with such an input needs.
     ///
     /// # Errors
-    /// As [`GroupWeight::upload`] and [`GroupWeight::with_row_sums`].
+    /// As [`GroupWeight::upload`], [`GroupWeight::with_row_sums`] and [`GroupWeight::with_kept`].
     pub fn upload(&self, device: &Device, weight: &PackedTensor) -> Result<GroupWeight> {
         let uploaded = GroupWeight::upload(device, weight)?;
-        if self.is_asymmetric() { uploaded.with_row_sums(device, weight) } else { Ok(uploaded) }
+        match self {
+            Self::Outliers { kept: true, .. } => uploaded.with_kept(device, weight),
+            _ if self.is_asymmetric() => uploaded.with_row_sums(device, weight),
+            _ => Ok(uploaded),
+        }
     }
 
     /// Applies a weight to `[rows, in_features]` whose values become this.
@@ -77,7 +84,7 @@ impl LayerInput {
             Self::Tokens => int8(rec, x, weight.cols())?,
             Self::TokensAsymmetric => int8_asymmetric(rec, x)?,
             &Self::Static { scale, zero } => int8_static(rec, x, scale, zero)?,
-            &Self::Outliers { threshold } => {
+            &Self::Outliers { threshold, .. } => {
                 let split = split_outliers(rec, x, threshold)?;
                 let rest = int8(rec, &split.inliers, weight.cols())?;
                 let y = group_int8(rec, &rest, weight)?;
@@ -96,7 +103,10 @@ impl fmt::Display for LayerInput {
             Self::Blocks => f.pad("int8 by block"),
             Self::Tokens => f.pad("int8 by token"),
             Self::TokensAsymmetric => f.pad("int8 by token, asymmetric"),
-            Self::Outliers { threshold } => write!(f, "int8 by token, outliers from {threshold}"),
+            Self::Outliers { threshold, kept } => {
+                let kept = if *kept { ", f16 weights" } else { "" };
+                write!(f, "int8 by token, outliers from {threshold}{kept}")
+            }
             Self::Static { scale, zero: 0 } => write!(f, "int8, scale {scale:.4e}"),
             Self::Static { scale, zero } => write!(f, "int8, scale {scale:.4e}, zero {zero}"),
         }

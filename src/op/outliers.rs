@@ -7,6 +7,7 @@ use super::weight::GroupWeight;
 use crate::device::{Buffer, Recorder};
 use crate::error::Result;
 use crate::kernel::outlier_columns::{self, OutlierColumns};
+use crate::kernel::outlier_kept::{self, OutlierKept};
 use crate::kernel::outlier_product::{self, OutlierProduct};
 use crate::kernel::outlier_split::{self, OutlierSplit};
 
@@ -54,7 +55,8 @@ pub fn split_outliers(recorder: &mut Recorder, x: &Activations, threshold: f32) 
     Ok(SplitActivations { inliers, outliers, flags })
 }
 
-/// Adds to `y` the product of the outliers with the dequantized columns of `w` that they meet.
+/// Adds to `y` the product of the outliers with the columns of `w` that they meet: kept ones, where `w` has them, or else
+/// dequantized ones.
 ///
 /// # Errors
 /// [`crate::Error::Shape`] if the shapes do not fit together or the codes of `w` have other than 8 bits, and those of the
@@ -70,6 +72,20 @@ pub fn add_outliers(recorder: &mut Recorder, x: &SplitActivations, w: &GroupWeig
         return Err(shape(OP, format!("a product of {} x {}", x.rows, w.rows()), format!("{} x {}", y.rows, y.cols)));
     }
     matrix(OP, y)?;
+    if let Some(kept) = w.kept() {
+        for part in kept.parts() {
+            let params = outlier_kept::Params {
+                batch,
+                rows: param(OP, part.rows.len())?,
+                cols,
+                out_offset: param(OP, part.rows.start)?,
+                out_stride: param(OP, w.rows())?,
+            };
+            let buffers = [&x.buffer, flags, &part.values, &y.buffer];
+            recorder.dispatch::<OutlierKept>(&params, outlier_kept::variant(), &buffers)?;
+        }
+        return Ok(());
+    }
     let scheme = w.scheme();
     if scheme.bits().get() != outlier_product::BITS {
         return Err(shape(OP, "a weight of 8 bits", scheme));

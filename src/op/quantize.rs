@@ -143,6 +143,7 @@ pub(super) async fn in_parts(
         codes: Vec::with_capacity(Packing::Rows.words(rows, cols, scheme.bits())),
         scales: Vec::with_capacity(scheme.groups(rows, cols).count()),
         zeros: (!scheme.is_symmetric()).then(Vec::new),
+        kept: None,
     };
     let step = (part_bytes(device.caps()) / (cols * tensor.dtype().bytes())).clamp(1, rows);
     for first in (0..rows).step_by(step) {
@@ -224,7 +225,7 @@ pub async fn quantize_trained(device: &Device, w: &TrainedWeight, name: &str) ->
     error.add(rows * cols, &Dtype::F32.decode(sums));
     let codes = codes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
     let zeros = (!scheme.is_symmetric()).then(|| zeros.iter().step_by(4).copied().collect());
-    let packed = PackedTensor { scheme, rows, cols, codes, scales, zeros };
+    let packed = PackedTensor { scheme, rows, cols, codes, scales, zeros, kept: None };
     packed.check()?;
     Ok((packed, error))
 }

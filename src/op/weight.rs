@@ -125,6 +125,7 @@ pub struct GroupWeight {
     cols: usize,
     parts: Vec<GroupPart>,
     row_sums: Option<Buffer>,
+    kept: Option<DenseWeight>,
 }
 
 /// Some rows of a quantized weight.
@@ -150,7 +151,7 @@ impl GroupWeight {
     /// [`Self::upload`] in parts of which no buffer is larger than `limit` bytes.
     pub fn upload_in_parts(device: &Device, tensor: &PackedTensor, limit: u64) -> Result<Self> {
         tensor.check()?;
-        let PackedTensor { scheme, rows, cols, codes, scales, zeros } = tensor;
+        let PackedTensor { scheme, rows, cols, codes, scales, zeros, .. } = tensor;
         let (scheme, rows, cols) = (*scheme, *rows, *cols);
         let words = Packing::Rows.words(1, cols, scheme.bits());
         let per_row = scheme.groups(rows, cols).per_row();
@@ -167,7 +168,7 @@ impl GroupWeight {
             Ok(GroupPart { rows, codes, scales, zeros })
         };
         let parts = split_rows(rows, row_bytes, limit)?.into_iter().map(upload).collect::<Result<_>>()?;
-        Ok(Self { scheme, rows, cols, parts, row_sums: None })
+        Ok(Self { scheme, rows, cols, parts, row_sums: None, kept: None })
     }
 
     /// With the sum of the weights of each row, f32, which a product with activations needs that have zero points.
@@ -201,6 +202,25 @@ impl GroupWeight {
         Ok(Self { row_sums: Some(device.upload(&sums)?), ..self })
     }
 
+    /// With what is kept of the original weight, which outliers meet instead of the codes. `tensor` is what was uploaded.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it keeps nothing, and those of the device.
+    pub fn with_kept(self, device: &Device, tensor: &PackedTensor) -> Result<Self> {
+        let shape = vec![self.rows, self.cols];
+        let Some(kept) = &tensor.kept else {
+            let (expected, found) = (format!("a weight of {shape:?} that is kept in f16"), "none".to_owned());
+            return Err(Error::Shape { op: "outliers", expected, found });
+        };
+        let kept = DenseWeight::upload(device, &Tensor::new(Dtype::F16, shape, &kept[..])?)?;
+        Ok(Self { kept: Some(kept), ..self })
+    }
+
+    /// What outliers meet, where it is kept.
+    pub(super) fn kept(&self) -> Option<&DenseWeight> {
+        self.kept.as_ref()
+    }
+
     /// The sums of rows, where they were made.
     pub(super) fn row_sums(&self) -> Option<&Buffer> {
         self.row_sums.as_ref()
@@ -215,10 +235,10 @@ impl GroupWeight {
             return Err(Error::Shape { op: "weight", expected, found });
         }
         let part = GroupPart { rows: 0..rows, codes, zeros: scales.clone(), scales };
-        Ok(Self { scheme, rows, cols, parts: vec![part], row_sums: None })
+        Ok(Self { scheme, rows, cols, parts: vec![part], row_sums: None, kept: None })
     }
 
-    /// Reads codes, scales and zero points back.
+    /// Reads codes, scales and zero points back, not what is kept beside them.
     ///
     /// # Errors
     /// [`Error::Config`] for a scale that is not finite, which a weight has that is not, and those of the device.
@@ -231,6 +251,7 @@ impl GroupWeight {
             codes: Vec::new(),
             scales: Vec::new(),
             zeros: (!scheme.is_symmetric()).then(Vec::new),
+            kept: None,
         };
         let words = Packing::Rows.words(1, cols, scheme.bits());
         for part in &self.parts {
@@ -272,7 +293,8 @@ impl GroupWeight {
     pub fn bytes(&self) -> usize {
         let zeros = |p: &GroupPart| if self.scheme.is_symmetric() { 0 } else { p.zeros.bytes() };
         let sums = self.row_sums.as_ref().map_or(0, Buffer::bytes);
-        self.parts.iter().map(|p| p.codes.bytes() + p.scales.bytes() + zeros(p)).sum::<usize>() + sums
+        let kept = self.kept.as_ref().map_or(0, DenseWeight::bytes);
+        self.parts.iter().map(|p| p.codes.bytes() + p.scales.bytes() + zeros(p)).sum::<usize>() + sums + kept
     }
 
     pub(super) fn parts(&self) -> &[GroupPart] {

@@ -22,6 +22,8 @@ pub struct PackedTensor {
     pub scales: Vec<f32>,
     /// One zero point a group, if the scheme stores them.
     pub zeros: Option<Vec<u8>>,
+    /// The weight before it was quantized, f16, row-major, where it is kept to meet outliers.
+    pub kept: Option<Vec<u8>>,
 }
 
 impl PackedTensor {
@@ -36,6 +38,7 @@ impl PackedTensor {
             codes: codes.expect("a QuantizedTensor has rows * cols codes"),
             scales: tensor.scales().to_vec(),
             zeros: tensor.zeros().map(<[u8]>::to_vec),
+            kept: None,
         }
     }
 
@@ -74,6 +77,7 @@ impl PackedTensor {
             codes: self.codes[range.start * words..range.end * words].to_vec(),
             scales: self.scales[groups.clone()].to_vec(),
             zeros: self.zeros.as_ref().map(|zeros| zeros[groups].to_vec()),
+            kept: self.kept.as_ref().map(|kept| kept[range.start * self.cols * 2..range.end * self.cols * 2].to_vec()),
             ..*self
         })
     }
@@ -107,6 +111,7 @@ impl PackedTensor {
             all.codes.extend(&part.codes);
             all.scales.extend(&part.scales);
             all.zeros.iter_mut().zip(&part.zeros).for_each(|(zeros, more)| zeros.extend(more));
+            all.kept.iter_mut().zip(&part.kept).for_each(|(kept, more)| kept.extend(more));
         }
         all.check()?;
         Ok(all)
@@ -130,6 +135,14 @@ impl PackedTensor {
                 found: format!("{} words, {} scales, {zeros:?} zero points", self.codes.len(), self.scales.len()),
             });
         }
-        Ok(())
+        let size = self.rows.saturating_mul(self.cols).saturating_mul(2);
+        match &self.kept {
+            Some(kept) if kept.len() != size => Err(Error::Shape {
+                op: "packed tensor",
+                expected: format!("{size} bytes of f16 for [{}, {}]", self.rows, self.cols),
+                found: kept.len().to_string(),
+            }),
+            _ => Ok(()),
+        }
     }
 }

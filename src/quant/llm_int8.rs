@@ -15,9 +15,12 @@ use crate::scheme::{Bits, Rounding, Scheme, Span, Zero};
 #[serde(default, deny_unknown_fields)]
 pub struct LlmInt8Config {
     /// Magnitude from which on a value that goes into a layer is an outlier: its column is not rounded to int8 but to f16,
-    /// and meets dequantized weights
+    /// and meets dequantized weights, or those of --keep-fp16-weight
     #[cfg_attr(feature = "cli", arg(long, value_name = "SIZE", default_value_t = LlmInt8Config::default().outlier_threshold))]
     pub outlier_threshold: f32,
+    /// Keep each weight in f16 beside its codes, for outliers to meet: 24 bits a weight instead of 8
+    #[cfg_attr(feature = "cli", arg(long))]
+    pub keep_fp16_weight: bool,
     /// Type that scales are rounded to: f32, f16 or bf16
     #[cfg_attr(feature = "cli", arg(long, value_name = "TYPE", default_value_t = LlmInt8Config::default().scale_type))]
     pub scale_type: Dtype,
@@ -25,7 +28,7 @@ pub struct LlmInt8Config {
 
 impl Default for LlmInt8Config {
     fn default() -> Self {
-        Self { outlier_threshold: 6.0, scale_type: Dtype::F32 }
+        Self { outlier_threshold: 6.0, keep_fp16_weight: false, scale_type: Dtype::F32 }
     }
 }
 
@@ -40,7 +43,7 @@ impl Default for LlmInt8Config {
 /// let method = LlmInt8::new(LlmInt8Config::default())?;
 /// let request = QuantizeRequest::new("examples/tiny-llama", &out);
 /// let done = pollster::block_on(quantize_model(&Device::cpu(), &method, &request, &mut Silent))?;
-/// assert_eq!(done.record.layers[0].input, LayerInput::Outliers { threshold: 6.0 });
+/// assert_eq!(done.record.layers[0].input, LayerInput::Outliers { threshold: 6.0, kept: false });
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -84,7 +87,7 @@ impl Quantizer for LlmInt8 {
     }
 
     fn input(&self) -> LayerInput {
-        LayerInput::Outliers { threshold: self.config.outlier_threshold }
+        LayerInput::Outliers { threshold: self.config.outlier_threshold, kept: self.config.keep_fp16_weight }
     }
 
     fn way(&self, _: bool) -> Way<'_> {
@@ -97,8 +100,20 @@ impl LayerQuantizer for LlmInt8 {
         Box::pin(async move {
             let quantization =
                 Quantization { scheme: job.scheme, range: rule(job.scheme), rounding: Rounding::HalfEven, seed: 0 };
-            let (weight, error) = quantize(job.device, &job.weight, &quantization, job.path).await?;
+            let (mut weight, error) = quantize(job.device, &job.weight, &quantization, job.path).await?;
+            if self.config.keep_fp16_weight {
+                weight.kept = Some(kept(job)?);
+            }
             Ok(QuantizedLayer { weight, error })
         })
+    }
+}
+
+/// The weight in f16.
+fn kept(job: &LayerJob<'_>) -> Result<Vec<u8>> {
+    let values = job.weight.to_f32();
+    match values.iter().find(|value| Dtype::F16.round(**value).is_infinite()) {
+        None => Ok(Dtype::F16.encode(&values)),
+        Some(value) => Err(Error::config("keep_fp16_weight", format!("{} holds {value}, too much for f16", job.path))),
     }
 }

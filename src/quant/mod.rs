@@ -60,14 +60,16 @@ pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
 pub use ternary::{Ternary, TernaryConfig};
 pub use tune::{TuneConfig, Tuned, tune, tune_bytes};
+pub(crate) use two_stages::beside;
 
 pub(crate) use walk::layers_of_blocks;
 
 use crate::calib::{CalibratedBlock, CalibrationDataset, Inputs};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::export::{Observed, SearchRecord};
 use crate::model::StreamedModel;
+use crate::nn::BitLinearConfig;
 use crate::op::{LayerInput, WeightError};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
@@ -93,6 +95,15 @@ pub trait Quantizer {
     /// What the method makes of the input of a layer of which it has seen nothing.
     fn input(&self) -> LayerInput {
         LayerInput::Exact
+    }
+
+    /// What layers compute with that train with this method in the loop.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is no such training.
+    fn in_the_loop(&self) -> Result<BitLinearConfig> {
+        let detail = format!("{} is no method to train with; take --method ternary, or leave it out", self.name());
+        Err(Error::config("finetune", detail))
     }
 
     /// How much of what makes activations hard to round goes to the weights before it starts, from 0 to 1, if it is to; for methods

@@ -32,7 +32,9 @@ impl TensorSource for Parts<'_> {
 /// same scale. How a format says so does not count: in a wider type of scales, with a scale repeated, with the middle
 /// code as a zero point, or without a word for three levels.
 pub(super) fn same(a: &PackedTensor, b: &PackedTensor, scale_error: f32) -> bool {
-    if (a.scheme.carrier().bits(), a.rows, a.cols) != (b.scheme.carrier().bits(), b.rows, b.cols) || a.codes != b.codes
+    if (a.scheme.carrier().bits(), a.rows, a.cols) != (b.scheme.carrier().bits(), b.rows, b.cols)
+        || a.codes != b.codes
+        || a.kept != b.kept
     {
         return false;
     }

@@ -26,6 +26,8 @@ use crate::io::{Checkpoint, Checksum, Source, Staging, digest_of};
 use crate::progress::Progress;
 use crate::scheme::{Plan, Scheme};
 
+/// What an unfinished run counts.
+pub(super) const TENSORS: &str = "tensors";
 /// Module path of the output head in language models.
 pub(super) const HEAD: &str = "lm_head";
 
@@ -162,12 +164,22 @@ pub(super) async fn straight(
             forget(&request.out);
         }
         let folder = staging.partial().to_path_buf();
-        if keep { Error::Unfinished { cause: Box::new(cause), finished: count, total, folder } } else { cause }
+        if keep {
+            Error::Unfinished { cause: Box::new(cause), unit: TENSORS, finished: count, total, folder }
+        } else {
+            cause
+        }
     })?;
     let folder = staging.partial().to_path_buf();
-    staging.commit().map_err(|cause| Error::Unfinished { cause: Box::new(cause), finished: count, total, folder })?;
+    staging.commit().map_err(|cause| Error::Unfinished {
+        cause: Box::new(cause),
+        unit: TENSORS,
+        finished: count,
+        total,
+        folder,
+    })?;
     forget(&request.out);
-    notes.extend(record.quality.as_ref().and_then(collapse));
+    notes.extend(record.quality.as_ref().and_then(|quality| collapse(quality, quantizer)));
     Ok(Outcome { record, evaluation, resumed, notes })
 }
 
@@ -175,12 +187,16 @@ pub(super) async fn straight(
 const COLLAPSE: f64 = 2.0;
 
 /// The warning about a model that predicts far worse than the original.
-fn collapse(quality: &Quality) -> Option<String> {
+fn collapse(quality: &Quality, quantizer: &dyn Quantizer) -> Option<String> {
     let Quality { perplexity_before: before, perplexity_after: after, .. } = quality;
     (*after > COLLAPSE * before).then(|| {
+        let remedy = match quantizer.in_the_loop() {
+            Ok(_) => "train it with the quantizer in the loop (--finetune TEXT), or take more bits",
+            Err(_) => "take more bits or smaller groups, or a method that learns from data",
+        };
         format!(
-            "warning: perplexity rose from {before:.2} to {after:.2}, {:.1} times the original's: this model is spoilt; take \
-             more bits or smaller groups, or a method that learns from data",
+            "warning: perplexity rose from {before:.2} to {after:.2}, {:.1} times the original's: this model is spoilt; \
+             {remedy}",
             after / before
         )
     })
@@ -220,7 +236,7 @@ async fn complete(
         Some(quality) => {
             // The original is opened again, and mapped this time.
             source.check()?;
-            Some(evaluate_folders(run.device, folder, Some(&request.model), quality, progress).await?)
+            Some(evaluate_folders(run.device, folder, Some(request.reference()), quality, progress).await?)
         }
         None => None,
     };
@@ -271,7 +287,10 @@ fn record(
         search: run.search.clone(),
         kept: run.checkpoint.names().filter(|n| !quantized.contains(*n)).map(str::to_owned).collect(),
         sizes: Sizes {
-            original_bytes: run.checkpoint.total_bytes(),
+            original_bytes: match &request.reference {
+                Some(folder) => Checkpoint::open(folder)?.total_bytes(),
+                None => run.checkpoint.total_bytes(),
+            },
             quantized_bytes: Checkpoint::open(folder)?.total_bytes(),
             bits_per_weight: bytes as f64 * 8.0 / weights.max(1) as f64,
         },

@@ -17,7 +17,9 @@ use crate::export::{self, Exporter, Importer, LayerSpec};
 use crate::io::{
     CONFIG_FILE, Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorInfo, TensorSpec, is_conv1d, read_config,
 };
+use crate::pack::PackedTensor;
 use crate::progress::Progress;
+use crate::scheme::{Bits, Scheme, Zero};
 
 /// What to write anew and where to put it.
 ///
@@ -136,8 +138,11 @@ impl Original {
             Some(quantization) => export::importer(quantization, folder)?,
             None => Box::new(Unpacked::new(&config, folder)),
         };
-        let layers = importer.layers(&checkpoint)?.into_iter().map(|layer| (layer.path.clone(), layer));
-        let layers: HashMap<_, _> = layers.collect();
+        let mut layers = HashMap::new();
+        for layer in importer.layers(&checkpoint)? {
+            let scheme = ternary(&layer, &*importer, &checkpoint)?.unwrap_or(layer.scheme);
+            layers.insert(layer.path.clone(), LayerSpec { scheme, ..layer });
+        }
         if layers.is_empty() {
             let what = format!("{}: a model without quantized or ternary layers", folder.display());
             return Err(Error::Unsupported { what, remedy: "quantize it with `bitsmith quantize`".into() });
@@ -240,6 +245,7 @@ impl Original {
                 Part::Kept(info) => writer.write(&info.name, self.checkpoint.raw(&info.name)?.bytes)?,
                 Part::Layer(layer) => {
                     let weight = self.importer.decode(&layer.path, &self.checkpoint)?;
+                    let weight = PackedTensor { scheme: layer.scheme, ..weight };
                     for (name, bytes) in exporter.encode(layer, &weight, self.dtype)? {
                         writer.write(&name, &bytes)?;
                     }
@@ -288,6 +294,19 @@ impl Original {
             }
         }
     }
+}
+
+/// The scheme of three levels of a layer whose 2-bit codes are -1, 0 and 1 only: a format that knows no three levels holds
+/// them so.
+fn ternary(layer: &LayerSpec, importer: &dyn Importer, checkpoint: &Checkpoint) -> Result<Option<Scheme>> {
+    let scheme = layer.scheme;
+    if scheme.bits().get() != 2 || scheme.bits().is_ternary() || !scheme.is_symmetric() {
+        return Ok(None);
+    }
+    let weight = importer.decode(&layer.path, checkpoint)?.unpack()?;
+    let unused = weight.codes().iter().all(|code| *code >= Bits::TERNARY.min_code());
+    let three = Scheme::new(Bits::TERNARY, scheme.span(), Zero::Symmetric).with_scale_type(scheme.scale_type());
+    Ok(unused.then_some(three))
 }
 
 /// What becomes of a tensor, or of several.

@@ -1,6 +1,6 @@
 //! What to quantize, and what came of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::calib::CalibrationDataset;
 use crate::eval::{EvalRequest, Evaluation};
@@ -25,6 +25,8 @@ use crate::scheme::Plan;
 pub struct QuantizeRequest {
     /// Folder of the original model, or a safetensors file.
     pub model: PathBuf,
+    /// What quality and size are told against, where it is not `model`: the model that this one was trained from.
+    pub reference: Option<PathBuf>,
     /// What the record calls the original; without a name it is called like its folder.
     pub name: Option<String>,
     /// Folder to make.
@@ -58,6 +60,7 @@ impl QuantizeRequest {
     pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            reference: None,
             name: None,
             out: out.into(),
             force: false,
@@ -142,10 +145,15 @@ impl QuantizeRequest {
     }
 
     /// What the record calls the original.
-    pub(super) fn model_name(&self) -> String {
+    pub(crate) fn model_name(&self) -> String {
         let model = self.model.canonicalize().ok();
         let model = model.as_deref().unwrap_or(&self.model).file_name().unwrap_or_default();
         self.name.clone().unwrap_or_else(|| model.to_string_lossy().into_owned())
+    }
+
+    /// What the quantized model is compared with.
+    pub(super) fn reference(&self) -> &Path {
+        self.reference.as_deref().unwrap_or(&self.model)
     }
 
     /// Measures perplexity before and after, and the distance, on a text.

@@ -6,14 +6,14 @@
 //! The model that comes of it lies beside the result while that is made of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::pipeline::{copy_companions, identity, original_config, straight};
+use super::two_stages::beside;
 use super::{Outcome, QuantizeRequest, Quantizer, walk};
 use crate::calib::{CalibrationDataset, Calibrator, InputStatistics, Inputs};
 use crate::device::Device;
@@ -79,7 +79,7 @@ pub(super) async fn smoothed(
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
     let config = original_config(&request.model)?;
-    let folder = beside(&request.out);
+    let folder = beside(&request.out, "smoothed");
     let checkpoint = Checkpoint::open(&request.model)?;
     let source = Source::of(&checkpoint)?;
     let made = Made {
@@ -115,14 +115,6 @@ impl Made {
     fn read(folder: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(folder.join(MADE)).ok()?).ok()
     }
-}
-
-/// Where the smoothed model of a result lies.
-fn beside(out: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(out.file_name().unwrap_or_default());
-    name.push(".smoothed");
-    out.with_file_name(name)
 }
 
 /// Whether norms follow attention and feed-forward instead of going before them, so that what they give is added too.

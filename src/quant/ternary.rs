@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{GroupSize, LayerJob, LayerQuantizer, QuantizedLayer, Quantizer, Task, Way};
 use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::nn::{BitLinearConfig, InputPrecision, WeightPrecision};
 use crate::op::quantize_ternary;
 use crate::scheme::{Bits, Scheme, Span, TernaryRule, Zero};
 
@@ -68,6 +70,15 @@ impl Quantizer for Ternary {
 
     fn refuses(&self, scheme: Scheme) -> Option<&'static str> {
         (!scheme.bits().is_ternary()).then_some("it makes three levels, written as in w1.58g32s")
+    }
+
+    fn in_the_loop(&self) -> Result<BitLinearConfig> {
+        let TernaryConfig { rule, group_size, .. } = self.config;
+        if rule != TernaryRule::AbsMean {
+            return Err(Error::config("rule", format!("{rule}, but a training goes by absmean; leave it out")));
+        }
+        let (weights, activations) = (WeightPrecision::Ternary, InputPrecision::Float);
+        Ok(BitLinearConfig { weights, activations, granularity: group_size.0, bias: true })
     }
 
     fn way(&self, _: bool) -> Way<'_> {

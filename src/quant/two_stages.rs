@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::pipeline::{may_pass, straight};
+use super::pipeline::{TENSORS, may_pass, straight};
 use super::{
     LayerJob, LayerQuantizer, NamedLayer, Outcome, QuantizeRequest, QuantizedLayer, Quantizer, Task, TuneConfig, Way,
     original, tune, tune_bytes, walk,
@@ -37,7 +37,7 @@ pub(super) async fn two_stages(
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
     let model = prepared(device, quantizer.name(), &tuning, data, request)?;
-    let folder = untuned(&request.out);
+    let folder = beside(&request.out, "untuned");
     let first = QuantizeRequest { out: folder.clone(), force: true, quality: None, ..request.clone() };
     let (mut notes, mut resumed) = (Vec::new(), 0);
     let first = match finished(quantizer, &first) {
@@ -56,7 +56,7 @@ pub(super) async fn two_stages(
     let tuned = work.await.map_err(|cause| {
         if may_pass(&cause) {
             let (cause, folder) = (Box::new(cause), folder.clone());
-            return Error::Unfinished { cause, finished: count, total: count, folder };
+            return Error::Unfinished { cause, unit: TENSORS, finished: count, total: count, folder };
         }
         let _ = std::fs::remove_dir_all(&folder);
         cause
@@ -99,11 +99,12 @@ fn prepared(
     Ok(model)
 }
 
-/// Where the first stage of a result lies.
-fn untuned(out: &Path) -> PathBuf {
+/// The hidden folder of this ending beside a result: where its first stage lies.
+pub(crate) fn beside(out: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(out.file_name().unwrap_or_default());
-    name.push(".untuned");
+    name.push(".");
+    name.push(ending);
     out.with_file_name(name)
 }
 

@@ -37,6 +37,9 @@ pub struct Entry {
     pub shape: Vec<usize>,
     /// Scheme of a quantized layer (`w4g128s`), element type of a tensor (`BF16`).
     pub scheme: String,
+    /// What the input of a quantized layer becomes (`int8 by token`), if it does not stay as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
     /// Whether it is a quantized layer.
     pub quantized: bool,
     /// Bytes in the files.
@@ -128,7 +131,9 @@ fn entries(checkpoint: &Checkpoint, layers: &HashMap<String, LayerSpec>) -> Vec<
             None => {
                 places.insert(&layer.path, entries.len());
                 let shape = vec![layer.rows, layer.cols];
-                entries.push(Entry::new(&layer.path, shape, layer.scheme.to_string(), true, bytes));
+                let input = (!layer.input.is_exact()).then(|| layer.input.to_string());
+                let entry = Entry::new(&layer.path, shape, layer.scheme.to_string(), true, bytes);
+                entries.push(Entry { input, ..entry });
             }
         }
     }
@@ -137,7 +142,8 @@ fn entries(checkpoint: &Checkpoint, layers: &HashMap<String, LayerSpec>) -> Vec<
 
 impl Entry {
     fn new(name: &str, shape: Vec<usize>, scheme: String, quantized: bool, bytes: u64) -> Self {
-        let mut entry = Self { name: name.to_owned(), shape, scheme, quantized, bytes: 0, bits_per_weight: 0.0 };
+        let mut entry =
+            Self { name: name.to_owned(), shape, scheme, input: None, quantized, bytes: 0, bits_per_weight: 0.0 };
         entry.add(bytes);
         entry
     }
@@ -182,7 +188,8 @@ impl fmt::Display for Inspection {
         for entry in &self.entries {
             let shape = entry.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
             let (bytes, bits) = (count(entry.bytes), format!("{:.3}", entry.bits_per_weight));
-            table.row([visible(&entry.name), shape, entry.scheme.clone(), bytes, bits]);
+            let input = entry.input.as_ref().map(|input| format!(", {input}")).unwrap_or_default();
+            table.row([visible(&entry.name), shape, format!("{}{input}", entry.scheme), bytes, bits]);
         }
         write!(f, "{table}")?;
         let Totals { weights, bytes: all, bits_per_weight, .. } = self.totals;

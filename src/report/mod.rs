@@ -22,5 +22,5 @@ pub use export::exported;
 pub use importance::importance;
 pub use inspection::{Entry, Inspection, Totals};
 pub use quantization::quantization;
-pub use training::training;
+pub use training::{classifier, training};
 pub use visible::visible;

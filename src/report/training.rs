@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::number::{bytes, count, value};
-use crate::train::Trained;
+use crate::train::{ClassifierRecord, Trained};
 
 /// A short report: what was trained on what, the loss, and the sizes of what was packed. Notes are not in it.
 pub fn training(trained: &Trained) -> String {
@@ -30,6 +30,32 @@ pub fn training(trained: &Trained) -> String {
         let sizes = &deployed.record.sizes;
         let (before, after) = (bytes(sizes.original_bytes), bytes(sizes.quantized_bytes));
         line("packed", format!("{before} -> {after}, {:.3} bits per weight", sizes.bits_per_weight));
+    }
+    text
+}
+
+/// A short report on a classifier: what was trained on what, the loss, and what it gets right.
+pub fn classifier(record: &ClassifierRecord) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<22}{value}");
+    };
+    let how = if record.from_scratch { "from scratch" } else { "from a checkpoint" };
+    line("trained", format!("{} parameters, {how}, layers {}", count(record.parameters as u64), record.layers));
+    let (epochs, batch) = (record.recipe.epochs, record.recipe.batch);
+    line("images", format!("{}, {epochs} epochs in batches of {batch}", count(record.images as u64)));
+    if let (Some(first), Some(last)) = (record.losses.first(), record.losses.last()) {
+        line("loss", format!("{} -> {}, means of an epoch", value(*first), value(*last)));
+    }
+    let held_out = count(record.held_out as u64);
+    let share = |accuracy: f64| format!("{:.2} % of {held_out} images held out", 100.0 * accuracy);
+    if let Some(accuracy) = record.accuracy {
+        line("accuracy", share(accuracy));
+    }
+    if let Some(size) = record.deployed_bytes {
+        let accuracy = record.deployed_accuracy.map(|accuracy| format!(", {}", share(accuracy))).unwrap_or_default();
+        line("packed", format!("weights of {}{accuracy}", bytes(size as u64)));
     }
     text
 }

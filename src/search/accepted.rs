@@ -212,7 +212,7 @@ impl AcceptedStore {
     pub fn failed(self, cause: Error, total: usize) -> Error {
         if may_pass(&cause) {
             let (cause, finished) = (Box::new(cause), self.codes.len());
-            return Error::Unfinished { cause, finished, total, folder: self.folder };
+            return Error::Unfinished { cause, unit: "layers", finished, total, folder: self.folder };
         }
         // Whatever may be left of it is replaced by the next search.
         let _ = fs::remove_dir_all(&self.folder);

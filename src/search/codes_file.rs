@@ -27,7 +27,7 @@ struct Head {
 /// Writes the codes of a layer, in one step, and waits until the disk has them.
 pub(super) fn write_codes(path: &Path, layer: &QuantizedLayer) -> Result<Digest> {
     let QuantizedLayer { weight, error } = layer;
-    let PackedTensor { scheme, rows, cols, codes, scales, zeros } = weight;
+    let PackedTensor { scheme, rows, cols, codes, scales, zeros, kept: _ } = weight;
     let head = Head {
         scheme: *scheme,
         rows: *rows,
@@ -64,6 +64,7 @@ pub(super) fn read_codes(path: &Path, digest: Digest) -> Result<QuantizedLayer> 
         codes: words.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect(),
         scales: scales.as_chunks::<4>().0.iter().map(|scale| f32::from_le_bytes(*scale)).collect(),
         zeros: head.zeros.then(|| zeros.to_vec()),
+        kept: None,
     };
     weight.check().map_err(|_| damaged())?;
     Ok(QuantizedLayer { weight, error: head.error })

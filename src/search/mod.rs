@@ -7,13 +7,10 @@ mod builder;
 mod codes_file;
 mod config;
 mod evaluator;
-<<<<<<< HEAD
 mod facts;
 mod gradual;
 mod history;
-=======
 mod importance;
->>>>>>> importance
 mod importance_weights;
 mod knapsack;
 mod ladder;
@@ -33,14 +30,11 @@ pub use budget::{Budgets, Goal, Increase, Target};
 pub use builder::MixedPrecisionBuilder;
 pub use config::MixedPrecisionConfig;
 pub use evaluator::{GradualEvaluator, Prefix, swap_in};
-<<<<<<< HEAD
 pub use gradual::GradualQuantizer;
-=======
 pub use importance::{
     Combination, Finding, Importance, ImportanceAnalyzer, ImportanceConfig, Measure, MeasureCost, PredictedErrors,
     RankCorrelation, UnitImportance, normalised, predicted, rank_correlation, thresholds,
 };
->>>>>>> importance
 pub use importance_weights::ImportanceWeights;
 pub use ladder::{BitsLadder, Ladder};
 pub use measured::Measured;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::{BitLinearConfig, InputPrecision, WeightPrecision};
+use crate::nn::{BitLinearConfig, InputPrecision, Recipe, WeightPrecision};
 use crate::op::{Decay, Schedule};
 use crate::quant::GroupSize;
 use crate::scheme::Span;
@@ -166,6 +166,47 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// The recipe of a classifier that sees so many images in so many epochs.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that do not fit, and for those of language models that are not as by default.
+    pub(super) fn recipe(&self, epochs: u32, images: usize) -> Result<Recipe> {
+        self.check()?;
+        let usual = Self::default();
+        for (field, same) in [
+            ("steps", self.steps == usual.steps),
+            ("accumulate", self.accumulate == usual.accumulate),
+            ("seq_len", self.seq_len == usual.seq_len),
+            ("decay_until", self.decay_until == usual.decay_until),
+            ("clip", self.clip == usual.clip),
+            ("noise", self.noise == usual.noise),
+            ("progressive", self.progressive == usual.progressive),
+            ("checkpoint_every", self.checkpoint_every == usual.checkpoint_every),
+        ] {
+            if !same {
+                return Err(Error::config(field, "it is for language models; leave it out for images"));
+            }
+        }
+        if epochs == 0 {
+            return Err(Error::config("epochs", "0; take at least 1"));
+        }
+        let steps = images.div_ceil(self.batch_size) as f64 * f64::from(epochs);
+        let warmup = self.warmup.map_or(1.0 / f64::from(WARM_UP), |warmup| f64::from(warmup) / steps);
+        if warmup > 1.0 {
+            return Err(Error::config("warmup", format!("more than the {steps} steps of {epochs} epochs")));
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "a share")]
+        Ok(Recipe {
+            epochs,
+            batch: self.batch_size,
+            rate: self.longest(),
+            warmup: warmup as f32,
+            decay: self.decay,
+            weight_decay: self.weight_decay,
+            seed: self.seed,
+        })
+    }
+
     /// What the weights are in the end.
     pub fn weights(&self) -> WeightPrecision {
         self.progressive.0.last().copied().unwrap_or(self.weights)
@@ -203,17 +244,21 @@ impl TrainConfig {
         }
     }
 
-    /// Length of a step, counted from 0.
-    pub(super) fn rate(&self, step: u32) -> f32 {
+    /// Length of the longest step.
+    fn longest(&self) -> f32 {
         let few_bits = match self.weights() {
             WeightPrecision::Float => false,
             WeightPrecision::Ternary => true,
             WeightPrecision::Bits(bits) => bits.get() <= 3,
         };
-        let longest = self.lr.unwrap_or(if few_bits { 2e-3 } else { 1e-3 });
+        self.lr.unwrap_or(if few_bits { 2e-3 } else { 1e-3 })
+    }
+
+    /// Length of a step, counted from 0.
+    pub(super) fn rate(&self, step: u32) -> f32 {
         let warmup = self.warmup.unwrap_or(self.steps / WARM_UP);
         // One more than there are, and counted from 1: neither the first nor the last step is 0.
-        longest * Schedule { steps: self.steps + 1, warmup, decay: self.decay }.factor(step + 1)
+        self.longest() * Schedule { steps: self.steps + 1, warmup, decay: self.decay }.factor(step + 1)
     }
 
     /// The weight decay of a step, counted from 0.

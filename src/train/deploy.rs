@@ -1,46 +1,53 @@
 //! Weights as a training used them, packed.
 
+use serde_json::Value;
+
 use crate::device::Recorder;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::nn::BitLinearConfig;
 use crate::op::{self, Activations, LayerInput};
 use crate::quant::{LayerJob, LayerQuantizer, QuantizedLayer, Quantizer, Task, Way};
-use crate::scheme::{Bits, Scheme, Zero};
+use crate::scheme::Scheme;
 
 use super::config::TrainConfig;
 
-/// Gives each weight the codes that the training computed with.
+/// Gives each weight the codes that a training computed with.
 #[derive(Debug)]
-pub(super) struct Deploy<'a> {
-    config: &'a TrainConfig,
+pub(super) struct Deploy {
+    /// What the record calls the method.
+    name: &'static str,
+    settings: Value,
     linear: BitLinearConfig,
-    trained: Scheme,
+    /// With the type that scales are rounded to at last.
+    scheme: Scheme,
 }
 
-impl<'a> Deploy<'a> {
-    /// None for a float training: there is nothing to pack.
-    pub(super) fn new(config: &'a TrainConfig) -> Option<Self> {
+impl Deploy {
+    /// Of a method that was in the loop.
+    pub(super) fn new(name: &'static str, settings: Value, linear: BitLinearConfig, scheme: Scheme) -> Self {
+        Self { name, settings, linear, scheme }
+    }
+
+    /// Of a training; none for a float one: there is nothing to pack.
+    pub(super) fn of(config: &TrainConfig) -> Option<Self> {
         let linear = config.linear();
-        Some(Self { config, linear, trained: linear.scheme()? })
+        let settings = serde_json::to_value(config).unwrap_or_default();
+        Some(Self::new("trained", settings, linear, linear.scheme()?))
     }
 }
 
-impl Quantizer for Deploy<'_> {
+impl Quantizer for Deploy {
     fn name(&self) -> &'static str {
-        "trained"
+        self.name
     }
 
-    fn settings(&self) -> serde_json::Value {
-        serde_json::to_value(self.config).unwrap_or_default()
+    fn settings(&self) -> Value {
+        self.settings.clone()
     }
 
-    /// Three levels lie in a file as codes of 2 bits, one of which is unused.
     fn scheme(&self) -> Scheme {
-        match Bits::new(self.trained.bits().get()) {
-            Ok(bits) => Scheme::new(bits, self.trained.span(), Zero::Symmetric).with_scale_type(Dtype::F32),
-            Err(_) => self.trained,
-        }
+        self.scheme
     }
 
     fn input(&self) -> LayerInput {
@@ -52,24 +59,25 @@ impl Quantizer for Deploy<'_> {
     }
 }
 
-impl LayerQuantizer for Deploy<'_> {
+impl LayerQuantizer for Deploy {
     fn quantize<'a>(&'a self, job: &'a LayerJob<'a>) -> Task<'a, QuantizedLayer> {
         Box::pin(async move { self.pack(job).await })
     }
 }
 
-impl Deploy<'_> {
+impl Deploy {
     async fn pack(&self, job: &LayerJob<'_>) -> Result<QuantizedLayer> {
         let (device, weight) = (job.device, &job.weight);
         let values = Activations::upload(device, weight.rows(), weight.cols(), &weight.to_f32())?;
         let mut rec = Recorder::new(device);
-        let packed = op::pack_weight(&mut rec, &values, self.trained)?;
+        let packed = op::pack_weight(&mut rec, &values, self.scheme.with_scale_type(Dtype::F32))?;
         rec.submit()?;
         let mut packed = packed.read(device).await.map_err(|error| match error {
             Error::Config { detail, .. } => Error::config(job.path, detail),
             other => other,
         })?;
         packed.scheme = job.scheme;
+        packed.scales.iter_mut().for_each(|scale| *scale = job.scheme.scale_type().round(*scale));
         let error = op::weight_error(device, weight, &packed).await?;
         Ok(QuantizedLayer { weight: packed, error })
     }

@@ -1,4 +1,4 @@
-//! Training of language models, in float or with quantization in the loop, from scratch or from a checkpoint.
+//! Training of language models and of classifiers of images, in float or with quantization in the loop, from scratch or from a checkpoint.
 //!
 //! All parameters train: embeddings, norms, biases and linear layers, f32, by `AdamW` on the cross-entropy of the next token.
 //! With quantization in the loop, the linear layers of the blocks compute with weights, and on request activations, as they
@@ -22,8 +22,10 @@
 //! ```
 
 mod batches;
+mod classifier;
 mod config;
 mod deploy;
+mod finetune;
 mod folder;
 mod record;
 mod request;
@@ -31,7 +33,9 @@ mod run;
 mod saved;
 mod trainer;
 
+pub use classifier::{ClassifierRecord, ClassifierRequest, score_classifier, train_classifier};
 pub use config::{Precisions, TrainConfig};
+pub use finetune::{Finetune, FinetuneConfig, quantize_finetuned};
 pub use record::TrainRecord;
 pub use request::{TrainRequest, Trained};
 pub use run::{finetune, train_model};

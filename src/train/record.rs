@@ -45,6 +45,16 @@ impl TrainRecord {
         (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64)
     }
 
+    /// Reads the file of a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::Format`] for one that is malformed.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(Self::FILE);
+        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))
+    }
+
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(Self::FILE);
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::format(&path, e.to_string()))?;

@@ -72,6 +72,7 @@ pub async fn train_model(device: &Device, request: &TrainRequest, progress: &mut
     let unfinished = |state: Option<&State>, staging: &Staging, cause: Error| match state {
         Some(state) if may_pass(&cause) => Error::Unfinished {
             cause: Box::new(cause),
+            unit: "steps",
             finished: state.steps as usize,
             total: request.config.steps as usize,
             folder: staging.partial().to_path_buf(),
@@ -135,9 +136,9 @@ pub async fn finetune(
 }
 
 /// How the result is packed, and where to, if it is.
-fn deployment(request: &TrainRequest) -> Result<Option<(Deploy<'_>, PathBuf)>> {
+fn deployment(request: &TrainRequest) -> Result<Option<(Deploy, PathBuf)>> {
     let Some(folder) = &request.deploy else { return Ok(None) };
-    let Some(deploy) = Deploy::new(&request.config) else {
+    let Some(deploy) = Deploy::of(&request.config) else {
         return Err(Error::config("deploy", "float weights are not packed; name others with --weights"));
     };
     // Said before the work; the folder is made after it.
@@ -150,7 +151,7 @@ fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Cancelled | Error::Device { .. } | Error::Limit { .. })
 }
 
-fn name_of(model: &Path) -> String {
+pub(super) fn name_of(model: &Path) -> String {
     let whole = model.canonicalize().ok();
     whole.as_deref().unwrap_or(model).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

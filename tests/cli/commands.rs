@@ -187,6 +187,37 @@ fn export_writes_another_format_or_names_the_layer() {
 }
 
 #[test]
+fn three_levels_are_found_again_in_two_bits() {
+    let folder = folder();
+    let quantize = "quantize examples/tiny-llama --device cpu --quiet";
+    typed(&format!("{quantize} --method ternary --out {{}}/t"), folder.path()).ok();
+    typed("export {}/t --format bitnet --out {}/b --quiet", folder.path()).ok();
+    let json = typed("inspect {}/b --json", folder.path()).json();
+    assert_eq!((&json["format"], &json["totals"]["quantized_weights"]), (&"bitnet".into(), &786_432.into()));
+    let entries = json["entries"].as_array().expect("a list");
+    let layer = entries.iter().find(|entry| entry["quantized"] == true).expect("a layer");
+    assert_eq!((&layer["scheme"], &layer["input"]), (&"w1.58ts-f32".into(), &"int8 by token".into()));
+    assert!(typed("inspect {}/b", folder.path()).ok().stdout.contains("w1.58ts-f32, int8 by token"));
+    // Direct and by way of the other format: the same weights.
+    typed(&format!("{quantize} --method ternary --format bitnet --out {{}}/d"), folder.path()).ok();
+    let [a, b] = ["b", "d"].map(|name| fs::read(folder.path().join(name).join("model.safetensors")).expect("weights"));
+    assert!(a == b, "the weights differ");
+    // Four levels are not three.
+    typed(&format!("{quantize} --bits 2 --group-size tensor --out {{}}/w2"), folder.path()).ok();
+    typed("export {}/w2 --format bitnet --out {}/no", folder.path()).failed(1, &["_proj as w2ts"]);
+}
+
+#[test]
+fn a_limit_is_for_a_gpu() {
+    let folder = folder();
+    for command in ["generate examples/tiny-llama --prompt Once", "eval examples/tiny-llama --text README.md"] {
+        let cpu = format!("{command} --device cpu --gpu-memory-mb 1");
+        typed(&cpu, folder.path()).failed(2, &["--gpu-memory-mb", "CPU"]);
+        typed(&format!("{command} --cpu-offload"), folder.path()).failed(2, &["required"]);
+    }
+}
+
+#[test]
 fn inspect_lists_tensors_and_quantized_layers() {
     let folder = folder();
     let json = typed("inspect examples/tiny-llama --json", Path::new("")).json();

@@ -46,3 +46,63 @@ fn what_cannot_be_used_is_named_by_its_flag() {
     typed(&LINE.replace("config.json", "absent.json"), folder.path()).failed(1, &["absent.json"]);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
 }
+
+const FINETUNE: &str = "quantize examples/tiny-llama --out {}/out --device cpu --method ternary \
+    --finetune examples/tiny-llama/calibration.txt --documents <|endoftext|>";
+
+#[test]
+fn a_model_is_trained_before_it_is_packed() {
+    let folder = folder();
+    let few = "--finetune-steps 2 --finetune-batch-size 1 --finetune-seq-len 16 --max-documents 1 --json";
+    let json = typed(&format!("{FINETUNE} {few}"), folder.path()).json();
+    let settings = &json["method"]["settings"];
+    assert_eq!((settings["rule"].as_str(), settings["finetune"]["steps"].as_u64()), (Some("absmean"), Some(2)));
+    // All of the text, whatever --max-documents says.
+    assert_eq!(settings["finetune"]["text_documents"].as_u64(), Some(196));
+    for (line, words) in [
+        (FINETUNE.replace("--method ternary", ""), &["--finetune", "--method ternary"][..]),
+        (format!("{FINETUNE} --rule twn"), &["--rule", "absmean"]),
+        (format!("{FINETUNE} --finetune-steps 0"), &["--finetune-steps", "at least 1"]),
+        (format!("{FINETUNE} --skip down_proj"), &["--skip"]),
+        ("quantize examples/tiny-llama --out {}/x --method ternary --finetune-steps 3".into(), &["required"]),
+    ] {
+        typed(&line.replace("/out ", "/other "), folder.path()).failed(2, words);
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_classifier_is_trained_and_scored() {
+    let folder = folder();
+    let write = |name: &str, head: &[u8], body: &[u8]| {
+        fs::write(folder.path().join(name), [head, body].concat()).expect("a new file");
+    };
+    // Images of two pixels; the class is which is lighter.
+    let pixels: Vec<u8> = (0..80u8).flat_map(|i| if i % 2 == 0 { [i, 255 - i] } else { [200 - i, 3] }).collect();
+    write("images", &[0, 0, 8, 2, 0, 0, 0, 80, 0, 0, 0, 2], &pixels);
+    write("labels", &[0, 0, 8, 1, 0, 0, 0, 80], &[0, 1].repeat(40));
+    write("mlp.json", br#"{"model_type": "mlp", "layers": [2, 8, 2], "activation": "relu"}"#, &[]);
+    let images = "--images {}/images --labels {}/labels --device cpu";
+    let line = format!("train {{}}/mlp.json --out {{}}/net {images} --epochs 20 --batch-size 8 --lr 0.05");
+    let quantized = "--weights ternary --granularity channel --activations int8 --deploy {}/packed";
+    let text = typed(&format!("{line} {quantized}"), folder.path()).ok().stdout;
+    for words in ["from scratch, layers w1.58cs-f32 int8", "64, 20 epochs", "of 16 images held out", "packed in"] {
+        assert!(text.contains(words), "`{words}` is not in {text}");
+    }
+    let score = typed(&format!("eval {{}}/packed {images} --json"), folder.path()).json();
+    assert_eq!((score["accuracy"].as_f64(), score["images"].as_u64()), (Some(1.0), Some(80)));
+    let again = line.replace("{}/mlp.json --out {}/net", "{}/net --out {}/more");
+    assert_eq!(typed(&format!("{again} --json"), folder.path()).json()["from_scratch"], false);
+    let other = line.replace("/net", "/other");
+    for (line, words) in [
+        (format!("{other} --steps 3"), &["--steps", "language models"][..]),
+        (format!("{other} --deploy {{}}/p"), &["--deploy", "--weights"]),
+        (format!("{other} --held-out 1"), &["--held-out"]),
+        (format!("{other} --report {{}}/page.html"), &["--report"]),
+        (other.replace("--labels {}/labels", ""), &["required"]),
+        (other.replace("--images {}/images --labels {}/labels --device cpu --epochs 20", ""), &["required"]),
+    ] {
+        typed(&line, folder.path()).failed(2, words);
+    }
+    typed(&other.replace("{}/mlp.json", "examples/tiny-llama/config.json"), folder.path()).failed(1, &["llama", "mlp"]);
+}

@@ -8,6 +8,7 @@ mod int8;
 mod logits;
 mod refusals;
 mod saved;
+mod split;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -77,6 +78,7 @@ fn main() {
                 trials.extend(logits::trials(&name, &device));
                 trials.extend(cache::trials(&name, &device));
                 trials.extend(saved::trials(&name, &device));
+                trials.extend(split::trials(&name, &device));
                 trials.extend(int8::trials(&name, &device));
                 trials.extend(bitnet::trials(&name, &device));
             }

@@ -50,7 +50,7 @@ fn published() -> std::result::Result<(), Failed> {
 
 fn ternary() -> std::result::Result<(), Failed> {
     let [images, labels] = read()?;
-    let samples = mnist::samples(&images, &labels, mnist::NORMALIZE)?;
+    let samples = Samples::from_idx(&images, &labels, mnist::NORMALIZE)?;
     let [float, ternary] = mnist::compare(&Device::cpu(), &samples, &mnist::RECIPE)?;
     compare(&float, &ternary, 0.93)
 }

@@ -46,7 +46,8 @@ fn shared() -> PathBuf {
 
 fn samples() -> bitsmith::Result<Samples> {
     let read = |name: &str| Idx::read(&shared().join("data/mnist").join(name));
-    let all = mnist_cnn::samples(&read("t10k-images-idx3-ubyte.gz")?, &read("t10k-labels-idx1-ubyte.gz")?)?;
+    let [images, labels] = ["images-idx3", "labels-idx1"].map(|kind| read(&format!("t10k-{kind}-ubyte.gz")));
+    let all = Samples::from_idx(&images?, &labels?, mnist_cnn::NORMALIZE)?;
     if cfg!(debug_assertions) { all.part(0..SOME) } else { Ok(all) }
 }
 

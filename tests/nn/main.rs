@@ -7,7 +7,9 @@ mod convolution;
 mod deployed;
 mod digits;
 mod digits_shared;
+mod finetune;
 mod language;
+mod saved;
 mod seeds;
 mod straight_through;
 mod swapped;
@@ -31,6 +33,15 @@ fn main() {
         Trial::test("language/what is packed predicts as what trained", || language::packed().map_err(failed)),
         Trial::test("language/what cannot be trained is refused", || language::refused().map_err(failed)),
     ]);
+    trials.extend([
+        Trial::test("finetune/a training gives back what was lost", || finetune::recovers().map_err(failed)),
+        Trial::test("finetune/a stopped run goes on to the same bytes", || finetune::resumes().map_err(failed)),
+        Trial::test("finetune/what has no training is refused", || finetune::refused().map_err(failed)),
+    ]);
+    trials.extend([
+        Trial::test("saved/what is no deployed network is refused", || saved::refused().map_err(failed)),
+        Trial::test("saved/a classifier is trained, packed and scored", || saved::classifier().map_err(failed)),
+    ]);
     trials.extend(digits::trials());
     trials.extend(digits_shared::trials());
     trials.extend(on("cpu", &Device::cpu()));
@@ -50,6 +61,7 @@ fn on(name: &str, device: &Device) -> Vec<Trial> {
         trial("convolutions and pools by hand", convolution::by_hand),
         trial("a convolution is deployed as it was evaluated", convolution::deployed),
         trial("a layer says what it runs", deployed::selected),
+        trial("a deployed network is read as it was written", saved::round_trip),
         trial("a language model learns", language::learns),
     ]
 }

@@ -7,6 +7,7 @@ use crate::check::compare::Tolerance;
 use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::outlier_columns::{self as columns, OutlierColumns};
+use crate::kernel::outlier_kept::{self as kept, OutlierKept};
 use crate::kernel::outlier_product::{self as product, OutlierProduct};
 use crate::kernel::outlier_split::{self as split, OutlierSplit};
 use crate::pack::Packing;
@@ -36,6 +37,9 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     }
     for variant in wanted(OutlierProduct::SPEC) {
         cases.extend(PRODUCTS.map(|size| product_case(&variant, size)));
+    }
+    for variant in wanted(OutlierKept::SPEC) {
+        cases.extend(PRODUCTS.map(|(batch, rows, cols, _)| kept_case(&variant, [batch, rows, cols])));
     }
     cases
 }
@@ -87,12 +91,34 @@ fn split_case(variant: &Variant, (rows, cols): (usize, usize)) -> Case {
     Case::new::<OutlierSplit>(variant.clone(), format!("{rows}x{cols}"), &params, bindings)
 }
 
+/// The first column, the last of all groups, and some between.
+fn flagged(col: usize, cols: usize) -> bool {
+    col == 0 || col + 1 == cols || col % 11 == 5
+}
+
+fn kept_case(variant: &Variant, [batch, rows, cols]: [usize; 3]) -> Case {
+    let mut random = Random::new(u(rows * 71 + cols));
+    let flags = (0..cols).map(|col| u32::from(flagged(col, cols))).collect();
+    let x: Vec<u32> = bytemuck::cast_vec((0..batch * cols).map(|_| Dtype::F16.round(random.normal())).collect());
+    // Odd numbers of f16 end within a word; some are subnormal.
+    let mut weights = random.normals(rows * cols);
+    weights.iter_mut().step_by(7).for_each(|weight| *weight *= 1e-6);
+    let w = words(&variant.dtype(Role::Weight).encode(&weights));
+    let (offset, stride) = if cols == 172 { (3, rows + 5) } else { (0, rows) };
+    let params =
+        kept::Params { batch: u(batch), rows: u(rows), cols: u(cols), out_offset: u(offset), out_stride: u(stride) };
+    let terms = (0..cols).filter(|col| flagged(*col, cols)).count() + 1;
+    // Sums of random signs grow as the root of their number.
+    let tolerance = Tolerance::sum(terms, 2.0 * (terms as f32).sqrt());
+    let y = bytemuck::cast_vec(random.normals(batch * stride));
+    let bindings = vec![Binding::In(x), Binding::In(flags), Binding::In(w), Binding::InOut(y, tolerance)];
+    Case::new::<OutlierKept>(variant.clone(), format!("{batch}x{rows}x{cols}"), &params, bindings)
+}
+
 fn product_case(variant: &Variant, (batch, rows, cols, span): (usize, usize, usize, Span)) -> Case {
     let bits = Bits::ALL.into_iter().find(|bits| bits.get() == product::BITS).expect("8 bits are one width of all");
     let mut random = Random::new(u(rows * 67 + cols));
-    // The first column, the last of all groups, and some between.
-    let flagged = |col: usize| col == 0 || col + 1 == cols || col % 11 == 5;
-    let flags = (0..cols).map(|col| u32::from(flagged(col))).collect();
+    let flags = (0..cols).map(|col| u32::from(flagged(col, cols))).collect();
     let x: Vec<u32> = bytemuck::cast_vec((0..batch * cols).map(|_| Dtype::F16.round(random.normal())).collect());
     let codes: Vec<u8> = (0..rows * cols).map(|_| random.below(256).to_le_bytes()[0]).collect();
     let groups = span.groups(rows, cols);
@@ -112,7 +138,7 @@ fn product_case(variant: &Variant, (batch, rows, cols, span): (usize, usize, usi
         out_offset: u(offset),
         out_stride: u(stride),
     };
-    let terms = (0..cols).filter(|col| flagged(*col)).count() + 1;
+    let terms = (0..cols).filter(|col| flagged(*col, cols)).count() + 1;
     // A weight is up to 255 steps of 0.015 from zero, about 1 as a rule; sums of random signs grow as the root of their number.
     let tolerance = Tolerance::sum(terms, 2.0 * (terms as f32).sqrt());
     let y = bytemuck::cast_vec(random.normals(batch * stride));

@@ -107,6 +107,6 @@ impl Importer for Reader {
         let codes = transposed(&unpack(&bytes_to_words(codes.bytes)), cols, rows);
         let codes = Packing::Rows.pack(&codes, rows, cols, scheme.bits())?;
         let zeros = self.zeros.then(|| transposed(&unpack(&bytes_to_words(zeros.bytes)), per_row, rows));
-        Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros })
+        Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros, kept: None })
     }
 }

@@ -156,7 +156,7 @@ impl Importer for Reader {
                 let codes = blocked_rows::unpack(bytes, layer.rows, layer.cols)
                     .map_err(|error| self.malformed(path, source, &format!("{WEIGHT}: {error}")))?;
                 let LayerSpec { scheme, rows, cols, .. } = layer;
-                Ok(PackedTensor { scheme, rows, cols, codes, scales: vec![scale], zeros: None })
+                Ok(PackedTensor { scheme, rows, cols, codes, scales: vec![scale], zeros: None, kept: None })
             }
             Weight::Levels(levels) => pack(&levels, self.scale(path, source)?, |t| t)
                 .ok_or_else(|| self.malformed(path, source, &format!("{WEIGHT} holds other numbers than -1, 0 and 1"))),

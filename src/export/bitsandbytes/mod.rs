@@ -64,6 +64,9 @@ impl Exporter for BitsAndBytes {
                 "the format holds symmetric 8 bits per output channel; use --method llm-int8".to_owned(),
             );
         }
+        if matches!(layer.input, LayerInput::Outliers { kept: true, .. }) {
+            return Fit::Refused("the format has no kept weights; leave --keep-fp16-weight out".to_owned());
+        }
         Fit::Exact
     }
 
@@ -101,7 +104,7 @@ impl Exporter for BitsAndBytes {
             ));
         }
         let threshold = match self.input(first) {
-            LayerInput::Outliers { threshold } => threshold,
+            LayerInput::Outliers { threshold, .. } => threshold,
             _ => THRESHOLD,
         };
         Ok(json!({
@@ -124,7 +127,7 @@ impl Exporter for BitsAndBytes {
     fn input(&self, layer: &LayerSpec) -> LayerInput {
         match layer.input {
             LayerInput::Outliers { .. } => layer.input.clone(),
-            _ => LayerInput::Outliers { threshold: THRESHOLD },
+            _ => LayerInput::Outliers { threshold: THRESHOLD, kept: false },
         }
     }
 

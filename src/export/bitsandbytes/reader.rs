@@ -72,7 +72,7 @@ impl Reader {
         // None are outliers where the threshold is 0.
         let input = match self.threshold {
             0.0 => LayerInput::Tokens,
-            threshold => LayerInput::Outliers { threshold },
+            threshold => LayerInput::Outliers { threshold, kept: false },
         };
         Ok((LayerSpec { path: path.to_owned(), scheme, rows, cols, input }, [codes, scales]))
     }
@@ -96,6 +96,6 @@ impl Importer for Reader {
         let scales = tensors.numbers(SCALES, &scales)?.into_iter().map(|scale| scale / STEPS).collect();
         let codes: Vec<u8> = codes.bytes.iter().map(|code| signed(*code)).collect();
         let codes = Packing::Rows.pack(&codes, rows, cols, scheme.bits())?;
-        Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros: None })
+        Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros: None, kept: None })
     }
 }

@@ -20,6 +20,7 @@
 //! | `weight_zero_point` | I8 | `S`, asymmetric |
 //! | `input_scale` | F32 | `[1]`, static inputs |
 //! | `input_zero_point` | I8 | `[1]`, static asymmetric inputs |
+//! | `weight_fp16` | F16 | `[out, in]`, weights that are kept to meet outliers; only bitsmith knows it |
 //!
 //! Codes and zero points are counted from -128: ours less 128.
 //!
@@ -50,6 +51,7 @@ const PACKED: &str = "weight_packed";
 const SCALE: &str = "weight_scale";
 const SHAPE: &str = "weight_shape";
 const ZERO_POINT: &str = "weight_zero_point";
+const KEPT: &str = "weight_fp16";
 const GROUP_INDEX: &str = "weight_g_idx";
 const WEIGHT: &str = "weight";
 const INPUT_SCALE: &str = "input_scale";
@@ -178,6 +180,9 @@ impl Exporter for CompressedTensors {
             if !scheme.is_symmetric() {
                 tensors.push(spec(ZERO_POINT, StoredDtype::I8, scale_shape(scheme.span(), rows, groups)));
             }
+            if let LayerInput::Outliers { kept: true, .. } = layer.input {
+                tensors.push(spec(KEPT, StoredDtype::F16, vec![rows, cols]));
+            }
             if let LayerInput::Static { zero, .. } = layer.input {
                 tensors.push(spec(INPUT_SCALE, StoredDtype::F32, vec![1]));
                 if zero != 0 {
@@ -229,6 +234,7 @@ fn encode_int(layer: &LayerSpec, weight: &PackedTensor, model_dtype: Dtype) -> R
     let codes = Packing::Rows.unpack(&weight.codes, weight.rows, weight.cols, weight.scheme.bits())?;
     let mut parts = vec![signed(&codes), stored_scales(weight.scheme, model_dtype).encode(&weight.scales)];
     parts.extend(weight.zeros.as_deref().map(signed));
+    parts.extend(weight.kept.clone());
     if let LayerInput::Static { scale, zero } = layer.input {
         parts.push(scale.to_le_bytes().to_vec());
         if zero != 0 {

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::config::{Config, Said};
 use super::inputs::Inputs;
 use super::{
-    Form, GROUP_INDEX, INPUT_SCALE, INPUT_ZERO_POINT, NAME, PACKED, SCALE, SHAPE, WEIGHT, ZERO_POINT, bytes_to_words,
-    scale_shape, signed, tensor_name,
+    Form, GROUP_INDEX, INPUT_SCALE, INPUT_ZERO_POINT, KEPT, NAME, PACKED, SCALE, SHAPE, WEIGHT, ZERO_POINT,
+    bytes_to_words, scale_shape, signed, tensor_name,
 };
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -31,6 +31,7 @@ struct Parts<'a> {
     codes: Stored<'a>,
     scale: Stored<'a>,
     zero: Option<Stored<'a>>,
+    kept: Option<Stored<'a>>,
 }
 
 impl Reader {
@@ -127,9 +128,17 @@ impl Reader {
                 self.expect(path, ZERO_POINT, zero, "I32", &[vec![words, groups.per_row()]])?;
             }
         }
-        let input = self.input(path, inputs, source)?;
+        let mut input = self.input(path, inputs, source)?;
+        let mut stored = None;
+        if let LayerInput::Outliers { kept, .. } = &mut input {
+            stored = self.stored(path, KEPT, source)?;
+            *kept = stored.is_some();
+        }
+        if let Some(kept) = &stored {
+            self.expect(path, KEPT, kept, "F16", &[vec![rows, cols]])?;
+        }
         let layer = LayerSpec { path: path.to_owned(), scheme, rows, cols, input };
-        Ok(Parts { layer, form, codes, scale, zero })
+        Ok(Parts { layer, form, codes, scale, zero, kept: stored })
     }
 
     /// Rows and columns of codes that lie one a byte.
@@ -148,7 +157,7 @@ impl Reader {
         let symmetric = match inputs {
             Inputs::Exact => return Ok(LayerInput::Exact),
             Inputs::Tokens { symmetric: true } => {
-                let outliers = |threshold| LayerInput::Outliers { threshold };
+                let outliers = |threshold| LayerInput::Outliers { threshold, kept: false };
                 return Ok(self.config.threshold.map_or(LayerInput::Tokens, outliers));
             }
             Inputs::Tokens { symmetric: false } => return Ok(LayerInput::TokensAsymmetric),
@@ -276,7 +285,7 @@ impl Reader {
     }
 
     fn unpack(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor> {
-        let Parts { layer, form, codes, scale, zero } = self.parts(path, source)?;
+        let Parts { layer, form, codes, scale, zero, kept } = self.parts(path, source)?;
         let scales = layer.scheme.scale_type().decode(scale.bytes);
         if let Some(at) = scales.iter().position(|scale| !scale.is_finite()) {
             return Err(self.malformed(path, &format!("{SCALE} {at} is {}", scales[at])));
@@ -286,6 +295,7 @@ impl Reader {
             Form::Packed => bytes_to_words(codes.bytes),
             Form::Int => Packing::Rows.pack(&signed(codes.bytes), layer.rows, layer.cols, layer.scheme.bits())?,
         };
-        Ok(PackedTensor { scheme: layer.scheme, rows: layer.rows, cols: layer.cols, codes, scales, zeros })
+        let kept = kept.map(|kept| kept.bytes.to_vec());
+        Ok(PackedTensor { scheme: layer.scheme, rows: layer.rows, cols: layer.cols, codes, scales, zeros, kept })
     }
 }

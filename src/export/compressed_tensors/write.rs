@@ -58,7 +58,7 @@ pub(super) fn config(layers: &[LayerSpec], kept: &[String]) -> Result<Value> {
 fn threshold(layers: &[LayerSpec]) -> Result<Option<f32>> {
     let own = |layer: &LayerSpec| match layer.input {
         LayerInput::Tokens => Some(None),
-        LayerInput::Outliers { threshold } => Some(Some(threshold)),
+        LayerInput::Outliers { threshold, .. } => Some(Some(threshold)),
         LayerInput::Exact | LayerInput::Blocks | LayerInput::TokensAsymmetric | LayerInput::Static { .. } => None,
     };
     let mut thresholds = layers.iter().filter_map(|layer| Some((layer, own(layer)?)));

@@ -116,8 +116,8 @@ impl Importer for Reader {
                 );
                 return Err(tensors.wrong(detail));
             }
-            return Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros: None });
+            return Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros: None, kept: None });
         }
-        Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros: Some(zeros) })
+        Ok(PackedTensor { scheme, rows, cols, codes, scales, zeros: Some(zeros), kept: None })
     }
 }

@@ -87,6 +87,14 @@ impl Importer for Reader {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a code")]
             zeros.push(zero as u8);
         }
-        Ok(PackedTensor { scheme, rows, cols, codes: bytes_to_words(codes.bytes), scales, zeros: Some(zeros) })
+        Ok(PackedTensor {
+            scheme,
+            rows,
+            cols,
+            codes: bytes_to_words(codes.bytes),
+            scales,
+            zeros: Some(zeros),
+            kept: None,
+        })
     }
 }
