@@ -63,8 +63,8 @@ impl Allocation {
 /// let optimizer = PrecisionOptimizer::new(&layers, &[])?;
 /// let plan = optimizer.within_loss(0.1)?.plan(&layers);
 /// assert_eq!((plan.get("a"), plan.get("b")), (Some("w4g32s".parse()?), Some("w4g32s".parse()?)));
-/// let plan = optimizer.within_bytes(1000)?.plan(&layers);
-/// assert_eq!((plan.get("a"), plan.get("b")), (Some("w2g32s".parse()?), Some("w8g32s".parse()?)));
+/// let plan = optimizer.within_bytes(1200)?.plan(&layers);
+/// assert_eq!((plan.get("a"), plan.get("b")), (Some("w4g32s".parse()?), Some("w8g32s".parse()?)));
 /// assert!(optimizer.within_bytes(399).unwrap_err().to_string().contains("400"));
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
