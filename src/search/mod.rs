@@ -14,6 +14,7 @@ mod importance_weights;
 mod knapsack;
 mod ladder;
 mod measured;
+mod moves;
 mod parts;
 mod search;
 mod sensitivity;
