@@ -33,7 +33,7 @@ use crate::op::{self, Activations};
 /// ```
 #[derive(Debug)]
 pub struct Calibrator {
-    model: StreamedModel,
+    model: Rc<StreamedModel>,
     /// The sequences, until they are embedded.
     data: Option<CalibrationDataset>,
     inputs: Inputs,
@@ -63,7 +63,8 @@ impl Calibrator {
     ///
     /// # Errors
     /// [`Error::Config`] for sequences longer than the model's context or tokens it does not know.
-    pub fn new(model: StreamedModel, data: &CalibrationDataset, inputs: Inputs) -> Result<Self> {
+    pub fn new(model: impl Into<Rc<StreamedModel>>, data: &CalibrationDataset, inputs: Inputs) -> Result<Self> {
+        let model = model.into();
         let (context, vocabulary) = (model.config().context(), model.config().vocab_size);
         if data.seq_len() > context {
             let detail = format!("{}, but the model's context is {context}; take shorter sequences", data.seq_len());

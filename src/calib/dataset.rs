@@ -16,8 +16,6 @@ const DEFAULT_SEQ_LEN: usize = 2048;
 const OWN_TEXT: &str = include_str!("own_text.txt");
 /// What reports call it.
 const OWN_TEXT_NAME: &str = "a text of bitsmith's own";
-/// Tokens of a sequence of it.
-const OWN_TEXT_SEQ_LEN: usize = 128;
 
 /// How many sequences are taken, and how long they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +65,9 @@ pub struct CalibrationDataset {
 }
 
 impl CalibrationDataset {
+    /// Tokens of a sequence of [`Self::from_own_text`].
+    pub const OWN_TEXT_SEQ_LEN: usize = 128;
+
     /// Of sequences as they are.
     ///
     /// # Errors
@@ -136,7 +137,7 @@ impl CalibrationDataset {
         let tokenizer = Tokenizer::read(folder, config.vocab_size)?;
         let documents = Documents::parse(Path::new(OWN_TEXT_NAME), OWN_TEXT.as_bytes().to_vec(), "text")?;
         let (stream, facts) = TokenStream::read(documents, &tokenizer, usize::MAX)?;
-        let seq_len = OWN_TEXT_SEQ_LEN.min(config.context()).min(stream.ids().len());
+        let seq_len = Self::OWN_TEXT_SEQ_LEN.min(config.context()).min(stream.ids().len());
         let samples = samples.min(stream.ids().len() - seq_len + 1);
         Ok(Self { text: Some(facts), ..Self::from_stream(&stream, samples, seq_len)? })
     }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use bitsmith::quant::{Gptq, Int8, Learned, LearnedArgs, LlmInt8, Quantizer, Rtn, Ternary};
+use bitsmith::search::GradualQuantizer;
 use bitsmith::{Error, Result};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Args, Command};
@@ -58,6 +59,11 @@ impl Methods {
                 "gptq",
                 "each column takes up the errors of those before it; needs calibration data",
                 Gptq::new,
+            ),
+            Method::new(
+                "gradual",
+                "each layer gets as few bits as a budget of quality allows, found by measuring; needs calibration data",
+                GradualQuantizer::new,
             ),
             Method::new("int8", "8-bit weights, and 8-bit activations too unless they are to stay", Int8::new),
             Method::new(

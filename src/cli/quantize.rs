@@ -115,9 +115,13 @@ impl Quantize {
                 &self.hub,
                 self.quiet,
             )?),
-            Way::Observed(method) if self.calib.is_given() => {
-                Some(self.calib.load(&model.path, |_| method.samples(), &self.cut.documents, &self.hub, self.quiet)?)
-            }
+            Way::Observed(method) if self.calib.is_given() => Some(self.calib.load(
+                &model.path,
+                |len| method.samples(len),
+                &self.cut.documents,
+                &self.hub,
+                self.quiet,
+            )?),
             // A method that only looks has a text of its own.
             Way::Layers(_) | Way::Observed(_) | Way::Blocks(_) => None,
         };

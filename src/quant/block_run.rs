@@ -136,7 +136,7 @@ impl<'a> BlockRun<'a> {
 }
 
 /// The layers of the checkpoint: some models hold one as several, whose rows follow each other.
-pub(super) fn joined(parts: Vec<QuantizedPart>) -> Result<Vec<NamedLayer>> {
+pub(crate) fn joined(parts: Vec<QuantizedPart>) -> Result<Vec<NamedLayer>> {
     let mut layers: Vec<(NamedLayer, usize)> = Vec::new();
     for QuantizedPart { path, rows, layer } in parts {
         match layers.last_mut() {

@@ -36,6 +36,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
 
+pub(crate) use block_run::joined;
 pub use block_run::{BlockRun, NamedLayer, QuantizedBlock};
 pub use fingerprint::Fingerprint;
 pub use footprint::{Footprint, ModelSize, SizedLayer};
@@ -57,6 +58,8 @@ pub use rtn::{Rtn, RtnConfig};
 pub use tensors::{dequantize, quantize, quantize_activations, quantize_batch, quantize_within};
 pub use ternary::{Ternary, TernaryConfig};
 pub use tune::{TuneConfig, Tuned, tune, tune_bytes};
+
+pub(crate) use walk::layers_of_blocks;
 
 use crate::calib::{CalibratedBlock, CalibrationDataset, Inputs};
 use crate::device::Device;
@@ -114,9 +117,14 @@ pub trait LayerQuantizer {
 
 /// A method that decides what becomes of each layer by what goes through it when the original model reads a text.
 pub trait ObservingQuantizer: LayerQuantizer {
-    /// How many sequences it wants where nobody says.
-    fn samples(&self) -> usize {
+    /// How many sequences of so many tokens it wants where nobody says.
+    fn samples(&self, _seq_len: usize) -> usize {
         32
+    }
+
+    /// Whether the short text that comes with this crate is not enough.
+    fn needs_text(&self) -> bool {
+        false
     }
 
     /// Looks at the model and decides. A plan of the user's own decides on schemes before it.

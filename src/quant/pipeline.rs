@@ -55,8 +55,12 @@ pub async fn quantize_model(
         },
         (Way::Layers(_), None) => straight(device, quantizer, request, None, progress).await,
         (Way::Observed(_), Some(data)) => observed(device, quantizer, data, request, progress).await,
+        (Way::Observed(observing), None) if observing.needs_text() => refuse("searches by what a text shows; give one"),
         (Way::Observed(observing), None) => {
-            let data = CalibrationDataset::from_own_text(&request.model, observing.samples());
+            let data = CalibrationDataset::from_own_text(
+                &request.model,
+                observing.samples(CalibrationDataset::OWN_TEXT_SEQ_LEN),
+            );
             let data = data.map_err(|error| walk::without_blocks(method, error))?;
             let request = request.clone().calibration(data.clone());
             observed(device, quantizer, &data, &request, progress).await

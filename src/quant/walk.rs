@@ -132,7 +132,7 @@ pub(super) fn without_blocks(method: &str, error: Error) -> Error {
 }
 
 /// The planned layers of each block. Blocks of a model are alike, so the first tells what linear layers they have.
-fn layers_of_blocks(method: &str, model: &StreamedModel, plan: &Plan) -> Result<Vec<Vec<String>>> {
+pub(crate) fn layers_of_blocks(method: &str, model: &StreamedModel, plan: &Plan) -> Result<Vec<Vec<String>>> {
     let within = |path: &str, block: usize| {
         let rest = path.strip_prefix(&model.block_path(block))?.strip_prefix('.')?;
         Some(rest.to_owned())

@@ -1,6 +1,7 @@
 //! A model with changed layers, measured against the original.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::Measured;
 use crate::calib::CalibrationDataset;
@@ -58,7 +59,7 @@ const UNSCORED: u32 = u32::MAX;
 /// ```
 #[derive(Debug)]
 pub struct GradualEvaluator {
-    model: StreamedModel,
+    model: Rc<StreamedModel>,
     batches: Vec<Batch>,
     sequences: usize,
     original: Measured,
@@ -108,7 +109,8 @@ impl GradualEvaluator {
     /// # Errors
     /// [`Error::Config`] for sequences of one token, [`Error::Shape`] for tokens that the model does not know,
     /// [`Error::NotFinite`] for weights that are no numbers; those of reading the model and of the device.
-    pub async fn new(model: StreamedModel, data: &CalibrationDataset) -> Result<Self> {
+    pub async fn new(model: impl Into<Rc<StreamedModel>>, data: &CalibrationDataset) -> Result<Self> {
+        let model = model.into();
         if data.seq_len() < 2 {
             return Err(Error::config("seq_len", "1 token predicts nothing; take at least 2"));
         }
@@ -152,6 +154,11 @@ impl GradualEvaluator {
     /// The original, measured against itself.
     pub fn original(&self) -> &Measured {
         &self.original
+    }
+
+    /// Sequences that are read.
+    pub fn sequences(&self) -> usize {
+        self.sequences
     }
 
     /// Tokens that are predicted in a measurement.

@@ -7,13 +7,23 @@ mod builder;
 mod codes_file;
 mod config;
 mod evaluator;
+mod facts;
+mod gradual;
+mod history;
 mod importance;
 mod importance_weights;
 mod knapsack;
 mod ladder;
 mod measured;
+mod moves;
+mod parts;
+mod search;
+mod sensitivity;
 mod source_rule;
 mod split;
+mod stage;
+mod trials;
+mod walk;
 
 pub use accepted::AcceptedStore;
 pub use allocate::{Allocation, Candidate, LayerCandidates, PrecisionOptimizer};
@@ -21,6 +31,7 @@ pub use budget::{Budgets, Goal, Increase, Target};
 pub use builder::MixedPrecisionBuilder;
 pub use config::MixedPrecisionConfig;
 pub use evaluator::{GradualEvaluator, Prefix, swap_in};
+pub use gradual::GradualQuantizer;
 pub use importance::{
     Combination, Finding, Importance, ImportanceAnalyzer, ImportanceConfig, Measure, MeasureCost, PredictedErrors,
     RankCorrelation, UnitImportance, normalised, predicted, rank_correlation, thresholds,

@@ -127,7 +127,7 @@ impl Quantizer for Int8 {
 }
 
 impl ObservingQuantizer for Int8 {
-    fn samples(&self) -> usize {
+    fn samples(&self, _: usize) -> usize {
         self.config.calib_samples
     }
 
