@@ -18,6 +18,7 @@ mod edges;
 mod ends;
 mod importance;
 mod learned;
+mod plans;
 mod report;
 mod texts;
 mod train;
