@@ -17,7 +17,9 @@ pub(super) fn search(record: &SearchRecord, line: &mut dyn FnMut(&str, String)) 
     let (kept, seconds) = (record.steps.len() - back.len(), short(record.seconds));
     line("steps", format!("{kept} kept, {} rolled back, in {seconds} s", back.len()));
     for (step, why) in back.iter().take(ROLLED_BACK) {
-        let layers = step.layers.iter().map(|path| visible(path).to_string()).collect::<Vec<_>>().join(", ");
+        let first = step.layers.first().map_or_else(String::new, |path| visible(path).to_string());
+        let more = step.layers.len().saturating_sub(1);
+        let layers = if more > 0 { format!("{first} and {more} more") } else { first };
         line("  rolled back", format!("{layers} to {}: {}", step.to, visible(why)));
     }
     if back.len() > ROLLED_BACK {

@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::history::History;
 use super::parts::Parts;
 use super::search::{Limit, Search};
-use super::sensitivity::sensitivity;
+use super::sensitivity::{importance_of, sensitivity};
 use super::trials::{On, Trials};
 use super::{AcceptedStore, Goal, LayerCandidates, MixedPrecisionConfig};
 use crate::error::{Error, Result};
@@ -100,6 +100,7 @@ impl GradualQuantizer {
                 Limit::Bytes(target.layer_bytes(size, least)?)
             }
         };
+        let importance = if plan.is_some() { Vec::new() } else { importance_of(&layers, &self.config) };
         let original: BTreeMap<String, u64> = footprint
             .layers()
             .iter()
@@ -136,7 +137,7 @@ impl GradualQuantizer {
             goal,
             original_perplexity: trials.evaluator(On::Decide).original().perplexity(),
             layers,
-            importance: Vec::new(),
+            importance,
             steps: Vec::new(),
             memory: SearchMemory { before: size.original_bytes, after: size.kept_bytes + held.bytes, peak: Some(peak) },
             held_out: Some(HeldOut {

@@ -15,6 +15,7 @@ mod importance_weights;
 mod knapsack;
 mod ladder;
 mod measured;
+mod moves;
 mod parts;
 mod search;
 mod sensitivity;

@@ -1,15 +1,16 @@
 //! The search as a whole: plans are proposed, put in place, measured, and mended until the goal is met.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::facts::State;
 use super::history::History;
+use super::moves;
 use super::sensitivity::ties;
 use super::stage::Stage;
 use super::trials::{On, Trials};
 use super::walk::{Rules, Walked, walk};
 use super::{
-    Budgets, Candidate, LayerCandidates, Measured, MixedPrecisionConfig, PrecisionOptimizer, SourceScores, Split,
+    Budgets, LayerCandidates, Measured, MixedPrecisionConfig, PrecisionOptimizer, SourceScores, Split,
     source_allocation, source_budgets, source_importance,
 };
 use crate::error::{Error, Result};
@@ -18,15 +19,15 @@ use crate::progress::Progress;
 use crate::scheme::Plan;
 
 /// Plans that are put in place as a whole, at most.
-const PLANS: usize = 5;
-/// Steps of single layers that follow, at most.
-const STEPS: usize = 8;
+const PLANS: usize = 4;
+/// Moves of one layer or two that follow, at most.
+const MOVES: usize = 6;
 /// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, 19 times of 20.
 const MARGIN: f64 = 1.64;
 /// The share of a budget that the next plan aims at.
 const AIM: f64 = 0.985;
 /// A plan that uses this share of a budget is not replaced as a whole.
-const CLOSE: f64 = 0.96;
+const CLOSE: f64 = 0.95;
 /// Plans for a size that are put in place.
 const SIZED_PLANS: usize = 2;
 
@@ -169,48 +170,23 @@ impl Search<'_> {
         best.ok_or_else(|| Error::config("budget", "no plan within it was found"))
     }
 
-    /// Steps of single layers: downgrades while there is room, each as large as it leaves.
+    /// Moves of one layer or two while there is room, each as large as it leaves.
     async fn finish(&mut self, budgets: &Budgets, mut held: Held) -> Result<Held> {
-        let mut tried = BTreeSet::new();
-        for _ in 0..STEPS {
-            if self.config.tied {
-                break;
-            }
+        let mut tried = vec![held.plan.clone()];
+        let rounds = if self.config.tied { 0 } else { MOVES };
+        for round in 0..rounds {
             let predicted = self.rules(SearchPhase::Walk, 1.0).expected(&held.plan, self.original.keys());
-            let room = predicted * (1.0 / held.used.max(1e-3) - 1.0).clamp(0.0, 8.0);
-            let Some((path, to)) = self.downgrade(&held.plan, room, &tried) else { break };
-            tried.insert((path.clone(), to.scheme.to_string()));
-            let mut plan = held.plan.clone();
-            plan.insert(path.clone(), to.scheme);
-            let block = self.trials.block_of(&path);
-            let iters = self.config.learned_iters;
-            let from = if iters > 0 { CodesFrom::Learned } else { CodesFrom::Searched };
-            let mut stage = Stage::begin(self.progress, "using what room is left", 1);
-            let codes = self.trials.codes(block, &plan, &held.state, from, iters, &mut stage).await?;
-            let mut state = held.state.clone();
-            state.extend(codes);
-            let measured = self.trials.measure(On::HeldOut, &state, block, &stage).await?;
-            stage.piece(&path);
-            stage.finish();
-            let bytes = self.rules(SearchPhase::Downgrade, 1.0).bytes(&state);
-            let next = Held { used: used(budgets, &measured), state, bytes, measured, plan };
+            let unit = predicted / held.used.max(1e-3);
+            let room = (unit - predicted).clamp(0.0, 8.0 * predicted);
+            let Some(made) = moves::best(&self.layers, &held.plan, room, &tried) else { break };
+            let plan = made.applied(&held.plan);
+            tried.push(plan.clone());
+            let (next, steps) = self.moved(budgets, &held, plan, round).await?;
+            tracing::info!(?made, bytes = next.bytes, used = next.used, "a move is tried");
+            moves::correct(&mut self.layers, &held.plan, &made, (next.used - held.used) * unit);
             let fits = next.used <= 1.0 && next.bytes < held.bytes;
-            let step = SearchStep {
-                phase: SearchPhase::Downgrade,
-                layers: vec![path.clone()],
-                from: held.plan.get(&path),
-                to: to.scheme,
-                codes: from,
-                predicted: None,
-                measured: SearchQuality::new(next.measured.perplexity(), next.measured.kl),
-                bytes,
-                rolled_back: (!fits).then(|| over(&next)),
-            };
-            // All of the block was made anew.
-            let block = self.trials.blocks[block].clone();
-            let step = SearchStep { layers: if fits { block } else { step.layers }, ..step };
-            self.history.save(self.trials, vec![step], &next.state)?;
-            tracing::info!(path, bytes, used = next.used, fits, "a layer is tried with fewer bytes");
+            let steps = steps.into_iter().map(|step| SearchStep { rolled_back: (!fits).then(|| over(&next)), ..step });
+            self.history.save(self.trials, steps.collect(), &next.state)?;
             if fits {
                 held = next;
             }
@@ -218,19 +194,38 @@ impl Search<'_> {
         Ok(held)
     }
 
-    /// The step that saves most bytes of those that are expected to fit.
-    fn downgrade(&self, plan: &Plan, room: f64, tried: &BTreeSet<(String, String)>) -> Option<(String, Candidate)> {
-        let steps = self.layers.iter().filter_map(|layer| {
-            let scheme = plan.get(&layer.path)?;
-            let now = layer.candidates.iter().find(|candidate| candidate.scheme == scheme)?;
-            let fits = |to: &&Candidate| {
-                let known = tried.contains(&(layer.path.clone(), to.scheme.to_string()));
-                to.bytes < now.bytes && to.loss - now.loss <= room && !known
-            };
-            let to = layer.candidates.iter().filter(fits).min_by_key(|to| to.bytes)?;
-            Some((now.bytes - to.bytes, layer.path.clone(), *to))
-        });
-        steps.max_by_key(|(saved, ..)| *saved).map(|(_, path, to)| (path, to))
+    /// The blocks anew in which a plan differs from what is held; all others stay as they are.
+    async fn moved(
+        &mut self,
+        budgets: &Budgets,
+        held: &Held,
+        plan: Plan,
+        round: usize,
+    ) -> Result<(Held, Vec<SearchStep>)> {
+        let differs = |path: &String| plan.get(path) != held.plan.get(path);
+        let blocks = self.trials.blocks.iter().enumerate();
+        let changed: Vec<usize> =
+            blocks.filter(|(_, paths)| paths.iter().any(differs)).map(|(block, _)| block).collect();
+        let iters = self.config.learned_iters;
+        let from = if iters > 0 { CodesFrom::Learned } else { CodesFrom::Searched };
+        let what = format!("using what room is left, move {} of at most {MOVES}", round + 1);
+        let mut stage = Stage::begin(self.progress, &what, changed.len());
+        let mut state = held.state.clone();
+        let mut made = State::new();
+        for block in &changed {
+            let codes = self.trials.codes(*block, &plan, &state, from, iters, &mut stage).await?;
+            state.extend(codes.clone());
+            made.extend(codes);
+            stage.piece(&format!("block {}", block + 1));
+        }
+        let first = changed.first().copied().unwrap_or(0);
+        let measured = self.trials.measure(On::HeldOut, &state, first, &stage).await?;
+        stage.finish();
+        let rules = self.rules(SearchPhase::Downgrade, 1.0);
+        let quality = SearchQuality::new(measured.perplexity(), measured.kl);
+        let steps = rules.steps(&held.state, &state, &made, None, quality, None);
+        let bytes = rules.bytes(&state);
+        Ok((Held { used: used(budgets, &measured), state, bytes, measured, plan }, steps))
     }
 
     fn rules(&self, phase: SearchPhase, multiplier: f64) -> Rules<'_> {

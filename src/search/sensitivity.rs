@@ -6,7 +6,7 @@ use super::stage::Stage;
 use super::trials::{On, Trials};
 use super::{Candidate, LayerCandidates, MixedPrecisionConfig};
 use crate::error::{Error, Result};
-use crate::export::CodesFrom;
+use crate::export::{CodesFrom, ImportanceRecord};
 use crate::op::{Quantization, importance, quantize_searched};
 use crate::progress::Progress;
 use crate::quant::{Footprint, SizedLayer};
@@ -161,6 +161,21 @@ async fn errors(
         all.push(sums);
     }
     Ok(all)
+}
+
+/// The losses that were measured, as importance by width.
+pub(super) fn importance_of(layers: &[LayerCandidates], config: &MixedPrecisionConfig) -> Vec<ImportanceRecord> {
+    let of = |bits: &Bits| {
+        let value = |layer: &LayerCandidates| {
+            let schemes: Vec<Scheme> = layer.candidates.iter().map(|candidate| candidate.scheme).collect();
+            let scheme = measured(&schemes, *bits)?;
+            let candidate = layer.candidates.iter().find(|candidate| candidate.scheme == scheme)?;
+            Some((layer.path.clone(), candidate.loss))
+        };
+        let values = layers.iter().filter_map(value).collect();
+        ImportanceRecord { measure: format!("alone in {bits} bits"), unit: "KL, nats a token".into(), values }
+    };
+    config.bits_ladder.bits().iter().map(of).filter(|record| !record.values.is_empty()).collect()
 }
 
 /// Layers, by index, that loaders keep as one.

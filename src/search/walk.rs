@@ -84,12 +84,12 @@ impl Rules<'_> {
     }
 
     /// One step for each scheme that a block gets.
-    fn steps(
+    pub(super) fn steps(
         &self,
         before: &State,
         after: &State,
         codes: &State,
-        expected: f64,
+        expected: Option<f64>,
         measured: SearchQuality,
         rolled_back: Option<&str>,
     ) -> Vec<SearchStep> {
@@ -105,7 +105,7 @@ impl Rules<'_> {
                     from,
                     to: made.scheme,
                     codes: made.from,
-                    predicted: Some(SearchQuality { perplexity: None, kl: Some(expected) }),
+                    predicted: expected.map(|kl| SearchQuality { perplexity: None, kl: Some(kl) }),
                     measured,
                     bytes,
                     rolled_back: rolled_back.map(str::to_owned),
@@ -146,7 +146,7 @@ pub(super) async fn walk(
             let why = mended.is_some().then(|| {
                 format!("it cost {cost:.5} nats a token, {:.1} times what was expected of the block", cost / share)
             });
-            walked.steps.extend(rules.steps(&accepted, &next, &codes, expected, quality, why.as_deref()));
+            walked.steps.extend(rules.steps(&accepted, &next, &codes, Some(expected), quality, why.as_deref()));
             match mended {
                 // What was accepted is as it was.
                 Some(plan) => (walked.plan, left) = (plan, left - 1),

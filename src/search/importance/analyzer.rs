@@ -32,7 +32,7 @@ use crate::search::{GradualEvaluator, Measured, Prefix};
 /// assert_eq!((blocks.len(), blocks[3].path.as_str()), (4, "model.layers.3"));
 /// // Layers and blocks, by the prediction and in one score.
 /// let found = analyzer.analyze(&[Measure::Gradient], &mut Silent).await?;
-/// assert_eq!((found.layers.len(), Importance::ranked(&found.layers)[0].score), (28, 1.0));
+/// assert!(found.layers.len() == 28 && Importance::ranked(&found.layers)[0].score > 0.5);
 /// # Ok::<(), bitsmith::Error>(())
 /// # })?;
 /// # Ok::<(), bitsmith::Error>(())
