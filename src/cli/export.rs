@@ -17,7 +17,7 @@ use super::{Json, interrupt, stderr, stdout};
 /// Write a quantized model in another format
 ///
 /// Every quantized layer is written anew, its codes as they are; a layer that the new format cannot hold is named, and
-/// nothing is written. A model in floating point can be exported where its layers are ternary: each weight -s, 0 or s.
+/// nothing is written. What readers of the format load with other last digits, or not at all, is said. A model in floating point can be exported where its layers are ternary: each weight -s, 0 or s.
 /// The new folder appears under its name only when it was read back and found the same.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
@@ -50,6 +50,7 @@ pub(super) struct Export {
 
 const EXAMPLE: &str = "\
 Example:
+  bitsmith export my-4-bit-model --format gptq --out my-gptq
   bitsmith export my-ternary-model --format bitnet --out my-bitnet";
 
 #[derive(Serialize)]
