@@ -21,6 +21,8 @@ mod sensitivity;
 mod source_rule;
 mod split;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod trials;
 mod walk;
 

@@ -22,8 +22,13 @@ use crate::scheme::Plan;
 const PLANS: usize = 4;
 /// Moves of one layer or two that follow, at most.
 const MOVES: usize = 6;
-/// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, 19 times of 20.
-const MARGIN: f64 = 1.64;
+/// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, and the plan that is taken is
+/// the luckiest of several.
+const MARGIN: f64 = 2.0;
+/// What is measured counts as so much more: text that neither the model nor the search has seen loses a little more.
+const RESERVE: f64 = 1.05;
+/// Moves that are expected to cost up to so many times the room that is left are tried where none fits: expectations are rough.
+const BEYOND: f64 = 1.3;
 /// The share of a budget that the next plan aims at.
 const AIM: f64 = 0.985;
 /// A plan that uses this share of a budget is not replaced as a whole.
@@ -65,10 +70,17 @@ pub(super) struct Search<'a> {
     pub(super) progress: &'a mut dyn Progress,
 }
 
+/// The increase of perplexity and the divergence that are to be reckoned with on other text.
+fn unseen(measured: &Measured) -> [f64; 2] {
+    let Measured { difference, difference_error, kl, kl_error, .. } = measured;
+    let increase = RESERVE * difference + MARGIN * difference_error;
+    [increase.exp_m1(), RESERVE * kl + MARGIN * kl_error]
+}
+
 /// How much of the budgets is used, the statistical margin added.
-fn used(budgets: &Budgets, measured: &Measured) -> f64 {
-    let increase = (measured.difference + MARGIN * measured.difference_error).exp_m1();
-    budgets.used(increase, measured.kl + MARGIN * measured.kl_error)
+pub(super) fn used(budgets: &Budgets, measured: &Measured) -> f64 {
+    let [increase, kl] = unseen(measured);
+    budgets.used(increase, kl)
 }
 
 impl Search<'_> {
@@ -178,7 +190,8 @@ impl Search<'_> {
             let predicted = self.rules(SearchPhase::Walk, 1.0).expected(&held.plan, self.original.keys());
             let unit = predicted / held.used.max(1e-3);
             let room = (unit - predicted).clamp(0.0, 8.0 * predicted);
-            let Some(made) = moves::best(&self.layers, &held.plan, room, &tried) else { break };
+            let best = |room| moves::best(&self.layers, &held.plan, room, &tried);
+            let Some(made) = best(room).or_else(|| best(BEYOND * room)) else { break };
             let plan = made.applied(&held.plan);
             tried.push(plan.clone());
             let (next, steps) = self.moved(budgets, &held, plan, round).await?;
@@ -319,10 +332,7 @@ fn over(held: &Held) -> String {
 
 /// The error for a budget that the finest plan does not meet.
 fn impossible(budgets: &Budgets, held: &Held) -> Error {
-    let Measured { difference, difference_error, kl, kl_error, .. } = held.measured;
-    let up = |value: f64| (value.max(0.0) * 1.05 * 1e6).ceil() / 1e6;
-    let increase = up((difference + MARGIN * difference_error).exp_m1());
-    let divergence = up(kl + MARGIN * kl_error);
+    let [increase, divergence] = unseen(&held.measured).map(|value| (value.max(0.0) * 1.05 * 1e6).ceil() / 1e6);
     let cannot = "cannot be reached: the finest rung of the ladder everywhere costs more; the nearest possible is";
     match (budgets.perplexity, budgets.kl) {
         (Some(wanted), _) if increase > wanted.fraction() => {
