@@ -68,7 +68,7 @@ impl GradualQuantizer {
     }
 
     /// Sequences of so many tokens to learn from and decide by, and to check whole models on.
-    fn counts(&self, seq_len: usize) -> (usize, usize) {
+    pub(super) fn counts(&self, seq_len: usize) -> (usize, usize) {
         let MixedPrecisionConfig { calib_samples, evaluation_samples, .. } = self.config;
         let checked = (evaluation_samples * SEQUENCE / seq_len.max(1)).max(LEAST.min(evaluation_samples));
         (calib_samples + calib_samples / 4, checked)

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod allocate;
+mod block;
 mod budget;
 mod builder;
 mod codes_file;
@@ -28,6 +29,7 @@ mod walk;
 
 pub use accepted::AcceptedStore;
 pub use allocate::{Allocation, Candidate, LayerCandidates, PrecisionOptimizer};
+pub use block::GradualBlock;
 pub use budget::{Budgets, Goal, Increase, Target};
 pub use builder::MixedPrecisionBuilder;
 pub use config::MixedPrecisionConfig;
