@@ -74,7 +74,8 @@ pub struct MixedPrecisionConfig {
     /// Sequences to quantize on and to decide by
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().calib_samples))]
     pub calib_samples: usize,
-    /// Further sequences to check the whole model on, used for nothing else
+    /// Further sequences to check the whole model on, used for nothing else: so many of 256 tokens, more of shorter ones, fewer of
+    /// longer ones
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().evaluation_samples))]
     pub evaluation_samples: usize,
     /// Sequences that are computed at once
@@ -116,7 +117,7 @@ impl Default for MixedPrecisionConfig {
             split: Split::LossPerByte,
             importance_weights: ImportanceWeights::default(),
             calib_samples: 128,
-            evaluation_samples: 64,
+            evaluation_samples: 256,
             batch_size: 8,
             tied: false,
             asymmetric: false,

@@ -21,8 +21,10 @@ use crate::quant::{
 };
 use crate::scheme::{Plan, Scheme};
 
-/// Tokens of the sequences that whole models are checked on, if the sequences that were asked for are short.
-const CHECKED_TOKENS: usize = 1 << 14;
+/// Tokens of a sequence as `--evaluation-samples` counts them: of shorter ones there are more, of longer ones fewer.
+const SEQUENCE: usize = 256;
+/// The fewest sequences that whole models are checked on, whatever their length.
+const LEAST: usize = 16;
 
 /// Gradual quantization with checked settings: looks for the fewest bytes inside a budget of quality, or for the best
 /// quality inside a size, by measuring.
@@ -66,9 +68,9 @@ impl GradualQuantizer {
     }
 
     /// Sequences of so many tokens to learn from and decide by, and to check whole models on.
-    fn counts(&self, seq_len: usize) -> (usize, usize) {
+    pub(super) fn counts(&self, seq_len: usize) -> (usize, usize) {
         let MixedPrecisionConfig { calib_samples, evaluation_samples, .. } = self.config;
-        let checked = evaluation_samples.max(CHECKED_TOKENS / seq_len.max(1));
+        let checked = (evaluation_samples * SEQUENCE / seq_len.max(1)).max(LEAST.min(evaluation_samples));
         (calib_samples + calib_samples / 4, checked)
     }
 

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod allocate;
+mod block;
 mod budget;
 mod builder;
 mod codes_file;
@@ -22,11 +23,14 @@ mod sensitivity;
 mod source_rule;
 mod split;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod trials;
 mod walk;
 
 pub use accepted::AcceptedStore;
 pub use allocate::{Allocation, Candidate, LayerCandidates, PrecisionOptimizer};
+pub use block::GradualBlock;
 pub use budget::{Budgets, Goal, Increase, Target};
 pub use builder::MixedPrecisionBuilder;
 pub use config::MixedPrecisionConfig;

@@ -22,8 +22,17 @@ use crate::scheme::Plan;
 const PLANS: usize = 4;
 /// Moves of one layer or two that follow, at most.
 const MOVES: usize = 6;
-/// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, 19 times of 20.
-const MARGIN: f64 = 1.64;
+/// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, and the plan that is taken is
+/// the luckiest of several.
+const MARGIN: f64 = 2.0;
+/// What is measured counts as so much more: text that neither the model nor the search has seen loses a little more.
+const RESERVE: f64 = 1.05;
+/// Moves that are expected to cost up to so many times the room that is left are tried where none fits: expectations are rough.
+const BEYOND: [f64; 3] = [1.0, 1.5, 2.5];
+/// Where a plan was tried, more or less loss by this factor is asked for.
+const NUDGE: f64 = 1.1;
+/// How often.
+const NUDGES: usize = 16;
 /// The share of a budget that the next plan aims at.
 const AIM: f64 = 0.985;
 /// A plan that uses this share of a budget is not replaced as a whole.
@@ -65,10 +74,17 @@ pub(super) struct Search<'a> {
     pub(super) progress: &'a mut dyn Progress,
 }
 
+/// The increase of perplexity and the divergence that are to be reckoned with on other text.
+fn unseen(measured: &Measured) -> [f64; 2] {
+    let Measured { difference, difference_error, kl, kl_error, .. } = measured;
+    let increase = RESERVE * difference + MARGIN * difference_error;
+    [increase.exp_m1(), RESERVE * kl + MARGIN * kl_error]
+}
+
 /// How much of the budgets is used, the statistical margin added.
-fn used(budgets: &Budgets, measured: &Measured) -> f64 {
-    let increase = (measured.difference + MARGIN * measured.difference_error).exp_m1();
-    budgets.used(increase, measured.kl + MARGIN * measured.kl_error)
+pub(super) fn used(budgets: &Budgets, measured: &Measured) -> f64 {
+    let [increase, kl] = unseen(measured);
+    budgets.used(increase, kl)
 }
 
 impl Search<'_> {
@@ -126,13 +142,13 @@ impl Search<'_> {
     /// Whole plans, until one uses nearly all of the budgets.
     async fn within(&mut self, budgets: &Budgets) -> Result<Held> {
         let mut best: Option<Held> = None;
-        let (mut allowed, mut round) = (budgets.nats(), 0);
+        let (mut allowed, mut last, mut round) = (budgets.nats(), 1.0, 0);
         let (mut state, mut tried): (State, Vec<Plan>) = (State::new(), Vec::new());
         loop {
-            let (plan, finest) = self.propose(allowed)?;
-            if tried.contains(&plan) || (round >= PLANS && best.is_some()) {
+            if round >= PLANS && best.is_some() {
                 break;
             }
+            let Some((plan, finest)) = self.another(allowed, last, &tried)? else { break };
             tried.push(plan.clone());
             let phase = match round {
                 0 => SearchPhase::Walk,
@@ -152,7 +168,7 @@ impl Search<'_> {
                 refuse(&mut walked.steps, "as a whole it takes no fewer bytes");
             }
             self.history.save(self.trials, walked.steps, &held.state)?;
-            state = held.state.clone();
+            (state, last) = (held.state.clone(), held.used);
             if !fits && finest {
                 return Err(impossible(budgets, &held));
             }
@@ -178,7 +194,8 @@ impl Search<'_> {
             let predicted = self.rules(SearchPhase::Walk, 1.0).expected(&held.plan, self.original.keys());
             let unit = predicted / held.used.max(1e-3);
             let room = (unit - predicted).clamp(0.0, 8.0 * predicted);
-            let Some(made) = moves::best(&self.layers, &held.plan, room, &tried) else { break };
+            let best = |beyond| moves::best(&self.layers, &held.plan, beyond * room, &tried);
+            let Some(made) = BEYOND.into_iter().find_map(best) else { break };
             let plan = made.applied(&held.plan);
             tried.push(plan.clone());
             let (next, steps) = self.moved(budgets, &held, plan, round).await?;
@@ -257,6 +274,19 @@ impl Search<'_> {
         Ok((found.plan(&self.layers), at_end))
     }
 
+    /// The plan nearest to an expected loss that was not tried, in the direction of the budget: `used` is the share that the last
+    /// one took of it. None if there is none near.
+    fn another(&self, mut allowed: f64, used: f64, tried: &[Plan]) -> Result<Option<(Plan, bool)>> {
+        for _ in 0..NUDGES {
+            let (plan, finest) = self.propose(allowed)?;
+            if !tried.contains(&plan) {
+                return Ok(Some((plan, finest)));
+            }
+            allowed *= if used <= 1.0 { NUDGE } else { 1.0 / NUDGE };
+        }
+        Ok(None)
+    }
+
     /// Puts a plan in place; what `state` holds of the first blocks stays, as far as the plan is the same.
     async fn put(
         &mut self,
@@ -319,10 +349,7 @@ fn over(held: &Held) -> String {
 
 /// The error for a budget that the finest plan does not meet.
 fn impossible(budgets: &Budgets, held: &Held) -> Error {
-    let Measured { difference, difference_error, kl, kl_error, .. } = held.measured;
-    let up = |value: f64| (value.max(0.0) * 1.05 * 1e6).ceil() / 1e6;
-    let increase = up((difference + MARGIN * difference_error).exp_m1());
-    let divergence = up(kl + MARGIN * kl_error);
+    let [increase, divergence] = unseen(&held.measured).map(|value| (value.max(0.0) * 1.05 * 1e6).ceil() / 1e6);
     let cannot = "cannot be reached: the finest rung of the ladder everywhere costs more; the nearest possible is";
     match (budgets.perplexity, budgets.kl) {
         (Some(wanted), _) if increase > wanted.fraction() => {
