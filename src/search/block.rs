@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
+use super::course::used;
 use super::facts::{Facts, State};
 use super::parts::Parts;
-use super::search::used;
 use super::trials::{On, Trials};
 use super::{Goal, GradualQuantizer, Measured};
 use crate::calib::CalibrationDataset;

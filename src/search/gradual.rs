@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::course::{Limit, Search};
 use super::facts::Facts;
 use super::history::History;
 use super::parts::Parts;
-use super::search::{Limit, Search};
 use super::sensitivity::{importance_of, sensitivity};
 use super::trials::{On, Trials};
 use super::{AcceptedStore, Goal, LayerCandidates, MixedPrecisionConfig};

@@ -7,6 +7,7 @@ mod budget;
 mod builder;
 mod codes_file;
 mod config;
+mod course;
 mod evaluator;
 mod facts;
 mod gradual;
@@ -18,7 +19,7 @@ mod ladder;
 mod measured;
 mod moves;
 mod parts;
-mod search;
+
 mod sensitivity;
 mod source_rule;
 mod split;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use super::course::{Held, Limit, Search, used};
 use super::facts::{Facts, State};
 use super::history::History;
 use super::parts::Parts;
-use super::search::{Held, Limit, Search, used};
 use super::sensitivity::sensitivity;
 use super::stage::Stage;
 use super::trials::{On, Trials};

@@ -11,14 +11,14 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::export::CodesFrom;
 use crate::model::StreamedModel;
-use crate::op::quantize;
+use crate::op::{quantize, quantize_ternary};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::quant::{
     BlockJob, BlockQuantizer, Learned, LearnedConfig, NamedLayer, QuantizedLayer, QuantizedPart, Rtn, RtnConfig,
     TuneConfig, joined, layers_of_blocks,
 };
-use crate::scheme::Plan;
+use crate::scheme::{Plan, TernaryRule};
 
 /// Which sequences are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,19 +164,24 @@ impl Trials {
         if let Some(codes) = self.facts.codes(&key) {
             return Ok(codes);
         }
-        let parts = match from {
-            CodesFrom::Rtn => self.nearest(block, &plan).await?,
+        let (ternary, others): (Vec<_>, Vec<_>) = plan.iter().partition(|(_, scheme)| scheme.bits().is_ternary());
+        let (ternary, others): (Plan, Plan) = (ternary.into_iter().collect(), others.into_iter().collect());
+        // Three levels are chosen one way, whatever becomes of the others.
+        let mut parts = self.nearest(block, &ternary).await?;
+        parts.extend(match from {
+            _ if others.is_empty() => Vec::new(),
+            CodesFrom::Rtn => self.nearest(block, &others).await?,
             CodesFrom::Searched => {
                 let rtn = Rtn::new(RtnConfig { search: true, ..RtnConfig::default() })?;
-                self.with(&rtn, block, &plan, state, progress).await?
+                self.with(&rtn, block, &others, state, progress).await?
             }
             CodesFrom::Learned => {
                 let (batch_size, seed, tune) = (self.batch_size, self.seed, TuneConfig::NONE);
                 let learned =
                     Learned::new(LearnedConfig { iters, batch_size, seed, tune, ..LearnedConfig::default() })?;
-                self.with(&learned, block, &plan, state, progress).await?
+                self.with(&learned, block, &others, state, progress).await?
             }
-        };
+        });
         let layers: Vec<NamedLayer> = joined(parts)?;
         self.facts.keep_codes(key, from, &layers)
     }
@@ -187,7 +192,10 @@ impl Trials {
         for linear in loaded.linears().into_iter().flatten() {
             let Some(scheme) = plan.get(linear.path()) else { continue };
             let weight = linear.original()?.read(&device).await?;
-            let (weight, error) = quantize(&device, &weight, &scheme.into(), linear.path()).await?;
+            let (weight, error) = match scheme.bits().is_ternary() {
+                true => quantize_ternary(&device, &weight, scheme, TernaryRule::Mse, linear.path()).await?,
+                false => quantize(&device, &weight, &scheme.into(), linear.path()).await?,
+            };
             let layer = QuantizedLayer { weight, error };
             parts.push(QuantizedPart { path: linear.path().to_owned(), rows: linear.rows(), layer });
         }

@@ -12,7 +12,14 @@ fn help_has_units_defaults_and_an_example() {
             "quantize",
             &["--method <NAME>", "--bits <BITS>", "[default: 128]", "rtn: ", "--shard-size <SIZE>", "5GB"][..],
         ),
-        ("export", &["--format <FORMAT>", "compressed-tensors, gptq, awq, auto-round, mlx, bitsandbytes, bitnet", "--out <DIR>"]),
+        (
+            "export",
+            &[
+                "--format <FORMAT>",
+                "compressed-tensors, gptq, awq, auto-round, mlx, bitsandbytes, bitnet",
+                "--out <DIR>",
+            ],
+        ),
         ("eval", &["--reference <MODEL>", "nats", "--window <TOKENS>", "--documents <SEPARATOR>"]),
         ("generate", &["--temperature <T>", "--top-p <P>", "--seed <SEED>"]),
         ("importance", &["--measure <NAMES>", "[default: 40,25,20,15]", "--bits-ladder <LIST>", "--noise <SHARE>"]),

@@ -153,8 +153,11 @@ impl From<Combination> for String {
 mod tests {
     use super::*;
 
-    fn units(findings: &[&[(Measure, Option<&str>, f64, f64)]]) -> Vec<UnitImportance> {
-        let finding = |(measure, scheme, kl, increase): &(Measure, Option<&str>, f64, f64)| Finding {
+    /// Measure, scheme, divergence and increase.
+    type Facts<'a> = (Measure, Option<&'a str>, f64, f64);
+
+    fn units(findings: &[&[Facts<'_>]]) -> Vec<UnitImportance> {
+        let finding = |(measure, scheme, kl, increase): &Facts<'_>| Finding {
             measure: *measure,
             scheme: scheme.map(|scheme| scheme.parse().expect("a scheme")),
             kl: *kl,
