@@ -127,8 +127,15 @@ fn the_search_comes_near_the_best_of_all_plans() {
         let layers = pollster::block_on(sensitivity(&mut trials, &config, footprint, &mut Silent)).expect("measured");
         let original: BTreeMap<String, u64> = layers.iter().map(|layer| (layer.path.clone(), 0)).collect();
         let phase = SearchPhase::Walk;
-        let rules =
-            Rules { layers: &layers, tied: false, multiplier: f64::INFINITY, iters: 0, phase, original: &original };
+        let rules = Rules {
+            layers: &layers,
+            tied: false,
+            multiplier: f64::INFINITY,
+            iters: 0,
+            learned_only: false,
+            phase,
+            original: &original,
+        };
         let mut all = Vec::new();
         for plan in all_plans(&layers) {
             let mut silent = Silent;
