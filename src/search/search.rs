@@ -302,8 +302,8 @@ impl Search<'_> {
         let first = blocks.iter().position(|paths| !paths.iter().all(same)).unwrap_or(blocks.len());
         let mut stage = Stage::begin(self.progress, what, blocks.len() - first);
         let MixedPrecisionConfig { tied, learned_iters: iters, .. } = *self.config;
-        // Once a plan was walked through, what counts is bytes.
-        let learned_only = phase != SearchPhase::Walk;
+        // Once a plan was walked through, what counts is bytes; within a size, only quality does.
+        let learned_only = phase != SearchPhase::Walk || multiplier.is_infinite();
         let (layers, original) = (&self.layers[..], &self.original);
         let rules = Rules { layers, tied, multiplier, iters, learned_only, phase, original };
         let walked = walk(self.trials, &rules, plan, state, first, &mut stage).await?;

@@ -133,6 +133,7 @@ fn the_search_comes_near_the_best_of_all_plans() {
             multiplier: f64::INFINITY,
             iters: 0,
             learned_only: false,
+            learned_only: false,
             phase,
             original: &original,
         };
