@@ -24,9 +24,9 @@ const PLANS: usize = 4;
 const MOVES: usize = 6;
 /// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, and the plan that is taken is
 /// the luckiest of several.
-const MARGIN: f64 = 2.0;
+const MARGIN: f64 = 1.64;
 /// What is measured counts as so much more: text that neither the model nor the search has seen loses a little more.
-const RESERVE: f64 = 1.05;
+const RESERVE: f64 = 1.02;
 /// Moves that are expected to cost up to so many times the room that is left are tried where none fits: expectations are rough.
 const BEYOND: [f64; 3] = [1.0, 1.5, 2.5];
 /// Where a plan was tried, more or less loss by this factor is asked for.
@@ -176,7 +176,8 @@ impl Search<'_> {
             let predicted: f64 = self.rules(SearchPhase::Walk, 1.0).expected(&held.plan, self.original.keys());
             allowed = predicted * (AIM / held.used.max(1e-3)).min(8.0);
             if fits && fewer {
-                let close = held.used >= CLOSE;
+                let learned = held.state.values().all(|made| made.from == CodesFrom::Learned);
+                let close = held.used >= CLOSE && (learned || self.config.learned_iters == 0);
                 best = Some(held);
                 if close {
                     break;
@@ -247,7 +248,7 @@ impl Search<'_> {
 
     fn rules(&self, phase: SearchPhase, multiplier: f64) -> Rules<'_> {
         let MixedPrecisionConfig { tied, learned_iters: iters, .. } = *self.config;
-        Rules { layers: &self.layers, tied, multiplier, iters, phase, original: &self.original }
+        Rules { layers: &self.layers, tied, multiplier, iters, learned_only: false, phase, original: &self.original }
     }
 
     fn optimizer(&self) -> Result<PrecisionOptimizer<'_>> {
@@ -301,7 +302,10 @@ impl Search<'_> {
         let first = blocks.iter().position(|paths| !paths.iter().all(same)).unwrap_or(blocks.len());
         let mut stage = Stage::begin(self.progress, what, blocks.len() - first);
         let MixedPrecisionConfig { tied, learned_iters: iters, .. } = *self.config;
-        let rules = Rules { layers: &self.layers, tied, multiplier, iters, phase, original: &self.original };
+        // Once a plan was walked through, what counts is bytes; within a size, only quality does.
+        let learned_only = phase != SearchPhase::Walk || multiplier.is_infinite();
+        let (layers, original) = (&self.layers[..], &self.original);
+        let rules = Rules { layers, tied, multiplier, iters, learned_only, phase, original };
         let walked = walk(self.trials, &rules, plan, state, first, &mut stage).await?;
         stage.finish();
         Ok(walked)

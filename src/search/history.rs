@@ -11,31 +11,41 @@ use crate::export::SearchStep;
 pub(super) struct History {
     store: AcceptedStore,
     next: usize,
+    /// The codes that the store has, once all steps so far are in it.
+    stored: State,
 }
 
 impl History {
     /// Of what a store holds.
     pub(super) fn new(store: AcceptedStore) -> Self {
-        Self { store, next: 0 }
+        Self { store, next: 0, stored: State::new() }
     }
 
-    /// Saves steps: those without a reason against them with the codes that they brought.
+    /// Saves steps. If any of them was not rolled back, the codes of `state` are accepted: with the first of these come all
+    /// that the store does not have, among them those of steps that a plan which was refused as a whole had brought.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
     pub(super) fn save(&mut self, trials: &Trials, steps: Vec<SearchStep>, state: &State) -> Result<()> {
         for step in steps {
             self.next += 1;
-            if self.next <= self.store.steps().len() {
-                continue;
-            }
+            let known = self.next <= self.store.steps().len();
             if step.rolled_back.is_some() {
-                self.store.reject(step)?;
+                if !known {
+                    self.store.reject(step)?;
+                }
                 continue;
             }
-            let changed = state.iter().filter(|(path, _)| step.layers.contains(path));
-            let layers = trials.layers(changed).collect::<Result<Vec<_>>>()?;
-            self.store.accept(step, &layers)?;
+            let changed: State = state
+                .iter()
+                .filter(|(path, made)| self.stored.get(*path) != Some(*made))
+                .map(|(path, made)| (path.clone(), made.clone()))
+                .collect();
+            if !known {
+                let layers = trials.layers(changed.iter()).collect::<Result<Vec<_>>>()?;
+                self.store.accept(step, &layers)?;
+            }
+            self.stored.extend(changed);
         }
         Ok(())
     }

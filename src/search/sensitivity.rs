@@ -19,6 +19,8 @@ const LEARNED_BITS: u8 = 4;
 const SHARE_OF_STEPS: u32 = 4;
 /// The size of the groups that are measured, about; others are reckoned from the error of their weights.
 const MEASURED_GROUP: usize = 64;
+/// The power of the errors that losses follow: training makes up for part of what coarser groups cost.
+const FOLLOWED: f64 = 0.7;
 /// Losses below are not told from each other.
 const LEAST_LOSS: f64 = 1e-12;
 
@@ -70,7 +72,7 @@ pub(super) async fn sensitivity(
             };
             let loss = |scheme: Scheme| {
                 let (of, loss) = losses[place].iter().find(|(of, _)| of.bits() == scheme.bits())?;
-                Some(loss * error(scheme)? / error(*of)?)
+                Some(loss * (error(scheme)? / error(*of)?).powf(FOLLOWED))
             };
             let candidate = |scheme: &Scheme| {
                 let (bytes, loss) = (footprint.bytes(sized, *scheme)?, loss(*scheme)?);

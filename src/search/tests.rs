@@ -127,8 +127,16 @@ fn the_search_comes_near_the_best_of_all_plans() {
         let layers = pollster::block_on(sensitivity(&mut trials, &config, footprint, &mut Silent)).expect("measured");
         let original: BTreeMap<String, u64> = layers.iter().map(|layer| (layer.path.clone(), 0)).collect();
         let phase = SearchPhase::Walk;
-        let rules =
-            Rules { layers: &layers, tied: false, multiplier: f64::INFINITY, iters: 0, phase, original: &original };
+        let rules = Rules {
+            layers: &layers,
+            tied: false,
+            multiplier: f64::INFINITY,
+            iters: 0,
+            learned_only: false,
+            learned_only: false,
+            phase,
+            original: &original,
+        };
         let mut all = Vec::new();
         for plan in all_plans(&layers) {
             let mut silent = Silent;
@@ -158,8 +166,17 @@ fn the_search_comes_near_the_best_of_all_plans() {
                 history: &mut history,
                 progress: &mut Silent,
             };
-            let Held { bytes, measured, .. } = pollster::block_on(search.run(None)).expect("a plan");
+            let held = pollster::block_on(search.run(None)).expect("a plan");
             let best = least(&budgets);
+            // What the store hands out is what was measured.
+            drop(history);
+            let gradual = GradualQuantizer::new(config.clone()).expect("settings");
+            let store = AcceptedStore::open(&state, &fingerprint(&gradual, footprint), true).expect("it is whole");
+            for (path, made) in &held.state {
+                let stored = store.layer(path).expect("it is whole").expect("it was accepted");
+                assert_eq!(stored.weight, trials.facts.read(made).expect("it is whole").weight, "{path}");
+            }
+            let Held { bytes, measured, .. } = held;
             assert!(used(&budgets, &measured) <= 1.0);
             assert!(bytes as f64 <= NEAR * best as f64, "{kl}: {bytes} bytes, the best plan {best}");
         }

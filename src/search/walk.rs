@@ -23,6 +23,8 @@ pub(super) struct Rules<'a> {
     pub(super) multiplier: f64,
     /// Steps of learned rounding; 0 does without.
     pub(super) iters: u32,
+    /// Whether cheaper codes are not tried first: learned ones leave more room for fewer bytes.
+    pub(super) learned_only: bool,
     /// In which part of the search this is.
     pub(super) phase: SearchPhase,
     /// Bytes of the layers in the original.
@@ -173,7 +175,11 @@ async fn cheapest(
     stage: &mut Stage<'_>,
 ) -> Result<(State, f64, SearchQuality)> {
     let kinds = [CodesFrom::Rtn, CodesFrom::Searched, CodesFrom::Learned];
-    let kinds = &kinds[..if rules.iters > 0 { 3 } else { 2 }];
+    let kinds = match (rules.iters, rules.learned_only) {
+        (0, _) => &kinds[..2],
+        (_, false) => &kinds[..],
+        (_, true) => &kinds[2..],
+    };
     let mut best: Option<(State, f64, SearchQuality)> = None;
     for kind in kinds {
         let iters = if *kind == CodesFrom::Learned { rules.iters } else { 0 };
