@@ -6,7 +6,9 @@ use std::time::Instant;
 use bitsmith::eval::Evaluation;
 use bitsmith::export::{FORMATS, Record};
 use bitsmith::io::ByteSize;
-use bitsmith::quant::{Outcome, QuantizeRequest, Quantizer, Way, quantize_model};
+use bitsmith::quant::{
+    Outcome, QuantizeRequest, Quantizer, Way, check_plan_file, quantize_model, read_plan, write_plan,
+};
 use bitsmith::report::html::{self, ReportFile, RunFacts};
 use bitsmith::{Error, Result, report};
 use clap::builder::PossibleValuesParser;
@@ -47,6 +49,13 @@ pub(super) struct Quantize {
     /// start of the name; may be given several times
     #[arg(long, value_name = "PATTERN")]
     skip: Vec<String>,
+    /// Quantize by this plan, a JSON file with the scheme of each layer, such as --plan-out writes; it takes the place of bits
+    /// and group size, and layers that it does not name are kept
+    #[arg(long, value_name = "FILE.json", conflicts_with = "skip")]
+    plan: Option<PathBuf>,
+    /// Write the plan that was used, for --plan; an earlier plan of that name is replaced
+    #[arg(long, value_name = "FILE.json")]
+    plan_out: Option<PathBuf>,
     /// Format of the new folder
     #[arg(long, value_name = "FORMAT", default_value = FORMATS[0], value_parser = PossibleValuesParser::new(FORMATS))]
     format: String,
@@ -94,6 +103,8 @@ struct Output<'a> {
     notes: &'a [String],
     out: &'a Path,
     #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<&'a Path>,
     seconds: f64,
     device: &'a str,
@@ -132,6 +143,7 @@ impl Quantize {
             force: self.force,
             resume: self.resume,
             skip: self.skip.clone(),
+            plan: self.plan.as_deref().map(read_plan).transpose()?,
             format: self.format.clone(),
             shard_size: self.shard_size.0,
             quality,
@@ -142,32 +154,46 @@ impl Quantize {
     pub(super) async fn run(&self, quantizer: &dyn Quantizer) -> Result<()> {
         let request = self.request(quantizer)?;
         let report = self.report_file()?;
+        if let Some(file) = &self.plan_out {
+            self.outside("plan_out", file)?;
+            check_plan_file(file)?;
+        }
         let device = self.device.open().await?;
         interrupt::listen();
         let start = Instant::now();
         let outcome = quantize_model(&device, quantizer, &request, &mut Bar::new(self.quiet)).await?;
         let seconds = start.elapsed().as_secs_f64();
+        let planned = self.plan_out.as_deref().map(|file| write_plan(file, &outcome.record.plan()));
         // Before anything is printed, which may fail; and its own failure is told of last: the model is there.
         let reported = report.map(|file| {
             let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
             file.write(&html::quantization(&outcome, &RunFacts::new(&device, start).command(typed)))
         });
-        self.print(&outcome, seconds, &device.caps().name, matches!(reported, Some(Ok(()))))?;
-        reported.unwrap_or(Ok(()))
+        let written =
+            |file: &Option<PathBuf>, done: &Option<Result<()>>| file.clone().filter(|_| matches!(done, Some(Ok(()))));
+        let files = [written(&self.plan_out, &planned), written(&self.report, &reported)];
+        self.print(&outcome, seconds, &device.caps().name, &files)?;
+        planned.unwrap_or(Ok(())).and(reported.unwrap_or(Ok(())))
     }
 
-    /// The file of the report, outside the folder that the model will take as a whole.
+    /// The file of the report.
     fn report_file(&self) -> Result<Option<ReportFile>> {
         let Some(path) = &self.report else { return Ok(None) };
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        if absolute(path).starts_with(absolute(&self.out)) {
-            let detail = format!("{} lies in the folder of --out; give a place beside it", path.display());
-            return Err(Error::config("report", detail));
-        }
+        self.outside("report", path)?;
         ReportFile::check(path).map(Some)
     }
 
-    fn print(&self, outcome: &Outcome, seconds: f64, device: &str, reported: bool) -> Result<()> {
+    /// Refuses a file in the folder that the model will take as a whole.
+    fn outside(&self, field: &str, path: &Path) -> Result<()> {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        if absolute(path).starts_with(absolute(&self.out)) {
+            let detail = format!("{} lies in the folder of --out; give a place beside it", path.display());
+            return Err(Error::config(field, detail));
+        }
+        Ok(())
+    }
+
+    fn print(&self, outcome: &Outcome, seconds: f64, device: &str, files: &[Option<PathBuf>; 2]) -> Result<()> {
         let Outcome { record, evaluation, resumed, notes } = outcome;
         if *resumed > 0 && !self.quiet {
             stderr::line(&format!("note: {resumed} tensors were finished before"));
@@ -175,15 +201,18 @@ impl Quantize {
         for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
             stderr::line(&report::visible(note));
         }
-        let report = self.report.as_deref().filter(|_| reported);
+        let [plan, report] = files.each_ref().map(Option::as_deref);
         if self.output.json {
             let evaluation = evaluation.as_ref();
-            return stdout::json(&Output { record, evaluation, notes, out: &self.out, report, seconds, device });
+            return stdout::json(&Output { record, evaluation, notes, out: &self.out, plan, report, seconds, device });
         }
         if self.quiet {
             return Ok(());
         }
         let mut text = format!("{}written to {}\n", report::quantization(outcome), self.out.display());
+        if let Some(plan) = plan {
+            text += &format!("plan in {}\n", plan.display());
+        }
         if let Some(report) = report {
             text += &format!("report in {}\n", report.display());
         }

@@ -12,7 +12,7 @@ use super::search_record::SearchRecord;
 use crate::error::{Error, Result};
 use crate::io::{Digest, TextFacts, read_limited};
 use crate::op::LayerInput;
-use crate::scheme::Scheme;
+use crate::scheme::{Plan, Scheme};
 
 /// Larger files are refused unread: a model of ten thousand layers makes about 3 MB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -187,6 +187,11 @@ impl Record {
         let mut text = serde_json::to_string_pretty(self).map_err(|e| Error::format(&file, e.to_string()))?;
         text.push('\n');
         fs::write(&file, text).map_err(|e| Error::io(&file, e))
+    }
+
+    /// The scheme of each quantized layer, for doing the same again.
+    pub fn plan(&self) -> Plan {
+        self.layers.iter().map(|layer| (layer.path.as_str(), layer.scheme)).collect()
     }
 
     fn check(&self) -> std::result::Result<(), String> {

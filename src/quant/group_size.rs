@@ -35,6 +35,15 @@ impl GroupSize {
     }
 }
 
+/// Why a method that looks for the codes of each group by itself cannot make those of a scheme, if it cannot.
+pub(super) fn codes_by_group(scheme: Scheme) -> Option<&'static str> {
+    match scheme.span() {
+        Span::Tensor => Some("it finds scales for groups or output features, not for a whole tensor"),
+        _ if scheme.bits().is_ternary() => Some("it makes no three levels; take 2 bits, or --method ternary"),
+        Span::Channel | Span::Group(_) => None,
+    }
+}
+
 impl fmt::Display for GroupSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

@@ -78,6 +78,11 @@ impl Quantizer for LlmInt8 {
         self.scheme
     }
 
+    fn refuses(&self, scheme: Scheme) -> Option<&'static str> {
+        let own = scheme.with_scale_type(self.scheme.scale_type()) == self.scheme;
+        (!own).then_some("it makes 8 bits with one scale per output feature, written as w8cs")
+    }
+
     fn input(&self) -> LayerInput {
         LayerInput::Outliers { threshold: self.config.outlier_threshold }
     }

@@ -42,6 +42,7 @@ pub use fingerprint::Fingerprint;
 pub use footprint::{Footprint, ModelSize, SizedLayer};
 pub use gptq::{Gptq, GptqConfig};
 pub use group_size::GroupSize;
+use group_size::codes_by_group;
 pub use int8::{ActivationKind, Granularity, Int8, Int8Calibration, Int8Config, Mode};
 pub use layers::{LinearLayer, Skip, linear_layers};
 #[cfg(feature = "cli")]
@@ -51,7 +52,7 @@ pub use llm_int8::{LlmInt8, LlmInt8Config};
 pub(crate) use observation::STATE_JOURNAL;
 pub use pipeline::quantize_model;
 pub(crate) use pipeline::{copy_companions, identity, may_pass};
-pub use plan_file::{read_plan, write_plan};
+pub use plan_file::{check_plan_file, parse_plan, read_plan, write_plan};
 pub use reencode::{ExportRequest, Exported, export_model};
 pub use request::{Outcome, QuantizeRequest};
 pub use rtn::{Rtn, RtnConfig};
@@ -82,6 +83,11 @@ pub trait Quantizer {
 
     /// The scheme the method gives a layer when no plan says otherwise.
     fn scheme(&self) -> Scheme;
+
+    /// Why the method cannot make codes of a scheme that a plan asks for, if it cannot.
+    fn refuses(&self, _scheme: Scheme) -> Option<&'static str> {
+        None
+    }
 
     /// What the method makes of the input of a layer of which it has seen nothing.
     fn input(&self) -> LayerInput {

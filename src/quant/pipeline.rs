@@ -301,6 +301,12 @@ fn plan(
     let plan: Plan = match &request.plan {
         Some(plan) => {
             check_paths(plan, layers, &request.model)?;
+            for (path, scheme) in plan.iter() {
+                if let Some(why) = quantizer.refuses(scheme) {
+                    let detail = format!("{path} is to become {scheme} by {}, but {why}", quantizer.name());
+                    return Err(Error::config("plan", detail));
+                }
+            }
             plan.clone()
         }
         None => layers.iter().filter(|l| !l.kept).map(|l| (l.path.as_str(), scheme(&l.path))).collect(),

@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// write_plan(&file, &plan)?;
 /// assert_eq!(read_plan(&file)?, plan);
 /// std::fs::write(&file, r#"{"layers": {"up_proj": "w5g32s"}}"#).unwrap();
-/// assert!(read_plan(&file).unwrap_err().to_string().contains("up_proj: scheme: `w5g32s`"));
+/// assert!(read_plan(&file).unwrap_err().to_string().contains("up_proj: bits: 5 is not one of"));
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 ///
@@ -29,8 +29,15 @@ const MAX_BYTES: u64 = 16 << 20;
 /// [`Error::Io`] if it cannot be read, [`Error::Limit`] if it is over 16 MiB, [`Error::Format`] that names the layer or
 /// field at fault.
 pub fn read_plan(file: &Path) -> Result<Plan> {
-    let bytes = read_limited(file, MAX_BYTES)?;
-    let plan: Plan = serde_json::from_slice(&bytes).map_err(|e| {
+    parse_plan(file, &read_limited(file, MAX_BYTES)?)
+}
+
+/// As [`read_plan`], from the text of a plan; `file` serves the messages only.
+///
+/// # Errors
+/// [`Error::Format`] that names the layer or field at fault.
+pub fn parse_plan(file: &Path, bytes: &[u8]) -> Result<Plan> {
+    let plan: Plan = serde_json::from_slice(bytes).map_err(|e| {
         let example = r#"{"layers": {"model.layers.0.mlp.up_proj": "w4g128s"}}"#;
         Error::format(file, format!("is no plan such as {example}: {e}"))
     })?;
@@ -47,6 +54,26 @@ pub fn read_plan(file: &Path) -> Result<Plan> {
 pub fn write_plan(file: &Path, plan: &Plan) -> Result<()> {
     let text = serde_json::to_string_pretty(plan).map_err(|e| Error::format(file, e.to_string()))?;
     replace(file, (text + "\n").as_bytes())
+}
+
+/// Makes sure, before the work, that a plan can be written to a file. An earlier plan will be replaced; anything else will not.
+///
+/// # Errors
+/// [`Error::Config`] that says why not.
+pub fn check_plan_file(file: &Path) -> Result<()> {
+    let refuse = |detail: &str| Err(Error::config("plan_out", format!("{} {detail}", file.display())));
+    if file.exists() {
+        return match read_plan(file) {
+            Ok(_) => Ok(()),
+            Err(_) => refuse("exists and is no plan; give another name"),
+        };
+    }
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match tempfile::tempfile_in(folder) {
+        Ok(_) if file.file_name().is_some() => Ok(()),
+        Ok(_) => refuse("names no file"),
+        Err(error) => refuse(&format!("cannot be written: {error}")),
+    }
 }
 
 /// Refuses a plan for another model.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BlockJob, BlockQuantizer, BlockResult, GroupSize, LayerJob, LayerQuantizer, QuantizedLayer, QuantizedPart,
-    Quantizer, Task, Way,
+    Quantizer, Task, Way, codes_by_group,
 };
 use crate::calib::{Inputs, SecondMoments};
 use crate::dtype::Dtype;
@@ -105,6 +105,10 @@ impl Quantizer for Rtn {
 
     fn scheme(&self) -> Scheme {
         self.quantization.scheme
+    }
+
+    fn refuses(&self, scheme: Scheme) -> Option<&'static str> {
+        if self.config.search { codes_by_group(scheme) } else { None }
     }
 
     fn way(&self, data: bool) -> Way<'_> {

@@ -66,6 +66,10 @@ impl Quantizer for Ternary {
         Scheme::new(Bits::TERNARY, group_size.0, Zero::Symmetric).with_scale_type(scale_type)
     }
 
+    fn refuses(&self, scheme: Scheme) -> Option<&'static str> {
+        (!scheme.bits().is_ternary()).then_some("it makes three levels, written as in w1.58g32s")
+    }
+
     fn way(&self, _: bool) -> Way<'_> {
         Way::Layers(self)
     }

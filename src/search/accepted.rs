@@ -207,10 +207,10 @@ impl AcceptedStore {
         &self.notes
     }
 
-    /// How a search that failed ends: what may succeed later keeps the folder, if there is anything in it, and says so; otherwise
-    /// the folder goes. `total` is the number of layers to quantize.
+    /// How a search that failed ends: what may succeed later keeps the folder and says so; otherwise the folder goes. `total` is
+    /// the number of layers to quantize.
     pub fn failed(self, cause: Error, total: usize) -> Error {
-        if may_pass(&cause) && !self.steps.is_empty() {
+        if may_pass(&cause) {
             let (cause, finished) = (Box::new(cause), self.codes.len());
             return Error::Unfinished { cause, finished, total, folder: self.folder };
         }

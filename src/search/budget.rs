@@ -103,10 +103,10 @@ pub enum Goal {
 ///
 /// ```
 /// use bitsmith::search::Budgets;
-/// let budgets = Budgets { perplexity: Some("5%".parse()?), kl: Some(0.01) };
-/// assert!(budgets.allow(0.04, 0.009) && !budgets.allow(0.04, 0.011));
-/// assert_eq!(budgets.used(0.02, 0.009), 0.9);
-/// assert_eq!(budgets.nats(), 0.01);
+/// let budgets = Budgets { perplexity: Some("5%".parse()?), kl: Some(0.03125) };
+/// assert!(budgets.allow(0.04, 0.03) && !budgets.allow(0.04, 0.04));
+/// assert_eq!(budgets.used(0.02, 0.0234375), 0.75);
+/// assert_eq!(budgets.nats(), 0.03125);
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -233,6 +233,10 @@ impl MixedPrecisionConfig {
             let detail = format!("{} is below 1, or no number; 2 is usual", self.safety_multiplier);
             return Err(Error::config("safety_multiplier", detail));
         }
+        let weights = &self.importance_weights;
+        if ![weights.rtn, weights.upgrade, weights.disable, weights.noise].iter().all(|w| *w >= 0.0 && w.is_finite()) {
+            return Err(Error::config("importance_weights", format!("{weights} are not numbers from 0 up")));
+        }
         let counts = [
             ("calib_samples", self.calib_samples),
             ("evaluation_samples", self.evaluation_samples),

@@ -17,7 +17,7 @@ use crate::export::{HeldOut, SearchGoal, SearchMemory, SearchQuality, SearchReco
 use crate::op::{LayerInput, weight_error};
 use crate::quant::{
     LayerChoice, LayerJob, LayerQuantizer, Observation, ObserveJob, ObservingQuantizer, QuantizedLayer, Quantizer,
-    Task, Way, may_pass,
+    Task, Way,
 };
 use crate::scheme::{Plan, Scheme};
 
@@ -195,6 +195,8 @@ impl ObservingQuantizer for GradualQuantizer {
 
     fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, Observation> {
         Box::pin(async move {
+            // What an earlier run found holds the lock of its folder, which may be this one.
+            drop(self.found.take());
             let (state, total) = (job.state, job.footprint.layers().len());
             let store = AcceptedStore::open(state, job.fingerprint, job.resume)?;
             let record = match store.finished() {
@@ -214,12 +216,6 @@ impl ObservingQuantizer for GradualQuantizer {
                             store.finish(&record)?;
                             *self.found.borrow_mut() = Some(store);
                             record
-                        }
-                        // What was found out is kept even before the first step.
-                        Err(cause) if may_pass(&cause) => {
-                            let (cause, finished, folder) =
-                                (Box::new(cause), store.schemes().len(), state.to_path_buf());
-                            return Err(Error::Unfinished { cause, finished, total, folder });
                         }
                         Err(cause) => return Err(store.failed(cause, total)),
                     }

@@ -165,7 +165,7 @@ impl<'a> Search<'a> {
 
     /// Replaces the best known choices by better ones if it finds them, following so many partial choices at once. Whether
     /// nothing that could be better was left out.
-    fn improve(&self, best: &mut Vec<usize>, width: usize) -> bool {
+    fn improve(&self, best: &mut [usize], width: usize) -> bool {
         let mut least = sum(self.items, best, |choice| choice.cost);
         let roundings = SLACK * (self.capacity.abs() + self.heaviest[0].abs() + self.lightest[0].abs());
         let (mut nodes, mut complete): (Vec<(u32, usize)>, bool) = (Vec::new(), true);

@@ -64,7 +64,8 @@ impl FromStr for BitsLadder {
         let rung = |rung: &str| match rung.trim() {
             TERNARY | "1.58" => Ok(Bits::TERNARY),
             number => number.parse().ok().and_then(|bits| Bits::new(bits).ok()).ok_or_else(|| {
-                let why = format!("`{number}` is no rung; write 8, 4, 3, 2 or {TERNARY}, with commas between them");
+                let why =
+                    format!("`{text}`: `{number}` is no rung; write 8, 4, 3, 2 or {TERNARY}, with commas between them");
                 Error::config("bits_ladder", why)
             }),
         };

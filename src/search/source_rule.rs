@@ -51,7 +51,7 @@ fn normalised(values: impl Iterator<Item = f64>) -> Vec<f64> {
 ///
 /// ```
 /// use bitsmith::search::source_budgets;
-/// assert_eq!(source_budgets(0.05, 2.0, &[1.0, 3.0, 0.0]), [0.025, 0.075, 0.0]);
+/// assert_eq!(source_budgets(0.5, 2.0, &[1.0, 3.0, 0.0]), [0.25, 0.75, 0.0]);
 /// ```
 pub fn source_budgets(budget: f64, safety: f64, importance: &[f64]) -> Vec<f64> {
     let sum: f64 = importance.iter().sum();

@@ -17,6 +17,7 @@ mod damage;
 mod edges;
 mod ends;
 mod learned;
+mod plans;
 mod report;
 mod texts;
 mod train;

@@ -7,8 +7,9 @@ use std::str::FromStr;
 
 use bitsmith::export::{Record, Stored, TensorSource, importer};
 use bitsmith::io::{Architecture, Documents, Header, Index, ModelConfig, Text, Tokenizer, Windows};
-use bitsmith::quant::{GroupSize, Quantizer, Rtn, RtnConfig};
-use bitsmith::scheme::{Pattern, Plan};
+use bitsmith::quant::{GroupSize, Quantizer, Rtn, RtnConfig, parse_plan};
+use bitsmith::scheme::Pattern;
+use bitsmith::search::{BitsLadder, ImportanceWeights, Increase, MixedPrecisionConfig, Split};
 use bitsmith::{Activation, DeviceRequest, Dtype, Error, RangeRule, Result, Rounding, Scheme, Span};
 use serde::Deserialize;
 use serde_json::Value;
@@ -139,8 +140,7 @@ pub fn scheme(bytes: &[u8]) -> Result<()> {
 
 /// The bytes are a plan; what reads is written as something that reads as the same.
 pub fn plan(bytes: &[u8]) -> Result<()> {
-    let read =
-        |bytes: &[u8]| serde_json::from_slice::<Plan>(bytes).map_err(|e| Error::format("plan.json", e.to_string()));
+    let read = |bytes: &[u8]| parse_plan("plan.json".as_ref(), bytes);
     let plan = read(bytes)?;
     let written = serde_json::to_vec(&plan).map_err(|e| Error::format("plan.json", e.to_string()))?;
     assert_eq!(read(&written)?, plan);
@@ -187,6 +187,15 @@ pub fn text(bytes: &[u8]) -> Result<()> {
 
 /// The bytes are the settings of a method, as `bitsmith.json` records them; what is taken is written as the same.
 pub fn settings(bytes: &[u8]) -> Result<()> {
+    if let Ok(config) = serde_json::from_slice::<MixedPrecisionConfig>(bytes)
+        && config != MixedPrecisionConfig::default()
+    {
+        config.check()?;
+        assert!(!config.ladder()?.schemes().is_empty());
+        let written = serde_json::to_vec(&config).map_err(|e| Error::format("settings", e.to_string()))?;
+        assert_eq!(serde_json::from_slice::<MixedPrecisionConfig>(&written).ok(), Some(config));
+        return Ok(());
+    }
     let config: RtnConfig = serde_json::from_slice(bytes).map_err(|e| Error::format("settings", e.to_string()))?;
     let rtn = Rtn::new(config.clone())?;
     assert_eq!(rtn.scheme().bits().get(), config.bits);
@@ -211,6 +220,11 @@ pub fn name(bytes: &[u8]) -> Result<()> {
         Some(("rounding", name)) => same::<Rounding>(name),
         Some(("span", name)) => same::<Span>(name),
         Some(("group-size", name)) => same::<GroupSize>(name),
+        Some(("bits-ladder", name)) => same::<BitsLadder>(name),
+        Some(("split", name)) => same::<Split>(name),
+        // Shown with twelve digits of percent.
+        Some(("increase", name)) => name.parse::<Increase>()?.to_string().parse::<Increase>().map(drop),
+        Some(("importance-weights", name)) => name.parse::<ImportanceWeights>().map(drop),
         _ => Err(Error::config("kind", "is none of those that are tried here")),
     }
 }

@@ -16,7 +16,9 @@ use std::rc::Rc;
 pub use config::GptqConfig;
 use solve::{Factor, Ranges, solve};
 
-use super::{BlockJob, BlockQuantizer, BlockResult, QuantizedLayer, QuantizedPart, Quantizer, Task, Way};
+use super::{
+    BlockJob, BlockQuantizer, BlockResult, QuantizedLayer, QuantizedPart, Quantizer, Task, Way, codes_by_group,
+};
 use crate::calib::{CalibratedBlock, GramMatrix, Inputs};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -143,6 +145,10 @@ impl Quantizer for Gptq {
 
     fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    fn refuses(&self, scheme: Scheme) -> Option<&'static str> {
+        codes_by_group(scheme)
     }
 
     fn way(&self, _: bool) -> Way<'_> {

@@ -109,6 +109,10 @@ impl Quantizer for Int8 {
         self.scheme
     }
 
+    fn refuses(&self, scheme: Scheme) -> Option<&'static str> {
+        (scheme.bits().get() != 8).then_some("it makes 8 bits, written as in w8cs")
+    }
+
     fn input(&self) -> LayerInput {
         match (self.config.activations, self.config.mode) {
             (ActivationKind::None, _) => LayerInput::Exact,

@@ -17,7 +17,7 @@ pub use preset::Preset;
 pub use ranges::Ranges;
 pub(super) use sampler::Sampler;
 
-use super::{BlockJob, BlockQuantizer, BlockResult, Quantizer, Task, TuneConfig, Way};
+use super::{BlockJob, BlockQuantizer, BlockResult, Quantizer, Task, TuneConfig, Way, codes_by_group};
 use crate::calib::Inputs;
 use crate::error::Result;
 use crate::scheme::Scheme;
@@ -62,6 +62,10 @@ impl Quantizer for Learned {
 
     fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    fn refuses(&self, scheme: Scheme) -> Option<&'static str> {
+        codes_by_group(scheme)
     }
 
     fn way(&self, _: bool) -> Way<'_> {
