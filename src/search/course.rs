@@ -24,9 +24,9 @@ const PLANS: usize = 4;
 const MOVES: usize = 6;
 /// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, and the plan that is taken is
 /// the luckiest of several.
-const MARGIN: f64 = 1.64;
+const MARGIN: f64 = 2.0;
 /// What is measured counts as so much more: text that neither the model nor the search has seen loses a little more.
-const RESERVE: f64 = 1.02;
+const RESERVE: f64 = 1.06;
 /// Moves that are expected to cost up to so many times the room that is left are tried where none fits: expectations are rough.
 const BEYOND: [f64; 3] = [1.0, 1.5, 2.5];
 /// Where a plan was tried, more or less loss by this factor is asked for.

@@ -133,7 +133,6 @@ fn the_search_comes_near_the_best_of_all_plans() {
             multiplier: f64::INFINITY,
             iters: 0,
             learned_only: false,
-            learned_only: false,
             phase,
             original: &original,
         };
@@ -197,6 +196,7 @@ fn what_is_rolled_back_leaves_the_same_bytes() {
             tied: false,
             multiplier: 1e-9,
             iters: 0,
+            learned_only: false,
             phase: SearchPhase::Walk,
             original: &original,
         };
