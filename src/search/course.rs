@@ -20,15 +20,17 @@ use crate::scheme::Plan;
 
 /// Plans that are put in place as a whole, at most.
 const PLANS: usize = 4;
-/// Moves of one layer or two that follow, at most.
+/// Moves of one layer or two that follow, at most, where codes are learned for each.
 const MOVES: usize = 6;
+/// Where they are not.
+const CHEAP_MOVES: usize = 32;
 /// Standard errors that are added to what is measured: a budget is to hold on other text of the kind, and the plan that is taken is
 /// the luckiest of several.
 const MARGIN: f64 = 2.0;
 /// What is measured counts as so much more: text that neither the model nor the search has seen loses a little more.
 const RESERVE: f64 = 1.06;
 /// Moves that are expected to cost up to so many times the room that is left are tried where none fits: expectations are rough.
-const BEYOND: [f64; 3] = [1.0, 1.5, 2.5];
+const BEYOND: [f64; 4] = [1.0, 1.5, 2.5, 5.0];
 /// Where a plan was tried, more or less loss by this factor is asked for.
 const NUDGE: f64 = 1.1;
 /// How often.
@@ -190,7 +192,11 @@ impl Search<'_> {
     /// Moves of one layer or two while there is room, each as large as it leaves.
     async fn finish(&mut self, budgets: &Budgets, mut held: Held) -> Result<Held> {
         let mut tried = vec![held.plan.clone()];
-        let rounds = if self.config.tied { 0 } else { MOVES };
+        let rounds = match self.config.learned_iters {
+            _ if self.config.tied => 0,
+            0 => CHEAP_MOVES,
+            _ => MOVES,
+        };
         for round in 0..rounds {
             let predicted = self.rules(SearchPhase::Walk, 1.0).expected(&held.plan, self.original.keys());
             let unit = predicted / held.used.max(1e-3);
@@ -225,13 +231,27 @@ impl Search<'_> {
         let changed: Vec<usize> =
             blocks.filter(|(_, paths)| paths.iter().any(differs)).map(|(block, _)| block).collect();
         let iters = self.config.learned_iters;
-        let from = if iters > 0 { CodesFrom::Learned } else { CodesFrom::Searched };
-        let what = format!("using what room is left, move {} of at most {MOVES}", round + 1);
+        let kinds: &[CodesFrom] =
+            if iters > 0 { &[CodesFrom::Learned] } else { &[CodesFrom::Rtn, CodesFrom::Searched] };
+        let what = format!("using what room is left, move {}", round + 1);
         let mut stage = Stage::begin(self.progress, &what, changed.len());
         let mut state = held.state.clone();
         let mut made = State::new();
         for block in &changed {
-            let codes = self.trials.codes(*block, &plan, &state, from, iters, &mut stage).await?;
+            let mut best: Option<(f64, State)> = None;
+            for kind in kinds {
+                let codes = self.trials.codes(*block, &plan, &state, *kind, iters, &mut stage).await?;
+                let mut next = state.clone();
+                next.extend(codes.clone());
+                let kl = match kinds.len() {
+                    1 => 0.0,
+                    _ => self.trials.measure(On::Decide, &next, *block, &stage).await?.kl,
+                };
+                if best.as_ref().is_none_or(|(least, _)| kl < *least) {
+                    best = Some((kl, codes));
+                }
+            }
+            let codes = best.map(|(_, codes)| codes).unwrap_or_default();
             state.extend(codes.clone());
             made.extend(codes);
             stage.piece(&format!("block {}", block + 1));
