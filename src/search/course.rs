@@ -28,7 +28,7 @@ const CHEAP_MOVES: usize = 32;
 /// the luckiest of several.
 const MARGIN: f64 = 2.0;
 /// What is measured counts as so much more: text that neither the model nor the search has seen loses a little more.
-const RESERVE: f64 = 1.05;
+const RESERVE: f64 = 1.06;
 /// Moves that are expected to cost up to so many times the room that is left are tried where none fits: expectations are rough.
 const BEYOND: [f64; 4] = [1.0, 1.5, 2.5, 5.0];
 /// Where a plan was tried, more or less loss by this factor is asked for.

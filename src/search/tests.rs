@@ -18,11 +18,10 @@ use crate::calib::CalibrationDataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::export::{Method, SearchPhase, SearchRecord, exporter};
-use crate::io::{Checkpoint, Checksum};
+use crate::io::{Checkpoint, Checksum, TextSource, Tokenizer};
 use crate::model::StreamedModel;
 use crate::progress::{Progress, Silent};
 use crate::quant::{Fingerprint, Footprint, ObserveJob, ObservingQuantizer, Quantizer, Skip, linear_layers};
-use crate::random::Random;
 use crate::scheme::Plan;
 
 /// By how much the bytes of the search may be above those of the best of all plans.
@@ -36,11 +35,12 @@ fn model() -> StreamedModel {
     StreamedModel::open(&folder(), &Device::cpu()).expect("it is there")
 }
 
-/// Tokens that look like nothing: quality does not matter, differences do.
+/// Sequences of a text that the model knows.
 fn data(sequences: usize) -> CalibrationDataset {
-    let mut random = Random::new(7);
-    let mut sequence = || (0..24).map(|_| 3 + random.below(400)).collect::<Vec<u32>>();
-    CalibrationDataset::from_sequences((0..sequences).map(|_| sequence()).collect()).expect("one length")
+    let source = TextSource::from(folder().join("calibration.txt"));
+    let documents = source.documents(Some("<|endoftext|>"), None).expect("it is there");
+    let tokenizer = Tokenizer::read(&folder(), 512).expect("it is there");
+    CalibrationDataset::from_text(documents, &tokenizer, sequences, 32).expect("it is long enough")
 }
 
 fn config() -> MixedPrecisionConfig {
