@@ -205,7 +205,7 @@ fn malformed_configurations_are_refused_by_field() {
     let weights = |fields: Value| config(&none, &none, &fields);
     for (config, field) in [
         (json!({}), "quant_method"),
-        (top(json!({"quant_method": "gptq"})), "gptq"),
+        (top(json!({"quant_method": "hqq"})), "hqq"),
         (top(json!({"config_groups": []})), "quantization_config"),
         (top(json!({"config_groups": {"W4A16": ["Linear"]}})), "W4A16"),
         (top(json!({"ignore": ["re:("]})), "ignore"),
