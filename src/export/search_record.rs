@@ -64,6 +64,8 @@ pub enum CodesFrom {
     Searched,
     /// Learned rounding.
     Learned,
+    /// Tuned with those of all other layers, whatever they were before.
+    Tuned,
 }
 
 /// Importance by one measure.
@@ -113,6 +115,8 @@ pub enum SearchPhase {
     Upgrade,
     /// Downgrades while there is room.
     Downgrade,
+    /// All blocks tuned together.
+    Tune,
 }
 
 /// How good a model is; what is no number is none.

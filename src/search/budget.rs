@@ -139,6 +139,22 @@ impl Budgets {
         shares.into_iter().flatten().fold(0.0, f64::max)
     }
 
+    /// Budgets of so many times the nats.
+    ///
+    /// ```
+    /// use bitsmith::search::Budgets;
+    /// let budgets = Budgets { perplexity: Some("10%".parse()?), kl: Some(0.5) }.times(2.0)?;
+    /// assert!((budgets.perplexity.unwrap().fraction() - 0.21).abs() < 1e-12 && budgets.kl == Some(1.0));
+    /// # Ok::<(), bitsmith::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a factor that is no number from 0 up.
+    pub fn times(self, factor: f64) -> Result<Self> {
+        let perplexity = self.perplexity.map(|budget| Increase::new((budget.nats() * factor).exp_m1())).transpose()?;
+        Ok(Self { perplexity, kl: self.kl.map(|kl| kl * factor) })
+    }
+
     /// The tightest of them, in nats a token; infinite if nothing is bounded.
     pub fn nats(&self) -> f64 {
         let bounds = [self.perplexity.map(Increase::nats), self.kl];

@@ -112,6 +112,8 @@ impl MixedPrecisionBuilder {
         scale_type: Dtype => scale_type;
         /// Steps of learned rounding for a block.
         learned_iters: u32 => learned_iters;
+        /// Steps of tuning all blocks together.
+        tune_iters: u32 => tune_iters;
         /// Seed of noise and of the choice of sequences.
         seed: u32 => seed;
     }

@@ -94,6 +94,10 @@ pub struct MixedPrecisionConfig {
     /// Steps of learned rounding for a block where cheaper codes are not good enough; 0 does without
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().learned_iters))]
     pub learned_iters: u32,
+    /// Steps of tuning all blocks together on the original's predictions, once a plan is in place: what that makes good is
+    /// room for fewer bytes; 0 does without
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().tune_iters))]
+    pub tune_iters: u32,
     /// Seed of noise and of the choice of sequences
     #[cfg_attr(feature = "cli", arg(long, default_value_t = Self::default().seed))]
     pub seed: u32,
@@ -123,6 +127,7 @@ impl Default for MixedPrecisionConfig {
             asymmetric: false,
             scale_type: Dtype::F16,
             learned_iters: 200,
+            tune_iters: 300,
             seed: 42,
         }
     }
@@ -153,6 +158,7 @@ impl MixedPrecisionConfig {
             evaluation_samples: 5,
             batch_size: 4,
             asymmetric: true,
+            tune_iters: 0,
             ..Self::default()
         }
     }
@@ -200,6 +206,11 @@ impl MixedPrecisionConfig {
             (given, _) => given,
         };
         Ok(Budgets { perplexity, kl: self.max_kl })
+    }
+
+    /// Whether all blocks are tuned together: where a layer may become ternary they are not, as its codes have no offsets.
+    pub(super) fn tunes(&self) -> bool {
+        self.tune_iters > 0 && !self.bits_ladder.bits().iter().any(|bits| bits.is_ternary())
     }
 
     /// The schemes to choose from.

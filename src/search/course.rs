@@ -60,8 +60,9 @@ pub(super) struct Held {
     pub(super) bytes: u64,
     /// On the sequences that whole models are checked on.
     pub(super) measured: Measured,
-    plan: Plan,
-    used: f64,
+    pub(super) plan: Plan,
+    /// The share of the budgets.
+    pub(super) used: f64,
 }
 
 /// A search under way.
@@ -96,8 +97,15 @@ impl Search<'_> {
     /// [`Error::Config`] for a budget that no plan can meet, which names the nearest; those of the trials.
     pub(super) async fn run(&mut self, plan: Option<&Plan>) -> Result<Held> {
         match (self.limit, plan) {
-            (Limit::Plan, Some(plan)) => self.planned(plan).await,
-            (Limit::Bytes(bytes), _) => self.within_bytes(bytes).await,
+            (Limit::Plan, Some(plan)) => {
+                let held = self.planned(plan).await?;
+                self.better_tuned(held).await
+            }
+            (Limit::Bytes(bytes), _) => {
+                let held = self.within_bytes(bytes).await?;
+                self.better_tuned(held).await
+            }
+            (Limit::Quality(budgets), _) if self.config.tunes() => self.within_tuned(&budgets).await,
             (Limit::Quality(budgets), _) => {
                 let held = self.within(&budgets).await?;
                 self.finish(&budgets, held).await
@@ -142,7 +150,7 @@ impl Search<'_> {
     }
 
     /// Whole plans, until one uses nearly all of the budgets.
-    async fn within(&mut self, budgets: &Budgets) -> Result<Held> {
+    pub(super) async fn within(&mut self, budgets: &Budgets) -> Result<Held> {
         let mut best: Option<Held> = None;
         let (mut allowed, mut last, mut round) = (budgets.nats(), 1.0, 0);
         let (mut state, mut tried): (State, Vec<Plan>) = (State::new(), Vec::new());
@@ -190,7 +198,7 @@ impl Search<'_> {
     }
 
     /// Moves of one layer or two while there is room, each as large as it leaves.
-    async fn finish(&mut self, budgets: &Budgets, mut held: Held) -> Result<Held> {
+    pub(super) async fn finish(&mut self, budgets: &Budgets, mut held: Held) -> Result<Held> {
         let mut tried = vec![held.plan.clone()];
         let rounds = match self.config.learned_iters {
             _ if self.config.tied => 0,
@@ -266,7 +274,7 @@ impl Search<'_> {
         Ok((Held { used: used(budgets, &measured), state, bytes, measured, plan }, steps))
     }
 
-    fn rules(&self, phase: SearchPhase, multiplier: f64) -> Rules<'_> {
+    pub(super) fn rules(&self, phase: SearchPhase, multiplier: f64) -> Rules<'_> {
         let MixedPrecisionConfig { tied, learned_iters: iters, .. } = *self.config;
         Rules { layers: &self.layers, tied, multiplier, iters, learned_only: false, phase, original: &self.original }
     }

@@ -86,6 +86,9 @@ impl GradualQuantizer {
         let mut trials = Trials::new(model, parts, &self.config, planned, facts).await?;
         progress.advance(1, "");
         progress.end();
+        if self.config.tunes() {
+            trials.reserve_for_tuning()?;
+        }
         let bytes_of = |path: &str, scheme| {
             let layer = footprint.layer(path)?;
             footprint.bytes(layer, scheme)

@@ -27,6 +27,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod trials;
+mod tuned;
 mod walk;
 
 pub use accepted::AcceptedStore;

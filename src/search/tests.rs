@@ -17,7 +17,7 @@ use super::{AcceptedStore, Budgets, GradualQuantizer, LayerCandidates, MixedPrec
 use crate::calib::CalibrationDataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::export::{Method, SearchPhase, SearchRecord, exporter};
+use crate::export::{CodesFrom, Method, SearchPhase, SearchRecord, exporter};
 use crate::io::{Checkpoint, Checksum, TextSource, Tokenizer};
 use crate::model::StreamedModel;
 use crate::progress::{Progress, Silent};
@@ -44,7 +44,7 @@ fn data(sequences: usize) -> CalibrationDataset {
 }
 
 fn config() -> MixedPrecisionConfig {
-    MixedPrecisionConfig { learned_iters: 0, min_group_size: 128, ..MixedPrecisionConfig::default() }
+    MixedPrecisionConfig { learned_iters: 0, tune_iters: 0, min_group_size: 128, ..MixedPrecisionConfig::default() }
 }
 
 /// Lets `then` see the layers whose paths end so.
@@ -239,7 +239,8 @@ impl Progress for Stopping {
 #[test]
 fn a_search_that_was_stopped_ends_with_the_same_result() {
     let place = tempfile::tempdir().expect("a folder");
-    let config = MixedPrecisionConfig { max_kl: Some(0.02), learned_iters: 4, batch_size: 2, ..config() };
+    let config =
+        MixedPrecisionConfig { max_kl: Some(0.02), learned_iters: 4, tune_iters: 2, batch_size: 2, ..config() };
     let ends = &FEW[2..4];
     let whole = place.path().join("whole");
     let expected = observed(config.clone(), ends, &whole, false, &mut Silent).expect("found");
@@ -266,6 +267,22 @@ fn a_search_that_was_stopped_ends_with_the_same_result() {
         });
         assert!(a.iter().all(Option::is_some) && a == b);
     });
+}
+
+#[test]
+fn tuning_makes_room_for_fewer_bytes() {
+    let place = tempfile::tempdir().expect("a folder");
+    let config = MixedPrecisionConfig { max_kl: Some(0.05), learned_iters: 4, batch_size: 2, ..config() };
+    let tuned = MixedPrecisionConfig { tune_iters: 30, ..config.clone() };
+    let [without, with] = [("without", config), ("with", tuned)].map(|(name, config)| {
+        let found = observed(config, &FEW, &place.path().join(name), false, &mut Silent).expect("found");
+        assert_eq!(found.held_out.expect("it was checked").within_budget, Some(true), "{name}");
+        found
+    });
+    let bytes = |record: &SearchRecord| record.layers.iter().map(|layer| layer.bytes).sum::<u64>();
+    assert!(with.layers.iter().all(|layer| layer.codes == CodesFrom::Tuned));
+    assert!(without.layers.iter().all(|layer| layer.codes != CodesFrom::Tuned));
+    assert!(bytes(&with) < bytes(&without), "{} and {} bytes", bytes(&with), bytes(&without));
 }
 
 #[test]

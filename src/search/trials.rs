@@ -16,7 +16,7 @@ use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::quant::{
     BlockJob, BlockQuantizer, Learned, LearnedConfig, NamedLayer, QuantizedLayer, QuantizedPart, Rtn, RtnConfig,
-    TuneConfig, joined, layers_of_blocks,
+    TuneConfig, joined, layers_of_blocks, tune, tune_bytes,
 };
 use crate::scheme::{Plan, TernaryRule};
 
@@ -175,7 +175,8 @@ impl Trials {
                 let rtn = Rtn::new(RtnConfig { search: true, ..RtnConfig::default() })?;
                 self.with(&rtn, block, &others, state, progress).await?
             }
-            CodesFrom::Learned => {
+            // Blocks are tuned together only.
+            CodesFrom::Learned | CodesFrom::Tuned => {
                 let (batch_size, seed, tune) = (self.batch_size, self.seed, TuneConfig::NONE);
                 let learned =
                     Learned::new(LearnedConfig { iters, batch_size, seed, tune, ..LearnedConfig::default() })?;
@@ -184,6 +185,27 @@ impl Trials {
         });
         let layers: Vec<NamedLayer> = joined(parts)?;
         self.facts.keep_codes(key, from, &layers)
+    }
+
+    /// The codes of a state, tuned together for so many steps.
+    pub(super) async fn tuned(&mut self, state: &State, iters: u32, progress: &mut dyn Progress) -> Result<State> {
+        let key = format!("{:?} {iters} {}", CodesFrom::Tuned, digest(state, |_| true));
+        if let Some(codes) = self.facts.codes(&key) {
+            return Ok(codes);
+        }
+        let layers = self.layers(state.iter()).collect::<Result<Vec<_>>>()?;
+        let config = TuneConfig { tune_iters: iters, ..TuneConfig::NONE };
+        let tuned = tune(&self.model, layers, &self.learn, &config, self.seed, progress).await?;
+        self.facts.keep_codes(key, CodesFrom::Tuned, &tuned.layers)
+    }
+
+    /// An error where the device has no room for that: hours may lie before it.
+    pub(super) fn reserve_for_tuning(&self) -> Result<()> {
+        let bytes = tune_bytes(&self.model, &self.learn, &TuneConfig::default())?;
+        self.device().reserve(bytes).map_err(|error| Error::Unsupported {
+            what: format!("tuning all blocks together, which takes {:.1} GB at once ({error})", bytes as f64 / 1e9),
+            remedy: "leave it out (--tune-iters 0), or take fewer --calib-samples or a device with more memory".into(),
+        })
     }
 
     async fn nearest(&self, block: usize, plan: &Plan) -> Result<Vec<QuantizedPart>> {

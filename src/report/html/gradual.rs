@@ -108,6 +108,7 @@ fn codes(codes: CodesFrom) -> &'static str {
         CodesFrom::Rtn => "round to nearest",
         CodesFrom::Searched => "searched scales",
         CodesFrom::Learned => "learned rounding",
+        CodesFrom::Tuned => "tuned together",
     }
 }
 
@@ -116,6 +117,7 @@ fn phase(phase: SearchPhase) -> &'static str {
         SearchPhase::Walk => "walk",
         SearchPhase::Upgrade => "upgrade",
         SearchPhase::Downgrade => "downgrade",
+        SearchPhase::Tune => "tuning",
     }
 }
 
