@@ -306,8 +306,17 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
                     }
                 }
                 let mut sums = [[simd.splat(0); NB]; ROWS];
-                for digit in digits(B, D, part) {
-                    add_digit::<S, B, NB>(simd, digit, &codes, &x_lines, &mut sums);
+                if B == 2 {
+                    for n in 0..NB {
+                        let found = by_planes::<S, D>(simd, self.words, self.apart, at, x_lines[n]);
+                        for r in 0..ROWS {
+                            sums[r][n] = found[r];
+                        }
+                    }
+                } else {
+                    for digit in digits(B, D, part) {
+                        add_digit::<S, B, NB>(simd, digit, &codes, &x_lines, &mut sums);
+                    }
                 }
                 for n in 0..NB {
                     let minus_x = simd.words(&x_lines[n][D * planes(B) + part].0);
@@ -350,7 +359,11 @@ fn add_digit<S: ByteDots, const B: u32, const NB: usize>(
     sums: &mut [[S::W; NB]; ROWS],
 ) {
     if digit > 0 {
-        sums.iter_mut().flatten().for_each(|sum| *sum = simd.shift_left(*sum, 8));
+        for r in 0..ROWS {
+            for n in 0..NB {
+                sums[r][n] = simd.shift_left(sums[r][n], 8);
+            }
+        }
     }
     for plane in 0..planes(B) {
         for n in 0..NB {
@@ -364,6 +377,41 @@ fn add_digit<S: ByteDots, const B: u32, const NB: usize>(
             }
         }
     }
+}
+
+/// The sums of codes of 2 bits with one row of x. A plane at a time, with sums of their own for each digit: all planes would
+/// not stay in registers.
+#[inline(always)]
+fn by_planes<S: ByteDots, const D: usize>(
+    simd: S,
+    words: &[u32],
+    stride: usize,
+    at: usize,
+    x: &[Line],
+) -> [S::W; ROWS] {
+    let words = simd.load_rows::<ROWS>(words, stride, at);
+    let (mask, mut sums) = (simd.splat(0x0303_0303), [[simd.splat(0); D]; ROWS]);
+    for plane in 0..planes(2) {
+        let mut digits = [mask; D];
+        for d in 0..D {
+            digits[d] = simd.words(&x[d * planes(2) + plane].0);
+        }
+        for r in 0..ROWS {
+            #[allow(clippy::cast_possible_truncation, reason = "below 4")]
+            let codes = simd.and(simd.shift_right(words[r], 2 * plane as u32), mask);
+            for d in 0..D {
+                sums[r][d] = simd.dot::<false>(sums[r][d], codes, digits[d]);
+            }
+        }
+    }
+    let mut totals = [mask; ROWS];
+    for r in 0..ROWS {
+        totals[r] = sums[r][0];
+        for d in 1..D {
+            totals[r] = simd.add(simd.shift_left(totals[r], 8), sums[r][d]);
+        }
+    }
+    totals
 }
 
 /// The codes of a block, one a byte, in [`planes`].
