@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use super::LANES;
 use super::columns::Target;
+use super::digit_sums::{add_digit, by_planes, digits};
 use super::fixed::{Fixed, block_columns, block_lines, lane_columns, parts, planes};
 use super::simd::{self, ByteDots, Line, Run, RunBytes, Simd};
 use super::stored::{Stored, elements};
@@ -31,7 +32,7 @@ const fn loaded(bits: u32) -> usize {
 }
 
 /// Rows of the weight that are taken together.
-const ROWS: usize = 4;
+pub const ROWS: usize = 4;
 
 /// Most rows of x that one pass over the weight serves: as digits they should stay in the caches while it goes by.
 const PASS: usize = 64;
@@ -338,80 +339,6 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
         let totals = simd::stored(simd, &totals);
         std::array::from_fn(|r| std::array::from_fn(|n| simd::total(&totals[r][n])))
     }
-}
-
-/// The digits that are summed together.
-const fn digits(bits: u32, digits: usize, part: usize) -> Range<usize> {
-    match (parts(bits, digits), part) {
-        (1, _) => 0..digits,
-        (_, 0) => 0..digits - 1,
-        _ => digits - 1..digits,
-    }
-}
-
-/// Adds the products of a digit, to sums that are moved up if a higher digit is in them.
-#[inline(always)]
-fn add_digit<S: ByteDots, const B: u32, const NB: usize>(
-    simd: S,
-    digit: usize,
-    codes: &[[S::W; 4]; ROWS],
-    x: &[&[Line]; NB],
-    sums: &mut [[S::W; NB]; ROWS],
-) {
-    if digit > 0 {
-        for r in 0..ROWS {
-            for n in 0..NB {
-                sums[r][n] = simd.shift_left(sums[r][n], 8);
-            }
-        }
-    }
-    for plane in 0..planes(B) {
-        for n in 0..NB {
-            let x = simd.words(&x[n][digit * planes(B) + plane].0);
-            for r in 0..ROWS {
-                sums[r][n] = if B == 8 {
-                    simd.dot::<true>(sums[r][n], codes[r][plane], x)
-                } else {
-                    simd.dot::<false>(sums[r][n], codes[r][plane], x)
-                };
-            }
-        }
-    }
-}
-
-/// The sums of codes of 2 bits with one row of x. A plane at a time, with sums of their own for each digit: all planes would
-/// not stay in registers.
-#[inline(always)]
-fn by_planes<S: ByteDots, const D: usize>(
-    simd: S,
-    words: &[u32],
-    stride: usize,
-    at: usize,
-    x: &[Line],
-) -> [S::W; ROWS] {
-    let words = simd.load_rows::<ROWS>(words, stride, at);
-    let (mask, mut sums) = (simd.splat(0x0303_0303), [[simd.splat(0); D]; ROWS]);
-    for plane in 0..planes(2) {
-        let mut digits = [mask; D];
-        for d in 0..D {
-            digits[d] = simd.words(&x[d * planes(2) + plane].0);
-        }
-        for r in 0..ROWS {
-            #[allow(clippy::cast_possible_truncation, reason = "below 4")]
-            let codes = simd.and(simd.shift_right(words[r], 2 * plane as u32), mask);
-            for d in 0..D {
-                sums[r][d] = simd.dot::<false>(sums[r][d], codes, digits[d]);
-            }
-        }
-    }
-    let mut totals = [mask; ROWS];
-    for r in 0..ROWS {
-        totals[r] = sums[r][0];
-        for d in 1..D {
-            totals[r] = simd.add(simd.shift_left(totals[r], 8), sums[r][d]);
-        }
-    }
-    totals
 }
 
 /// The codes of a block, one a byte, in [`planes`].

@@ -25,6 +25,7 @@ macro_rules! vectorized {
 }
 
 mod columns;
+mod digit_sums;
 mod exp;
 mod fixed;
 mod group_fixed;
