@@ -154,33 +154,43 @@ fn group_products_of_outliers() {
 fn dense_products() {
     for dtype in Dtype::ALL {
         for batch in [1, 2, 3, 4, 5, 6, 7, 8, 9, 23, 24, 75] {
-            for (rows, cols) in [(1, 1), (5, 15), (70, 640), (600, 531)] {
-                let mut random = Random::new(u(rows * cols + batch));
-                let w = random.stored(dtype, rows * cols, 0.3);
-                let x = bytemuck::cast_vec(random.normals(batch * cols));
-                let params = DenseParams {
-                    batch: u(batch),
-                    rows: u(rows),
-                    cols: u(cols),
-                    out_offset: u(OFFSET),
-                    out_stride: u(rows + GAP),
-                };
-                let (kernel, variant) = if batch <= matvec::MAX_BATCH {
-                    (matvec::Matvec::SPEC, matvec::variant(dtype, InputType::F32, Reduce::Shared, batch))
-                } else {
-                    (matmul::Matmul::SPEC, matmul::variant(dtype, InputType::F32))
-                };
-                let call = Call {
-                    kernel,
-                    variant,
-                    params: bytemuck::bytes_of(&params).to_vec(),
-                    inputs: vec![x, w],
-                    outputs: vec![OFFSET + batch * (rows + GAP)],
-                };
-                call.check(&format!("{batch} x [{rows}, {cols}] {dtype}"), Tolerance::sum(cols, LARGEST_TERM));
+            for size in [(1, 1), (5, 15), (70, 640), (600, 531)] {
+                dense(dtype, batch, size, OFFSET, GAP);
             }
         }
     }
+}
+
+/// Results that lie side by side, of many rows of x with a small weight.
+#[test]
+fn dense_products_of_many_rows() {
+    for dtype in Dtype::ALL {
+        for size in [(1, 1), (5, 15), (70, 640)] {
+            dense(dtype, 64, size, 0, 0);
+            dense(dtype, 1301, size, 0, 0);
+        }
+    }
+}
+
+fn dense(dtype: Dtype, batch: usize, (rows, cols): (usize, usize), offset: usize, gap: usize) {
+    let mut random = Random::new(u(rows * cols + batch));
+    let w = random.stored(dtype, rows * cols, 0.3);
+    let x = bytemuck::cast_vec(random.normals(batch * cols));
+    let params =
+        DenseParams { batch: u(batch), rows: u(rows), cols: u(cols), out_offset: u(offset), out_stride: u(rows + gap) };
+    let (kernel, variant) = if batch <= matvec::MAX_BATCH {
+        (matvec::Matvec::SPEC, matvec::variant(dtype, InputType::F32, Reduce::Shared, batch))
+    } else {
+        (matmul::Matmul::SPEC, matmul::variant(dtype, InputType::F32))
+    };
+    let call = Call {
+        kernel,
+        variant,
+        params: bytemuck::bytes_of(&params).to_vec(),
+        inputs: vec![x, w],
+        outputs: vec![offset + batch * (rows + gap)],
+    };
+    call.check(&format!("{batch} x [{rows}, {cols}] {dtype}"), Tolerance::sum(cols, LARGEST_TERM));
 }
 
 /// One group for a whole tensor is split over threads.

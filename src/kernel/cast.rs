@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::{self, EXACT, HALF};
-use crate::dispatch::{Access, Bindings, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -37,7 +37,8 @@ fn variant(from: Dtype, to: Dtype) -> Variant {
     Variant::new().part(part::weight(from)).part(&HALF).part(&EXACT).constant("TO", tag).constant("WG", WG)
 }
 
-fn to(variant: &Variant) -> Dtype {
+/// The type that a variant casts to.
+pub(super) fn to(variant: &Variant) -> Dtype {
     Dtype::ALL[variant.get("TO") as usize]
 }
 
@@ -46,6 +47,7 @@ impl Kernel for Cast {
     const NAME: &'static str = "cast";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/cast.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::cast::run);
 
     fn variants() -> Vec<Variant> {
         vec![narrow(Dtype::F16), narrow(Dtype::Bf16), widen(Dtype::F16), widen(Dtype::Bf16)]

@@ -7,7 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::{self, HALF};
-use crate::dispatch::{Access, Bindings, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -40,6 +40,7 @@ impl Kernel for Embed {
     const NAME: &'static str = "embed";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/embed.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::embed::run);
 
     fn variants() -> Vec<Variant> {
         Dtype::ALL.map(variant).to_vec()

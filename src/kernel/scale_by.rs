@@ -4,7 +4,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::dispatch::{Access, Bindings, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ impl Kernel for ScaleBy {
     const NAME: &'static str = "scale_by";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/scale_by.wgsl");
+    const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::scale_by);
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::{LANES, rows};
+use super::rows;
 use crate::dispatch::{Bindings, Variant};
 use crate::kernel::activation_quantize::{LARGEST, NOT_FINITE, Params, scale_of};
 use crate::scheme::{Rounding, nearest_integer};
@@ -40,61 +40,56 @@ pub fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {
 /// A number whose last significand bit is worth 1: added to a small number it leaves its nearest integer in the low bits.
 const SHIFT: f32 = 12_582_912.0;
 
+/// Values that are decided by the specification together if one of them is in doubt.
+const RUN: usize = 128;
+
 vectorized! {
     /// Codes of a block; the bits of its scale and the sum of its codes.
     fn block(values: &[f32], codes: &mut [u8]) -> (u32, u32) {
-        let (chunks, rest) = values.as_chunks::<LANES>();
-        let mut most = [0u32; LANES];
-        for values in chunks {
-            for lane in 0..LANES {
-                most[lane] = most[lane].max(values[lane].abs().to_bits());
-            }
-        }
-        let of_rest = rest.iter().fold(0, |most, v| most.max(v.abs().to_bits()));
-        let most = most.into_iter().fold(of_rest, u32::max);
+        let most = values.iter().fold(0, |most, v| v.abs().to_bits().max(most));
         let scale = scale_of(most);
         let Some(scale) = scale.filter(|s| *s > 0.0) else {
             codes.fill(0);
             return (scale.map_or(NOT_FINITE, f32::to_bits), 0);
         };
         let (inverse, mut sum) = (1.0 / scale, 0i32);
-        codes[values.len()..].fill(0);
-        let (code_chunks, code_rest) = codes.as_chunks_mut::<LANES>();
-        for (values, codes) in chunks.iter().zip(&mut *code_chunks) {
-            sum += sixteen(values, scale, inverse, codes);
-        }
-        if !rest.is_empty() {
-            let (mut values, mut codes) = ([0.0; LANES], [0; LANES]);
-            values[..rest.len()].copy_from_slice(rest);
-            sum += sixteen(&values, scale, inverse, &mut codes);
-            let to = code_chunks.get_mut(chunks.len()).map_or(code_rest, |chunk| &mut chunk[..]);
-            to[..rest.len()].copy_from_slice(&codes[..rest.len()]);
+        let (codes, padding) = codes.split_at_mut(values.len());
+        padding.fill(0);
+        for (values, codes) in values.chunks(RUN).zip(codes.chunks_mut(RUN)) {
+            sum += guess(values, scale, inverse, codes).unwrap_or_else(|| decide(values, scale, codes));
         }
         (scale.to_bits(), sum as u32)
     }
 }
 
-/// Codes of sixteen values, and their sum.
+/// Codes of some values, and their sum; none if a code is in doubt.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "codes are in -127..=127")]
-fn sixteen(values: &[f32; LANES], scale: f32, inverse: f32, codes: &mut [u8; LANES]) -> i32 {
+fn guess(values: &[f32], scale: f32, inverse: f32, codes: &mut [u8]) -> Option<i32> {
     let (mut doubts, mut sum) = (0, 0);
-    let mut found = [0i32; LANES];
-    for lane in 0..LANES {
-        let shifted = values[lane] * inverse + SHIFT;
+    for (value, code) in values.iter().zip(codes) {
+        let shifted = value * inverse + SHIFT;
         let nearest = shifted - SHIFT;
         // Products are correctly rounded, so that what lies strictly beyond one lies beyond the exact one.
-        let within = (values[lane] > scale * (nearest - 0.5)) & (values[lane] < scale * (nearest + 0.5));
+        let within = (*value > scale * (nearest - 0.5)) & (*value < scale * (nearest + 0.5));
         doubts |= i32::from(!within);
-        found[lane] = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
+        let found = shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i32;
+        *code = found as u8;
+        sum += found;
     }
-    if doubts != 0 {
-        let code = |value: f32| nearest_integer(value, scale, Rounding::HalfEven, 0.0);
-        found = values.map(|value| code(value).clamp(-(LARGEST as i32), LARGEST as i32));
-    }
-    for lane in 0..LANES {
-        codes[lane] = found[lane] as u8;
-        sum += found[lane];
+    (doubts == 0).then_some(sum)
+}
+
+/// The same by the specification.
+#[cold]
+#[allow(clippy::cast_possible_truncation, reason = "codes are in -127..=127")]
+fn decide(values: &[f32], scale: f32, codes: &mut [u8]) -> i32 {
+    let mut sum = 0;
+    for (value, code) in values.iter().zip(codes) {
+        let found = nearest_integer(*value, scale, Rounding::HalfEven, 0.0);
+        let found = found.clamp(-(LARGEST as i32), LARGEST as i32);
+        *code = found as u8;
+        sum += found;
     }
     sum
 }

@@ -1,12 +1,13 @@
 //! Fast [`activate`](crate::kernel::activate), [`gate`](crate::kernel::gate), [`add`](crate::kernel::add),
-//! [`add_bias`](crate::kernel::add_bias) and [`scale_shift`](crate::kernel::scale_shift).
+//! [`add_bias`](crate::kernel::add_bias), [`scale_by`](crate::kernel::scale_by) and
+//! [`scale_shift`](crate::kernel::scale_shift).
 
 use super::exp::exp;
 use super::rows;
 use crate::activation::Activation;
 use crate::dispatch::{Bindings, Variant};
 use crate::kernel::activate::Params;
-use crate::kernel::{add_bias, part};
+use crate::kernel::{add_bias, part, scale_by};
 
 /// Steps of work that an activation function costs beside those of an addition.
 const FUNCTION: usize = 4;
@@ -46,6 +47,14 @@ pub fn add_bias(p: &add_bias::Params, _: &Variant, bindings: Bindings<'_>) {
     });
 }
 
+/// [`Kernel::run`](crate::dispatch::Kernel::run) of scale_by.
+pub fn scale_by(p: &scale_by::Params, _: &Variant, bindings: Bindings<'_>) {
+    let [x, factor, mut out] = bindings.take();
+    rows::each(&mut out.f32_mut()[..p.count as usize], 1, rows::per_task(1), |first, out| {
+        scale_all(&x.f32()[first..], factor.f32()[0], out);
+    });
+}
+
 /// [`Kernel::run`](crate::dispatch::Kernel::run) of scale_shift.
 pub fn scale_shift(p: &add_bias::Params, _: &Variant, bindings: Bindings<'_>) {
     let [x, scale, shift, mut out] = bindings.take();
@@ -81,6 +90,10 @@ vectorized! {
 
     fn add_all(a: &[f32], b: &[f32], out: &mut [f32]) {
         out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a + b);
+    }
+
+    fn scale_all(x: &[f32], factor: f32, out: &mut [f32]) {
+        out.iter_mut().zip(x).for_each(|(out, x)| *out = x * factor);
     }
 
     fn scale_shift_row(x: &[f32], scale: &[f32], shift: &[f32], out: &mut [f32]) {

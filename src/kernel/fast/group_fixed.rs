@@ -15,6 +15,7 @@ use std::ops::Range;
 
 use super::LANES;
 use super::columns::Target;
+use super::digit_sums::{add_digit, by_planes, digits};
 use super::fixed::{Fixed, block_columns, block_lines, lane_columns, parts, planes};
 use super::simd::{self, ByteDots, Line, Run, RunBytes, Simd};
 use super::stored::{Stored, elements};
@@ -31,7 +32,7 @@ const fn loaded(bits: u32) -> usize {
 }
 
 /// Rows of the weight that are taken together.
-const ROWS: usize = 4;
+pub const ROWS: usize = 4;
 
 /// Most rows of x that one pass over the weight serves: as digits they should stay in the caches while it goes by.
 const PASS: usize = 64;
@@ -306,8 +307,17 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
                     }
                 }
                 let mut sums = [[simd.splat(0); NB]; ROWS];
-                for digit in digits(B, D, part) {
-                    add_digit::<S, B, NB>(simd, digit, &codes, &x_lines, &mut sums);
+                if B == 2 {
+                    for n in 0..NB {
+                        let found = by_planes::<S, D>(simd, self.words, self.apart, at, x_lines[n]);
+                        for r in 0..ROWS {
+                            sums[r][n] = found[r];
+                        }
+                    }
+                } else {
+                    for digit in digits(B, D, part) {
+                        add_digit::<S, B, NB>(simd, digit, &codes, &x_lines, &mut sums);
+                    }
                 }
                 for n in 0..NB {
                     let minus_x = simd.words(&x_lines[n][D * planes(B) + part].0);
@@ -328,41 +338,6 @@ impl<const B: u32, const D: usize> Four<'_, B, D> {
         }
         let totals = simd::stored(simd, &totals);
         std::array::from_fn(|r| std::array::from_fn(|n| simd::total(&totals[r][n])))
-    }
-}
-
-/// The digits that are summed together.
-const fn digits(bits: u32, digits: usize, part: usize) -> Range<usize> {
-    match (parts(bits, digits), part) {
-        (1, _) => 0..digits,
-        (_, 0) => 0..digits - 1,
-        _ => digits - 1..digits,
-    }
-}
-
-/// Adds the products of a digit, to sums that are moved up if a higher digit is in them.
-#[inline(always)]
-fn add_digit<S: ByteDots, const B: u32, const NB: usize>(
-    simd: S,
-    digit: usize,
-    codes: &[[S::W; 4]; ROWS],
-    x: &[&[Line]; NB],
-    sums: &mut [[S::W; NB]; ROWS],
-) {
-    if digit > 0 {
-        sums.iter_mut().flatten().for_each(|sum| *sum = simd.shift_left(*sum, 8));
-    }
-    for plane in 0..planes(B) {
-        for n in 0..NB {
-            let x = simd.words(&x[n][digit * planes(B) + plane].0);
-            for r in 0..ROWS {
-                sums[r][n] = if B == 8 {
-                    simd.dot::<true>(sums[r][n], codes[r][plane], x)
-                } else {
-                    simd.dot::<false>(sums[r][n], codes[r][plane], x)
-                };
-            }
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::columns::Target;
-use super::gemm::{Matrix, product};
+use super::gemm::{Matrix, Strided, product, strided};
 use super::matvec;
 use super::stored::{Bf16, F16, Stored, decode, decoded, elements};
 use super::{LANES, rows};
@@ -83,6 +83,12 @@ impl<T: Stored> Tiles for Halves<'_, T> {
     }
 }
 
+/// Elements of a weight that each task may lay out for itself at most: they stay in the second cache.
+const SMALL: usize = 1 << 18;
+/// Rows of x of one task with a small weight, and rows that repay this way.
+const SMALL_TASK: usize = 256;
+const SMALL_BATCH: usize = 64;
+
 /// Rows of x from which decoding to tiles pays; below, passes of [`matvec`] decode several times and are faster still.
 const HALVES_BATCH: u32 = 24;
 
@@ -96,6 +102,16 @@ pub fn run(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) {
     let x = decoded(variant.dtype(Role::Activation), x.words(), p.batch as usize * cols);
     let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize };
     let out = out.f32_mut();
+    let (batch, whole) = (p.batch as usize, target.offset == 0 && target.stride == rows);
+    if whole && rows * cols <= SMALL && batch >= SMALL_BATCH {
+        // By rows of x: results go straight to their places, and x is read as it lies.
+        let w = decoded(dtype, w.words(), rows * cols);
+        let [x, w] = [&x[..], &w[..]].map(|values| Strided { values, row: cols, step: 1 });
+        let panel = (batch / 16).next_multiple_of(SMALL_BATCH).min(SMALL_TASK);
+        return rows::each(&mut out[..batch * rows], rows, panel, |first, to| {
+            strided(x.from(first), w, cols, rows, to, false);
+        });
+    }
     match dtype {
         Dtype::F32 => products(&Dense::<f32> { values: elements(w.words()), cols }, &x, cols, target, out),
         Dtype::F16 => products(&Halves(Dense::<F16> { values: elements(w.words()), cols }), &x, cols, target, out),

@@ -25,6 +25,7 @@ macro_rules! vectorized {
 }
 
 mod columns;
+mod digit_sums;
 mod exp;
 mod fixed;
 mod group_fixed;
@@ -41,10 +42,12 @@ pub mod activation_dequantize;
 pub mod activation_quantize;
 pub mod attention;
 pub mod attention_backward;
+pub mod cast;
 pub mod column_stats;
 pub mod dropout;
 pub mod elementwise;
 pub mod elementwise_backward;
+pub mod embed;
 pub mod fake_quant;
 pub mod gemm;
 pub mod group_absmean;
