@@ -17,7 +17,7 @@ use serde_json::Value;
 pub use header::{ALIGNMENT, ALIGNMENT_KEY, GgufHeader, GgufTensor, TYPES};
 pub use names::GgufArchitecture;
 pub use pre::PreTokenizer;
-pub use tokenizer::{GgufTokenizer, SPACE, token_type};
+pub use tokenizer::{GgufTokenizer, SPACE, sentence_piece_spaces, token_type};
 pub use view::{Place, tensors};
 
 use super::checkpoint::SINGLE_FILE;

@@ -131,7 +131,9 @@ impl<'a> GgufTokenizer<'a> {
             model["merges"] = json!(self.merges_by_score()?);
             model["fuse_unk"] = true.into();
             model["byte_fallback"] = bytes.into();
-            (normalizer, decoder) = self.spaces(bytes);
+            let (prefix, squeezed) =
+                (self.flag("add_space_prefix", true), self.flag("remove_extra_whitespaces", false));
+            (normalizer, decoder) = sentence_piece_spaces(prefix, squeezed, bytes);
             pre_tokenizer = Value::Null;
         } else {
             let pre = PreTokenizer::named(self.path, self.header.text("tokenizer.ggml.pre"))?;
@@ -184,30 +186,6 @@ impl<'a> GgufTokenizer<'a> {
         Ok(merges.into_iter().map(|(_, left, right)| [self.tokens[left], self.tokens[right]]).collect())
     }
 
-    /// What becomes of spaces on the way in and out.
-    fn spaces(&self, bytes: bool) -> (Value, Value) {
-        let replace =
-            |regex: &str, content: &str| json!({"type": "Replace", "pattern": {"Regex": regex}, "content": content});
-        let prefix = self.flag("add_space_prefix", true);
-        let mut before = Vec::new();
-        if self.flag("remove_extra_whitespaces", false) {
-            before.extend([replace("\\A +| +\\z", ""), replace(" {2,}", " ")]);
-        }
-        if prefix {
-            before.push(json!({"type": "Prepend", "prepend": SPACE}));
-        }
-        before.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE}));
-        let mut after = vec![json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "})];
-        if bytes {
-            after.push(json!({"type": "ByteFallback"}));
-        }
-        after.push(json!({"type": "Fuse"}));
-        if prefix {
-            after.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-        }
-        (json!({"type": "Sequence", "normalizers": before}), json!({"type": "Sequence", "decoders": after}))
-    }
-
     /// The tokens around a text.
     fn template(&self, sentence_piece: bool) -> Value {
         let around =
@@ -244,4 +222,29 @@ impl<'a> GgufTokenizer<'a> {
         }
         settings
     }
+}
+
+/// What becomes of spaces in vocabularies of SentencePiece, as the `normalizer` and the `decoder` of a tokenizer.json: whether
+/// one is put before the text, whether spaces around it go and of several one stays, and whether bytes are tokens.
+pub fn sentence_piece_spaces(prefix: bool, squeezed: bool, bytes: bool) -> (Value, Value) {
+    let regex =
+        |regex: &str, content: &str| json!({"type": "Replace", "pattern": {"Regex": regex}, "content": content});
+    let text = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
+    let mut before = Vec::new();
+    if squeezed {
+        before.extend([regex("\\A +| +\\z", ""), regex(" {2,}", " ")]);
+    }
+    if prefix {
+        before.push(json!({"type": "Prepend", "prepend": SPACE}));
+    }
+    before.push(text(" ", SPACE));
+    let mut after = vec![text(SPACE, " ")];
+    if bytes {
+        after.push(json!({"type": "ByteFallback"}));
+    }
+    after.push(json!({"type": "Fuse"}));
+    if prefix {
+        after.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    (json!({"type": "Sequence", "normalizers": before}), json!({"type": "Sequence", "decoders": after}))
 }
