@@ -25,8 +25,18 @@ pub fn architecture(path: &Path, header: &GgufHeader) -> Result<GgufArchitecture
     })
 }
 
-/// The whole config.json that the file stands for. Its `quantization_config` tells the reader of the layers what it needs.
-pub fn config(path: &Path, header: &GgufHeader) -> Result<Value> {
+impl GgufHeader {
+    /// The whole config.json that the file stands for. Its `quantization_config` tells the reader of the layers what it
+    /// needs. `path` serves the messages only.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the setting or the tensor at fault; [`Error::Unsupported`] for a model that cannot be run.
+    pub fn config(&self, path: &Path) -> Result<Value> {
+        config(path, self)
+    }
+}
+
+fn config(path: &Path, header: &GgufHeader) -> Result<Value> {
     let settings = Settings { path, header, architecture: architecture(path, header)? };
     if let Some(parts) = header.settings.get("split.count").and_then(Value::as_u64).filter(|n| *n > 1) {
         let what = format!("{}: one of {parts} parts of a model", path.display());

@@ -58,7 +58,7 @@ pub fn header_of(file: &Path) -> Result<GgufHeader> {
 /// # Errors
 /// Those of reading; [`crate::Error::Unsupported`] for an architecture that cannot be run.
 pub fn config_of(file: &Path) -> Result<Value> {
-    config::config(file, &header_of(file)?)
+    header_of(file)?.config(file)
 }
 
 /// The files beside the weights that a folder of the same model has, by name.
