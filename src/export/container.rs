@@ -13,6 +13,8 @@ use crate::io::{CONFIG_FILE, FileLayout, ShardPlan, TensorInfo, TensorSpec};
 pub struct WholeModel<'a> {
     /// Where the original lies.
     pub folder: &'a Path,
+    /// What it is called.
+    pub name: &'a str,
     /// The config.json to be written, in which the format has described its layers.
     pub config: &'a Value,
     /// Largest weight file in bytes, where there may be several.
@@ -41,6 +43,11 @@ pub trait Container {
     /// # Errors
     /// For a list of tensors that no file can hold.
     fn files(&self, tensors: &[TensorSpec]) -> Result<Vec<FileLayout>>;
+
+    /// The name under which a reader of this crate finds a tensor.
+    fn read_name(&self, tensor: &str) -> String {
+        tensor.to_owned()
+    }
 
     /// Whether tokenizer, licence and the like stand beside these files.
     fn companions(&self) -> bool;
