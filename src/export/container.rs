@@ -49,6 +49,11 @@ pub trait Container {
         tensor.to_owned()
     }
 
+    /// What a user should know of the files, one a line.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether tokenizer, licence and the like stand beside these files.
     fn companions(&self) -> bool;
 }

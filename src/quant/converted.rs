@@ -66,7 +66,10 @@ pub(super) async fn converted(
             let (cause, folder) = (Box::new(cause), folder.clone());
             Error::Unfinished { cause, unit: super::pipeline::TENSORS, finished: count, total: count, folder }
         }
-        false => cause,
+        false => {
+            let _ = std::fs::remove_dir_all(&folder);
+            cause
+        }
     })?;
     // Whatever may be left of it is replaced by the next run.
     let _ = std::fs::remove_dir_all(&folder);

@@ -160,6 +160,7 @@ impl Original {
             copy_companions(&self.folder, staging.path())?;
         }
         let mut notes = exporter.notes(&layers);
+        notes.extend(container.notes());
         notes.extend(self.verify(exporter, &*container, staging.path())?);
         Ok(Exported {
             format: exporter.name().to_owned(),

@@ -138,6 +138,12 @@ impl Container for File {
         found.unwrap_or_else(|| tensor.to_owned())
     }
 
+    fn notes(&self) -> Vec<String> {
+        let is_true = |(key, value): &(String, Setting)| key == tokenizer::SQUEEZED && *value == Setting::Bool(true);
+        let note = "note: other readers keep several spaces in a row, of which the tokenizer makes one";
+        self.settings.iter().any(is_true).then(|| note.to_owned()).into_iter().collect()
+    }
+
     fn companions(&self) -> bool {
         false
     }

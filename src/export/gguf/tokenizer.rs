@@ -14,6 +14,8 @@ use crate::io::{
 
 const SETTINGS_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
+/// The setting that several spaces in a row become one.
+pub(super) const SQUEEZED: &str = "tokenizer.ggml.remove_extra_whitespaces";
 /// Larger files are refused unread.
 const MAX_BYTES: u64 = 100 << 20;
 /// The score of a token that no merge makes: after all others.

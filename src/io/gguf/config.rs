@@ -126,7 +126,12 @@ impl Settings<'_> {
         let hidden = self.needed("embedding_length")?;
         let head_dim = match self.get("attention.key_length").or_else(|| self.get("rope.dimension_count")) {
             Some(length) => Some(length.clone()),
-            None => hidden.as_u64().zip(heads.as_u64().filter(|n| *n > 0)).map(|(width, n)| (width / n).into()),
+            // One that does not divide the width is for whoever reads the configuration to refuse.
+            None => hidden
+                .as_u64()
+                .zip(heads.as_u64())
+                .filter(|(width, heads)| *heads > 0 && width.is_multiple_of(*heads))
+                .map(|(width, heads)| (width / heads).into()),
         };
         if self.get("rope.dimension_count").is_some_and(|turned| Some(turned) != head_dim.as_ref()) {
             return Err(self.unsupported("rotary positions of a part of a head", "whole heads can be rotated"));
