@@ -138,7 +138,7 @@ impl StoredDtype {
             return None;
         }
         let bits = shape.iter().try_fold(self.bits() as u128, |n, d| n.checked_mul(*d as u128))? / unit as u128;
-        (bits % 8 == 0).then(|| usize::try_from(bits / 8).ok()).flatten()
+        bits.is_multiple_of(8).then(|| usize::try_from(bits / 8).ok()).flatten()
     }
 }
 

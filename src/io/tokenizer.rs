@@ -69,9 +69,11 @@ impl Tokenizer {
         let header = header_of(file)?;
         let stored = GgufTokenizer::of(file, &header)?;
         let mut tokenizer = Self::parse(file, stored.json()?.to_string().as_bytes(), vocab_size)?;
-        let id = |name: &str| stored.special(name).map(|(id, _)| id);
-        tokenizer.bos_id = id("bos");
-        tokenizer.eos_ids = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+        let ids = |names: &[&str]| -> Vec<u32> {
+            names.iter().filter_map(|name| stored.special(name).map(|(id, _)| id)).collect()
+        };
+        tokenizer.bos_id = ids(&["bos"]).first().copied();
+        tokenizer.eos_ids = ids(&["eos", "eot", "eom"]);
         tokenizer.eos_ids.sort_unstable();
         tokenizer.eos_ids.dedup();
         tokenizer.check_ids(tokenizer.eos_ids.iter().chain(&tokenizer.bos_id))?;

@@ -59,8 +59,8 @@ impl SuperBlock {
     /// The bytes of the block; of codes, scales and minima only the bits that they have room for.
     pub fn bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        for k in 0..Self::SUB_BLOCKS {
-            bytes[k] = self.scales[k] & 15 | self.minima[k] << 4;
+        for (byte, (scale, minimum)) in bytes.iter_mut().zip(self.scales.iter().zip(&self.minima)) {
+            *byte = scale & 15 | minimum << 4;
         }
         for (weight, code) in self.codes.iter().enumerate() {
             let (byte, bit) = Self::place(weight);

@@ -144,7 +144,7 @@ impl GgufHeader {
             };
             tensors.push(GgufTensor { name, dtype, shape, range: end - size..end });
         }
-        tensors.sort_by(|a, b| (a.range.start, a.range.end).cmp(&(b.range.start, b.range.end)));
+        tensors.sort_by_key(|tensor| (tensor.range.start, tensor.range.end));
         for pair in tensors.windows(2) {
             if pair[1].range.start < pair[0].range.end {
                 let (a, b) = (&pair[0].name, &pair[1].name);
@@ -302,7 +302,7 @@ impl<'a> Bytes<'a> {
         let Some((_, dtype)) = TYPES.iter().find(|(number, _)| *number == kind) else {
             let known = TYPES.map(|(_, dtype)| dtype.name()).join(", ");
             let other = OTHERS.iter().find(|(number, _)| *number == kind);
-            let found = other.map_or_else(|| format!("of the unknown type {kind}"), |(_, name)| format!("{name}"));
+            let found = other.map_or_else(|| format!("of the unknown type {kind}"), |(_, name)| (*name).to_owned());
             return Err(Error::Unsupported {
                 what: format!("{}: tensor `{name}`, which is {found},", self.path.display()),
                 remedy: format!("tensors of these types are read: {known}"),
