@@ -176,7 +176,7 @@ def hostile():
         "version": (file(version=9), "version 9 of GGUF is not supported"),
         "big-endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "big-endian"),
         "cut-counts": (few[:20], "number of tensors: 2, which 4 bytes cannot hold"),
-        "cut-name": (few[:120], "the file is cut off"),
+        "cut-name": (few[:200], "name of setting 4: 25, which 16 bytes cannot hold"),
         "cut-data": (few[:-1], "tensor `blk.0.attn_q.weight`: 1088 bytes from 96 on reach beyond"),
         "many-tensors": (file(counts=(2**60, 12)), "number of tensors: 1152921504606846976, which"),
         "many-settings": (file(counts=(2, 2**63)), "number of settings: 9223372036854775808"),
