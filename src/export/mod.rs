@@ -9,6 +9,8 @@ pub mod awq;
 pub mod bitnet;
 pub mod bitsandbytes;
 pub mod compressed_tensors;
+mod container;
+pub mod gguf;
 pub mod gptq;
 mod layer_tensors;
 pub mod mlx;
@@ -18,6 +20,7 @@ mod search_record;
 use std::fmt::Debug;
 use std::path::Path;
 
+pub use container::{Container, Folder, WholeModel};
 pub use record::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 pub use search_record::{
     CodesFrom, HeldOut, ImportanceRecord, SearchGoal, SearchMemory, SearchPhase, SearchQuality, SearchRecord,
@@ -95,6 +98,15 @@ pub enum Fit {
     Refused(String),
 }
 
+/// What a reader of this crate makes of a layer that a format holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReadBack {
+    /// Its codes: a quantized layer.
+    Codes,
+    /// A weight in floating point, at most so far from what the codes meant, relative to all of it.
+    Values(f32),
+}
+
 /// Writes quantized layers in one format.
 pub trait Exporter: Send + Sync {
     /// Name on the command line.
@@ -147,6 +159,48 @@ pub trait Exporter: Send + Sync {
     fn scale_error(&self) -> f32 {
         0.0
     }
+
+    /// What a reader of this crate makes of the layer.
+    fn read_back(&self, _layer: &LayerSpec) -> ReadBack {
+        ReadBack::Codes
+    }
+
+    /// The weight of a layer in the codes that a reader finds: a format may hold fewer bits in wider codes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the parts of the weight do not fit together.
+    fn as_read(&self, _layer: &LayerSpec, weight: PackedTensor) -> Result<PackedTensor> {
+        Ok(weight)
+    }
+
+    /// The name of the one file that holds a whole model, for a format that has such a file.
+    fn whole_file(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The files of a whole model.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a model that the format cannot hold, and those of reading what stands beside the weights.
+    fn container(&self, model: &WholeModel<'_>) -> Result<Box<dyn Container>> {
+        Ok(Box::new(Folder::new(model)))
+    }
+
+    /// What a user should know of the layers as they are written, one a line.
+    fn notes(&self, _layers: &[LayerSpec]) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The exporter of a name for the model with this config.json: a format may know only some families, or order rows by it.
+///
+/// # Errors
+/// As [`exporter`]; [`Error::Unsupported`] for a model that the format cannot hold.
+pub fn exporter_for(name: &str, config: &Value) -> Result<Box<dyn Exporter>> {
+    match name {
+        gguf::NAME => Ok(Box::new(gguf::Gguf::of(config)?)),
+        _ => exporter(name),
+    }
 }
 
 /// The exporter of a name.
@@ -165,6 +219,7 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
         bitnet::NAME => Ok(Box::new(bitnet::Bitnet)),
         bitsandbytes::NAME => Ok(Box::new(bitsandbytes::BitsAndBytes)),
         compressed_tensors::NAME => Ok(Box::new(compressed_tensors::CompressedTensors)),
+        gguf::NAME => Ok(Box::new(gguf::Gguf::default())),
         gptq::NAME => Ok(Box::new(gptq::Gptq::Gptq)),
         gptq::AUTO_ROUND => Ok(Box::new(gptq::Gptq::AutoRound)),
         mlx::NAME => Ok(Box::new(mlx::Mlx)),
@@ -173,8 +228,16 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
 }
 
 /// Names of all formats, the default one first.
-pub const FORMATS: [&str; 7] =
-    [compressed_tensors::NAME, gptq::NAME, awq::NAME, gptq::AUTO_ROUND, mlx::NAME, bitsandbytes::NAME, bitnet::NAME];
+pub const FORMATS: [&str; 8] = [
+    compressed_tensors::NAME,
+    gguf::NAME,
+    gptq::NAME,
+    awq::NAME,
+    gptq::AUTO_ROUND,
+    mlx::NAME,
+    bitsandbytes::NAME,
+    bitnet::NAME,
+];
 
 /// A tensor of a file as it lies there.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,6 +305,7 @@ pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
         Some(bitsandbytes::NAME) => Ok(Box::new(bitsandbytes::Reader::new(config, folder)?)),
         Some(gptq::NAME | gptq::AUTO_ROUND) => Ok(Box::new(gptq::Reader::new(config, folder)?)),
         Some(bitnet::NAME) => Ok(Box::new(bitnet::Reader::new(config, folder)?)),
+        Some(gguf::NAME) => Ok(Box::new(gguf::Reader::new(config, folder)?)),
         Some(compressed_tensors::NAME) => Ok(Box::new(compressed_tensors::Reader::new(config, folder)?)),
         Some(other) => Err(Error::Unsupported {
             what: format!("{}: quantization_config.quant_method `{other}`", file.display()),

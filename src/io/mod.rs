@@ -6,12 +6,14 @@ mod checksum;
 mod config;
 mod dataset;
 mod file;
+mod gguf;
 mod gzip;
 mod header;
 mod idx;
 mod index;
 mod journal;
 mod json;
+mod layout;
 mod map;
 mod shards;
 mod size;
@@ -34,11 +36,17 @@ pub use config::{
 };
 pub use dataset::{Documents, TextFacts, TextSource};
 pub(crate) use file::{read_limited, replace};
+pub(crate) use gguf::{
+    ALIGNMENT as GGUF_ALIGNMENT, ALIGNMENT_KEY as GGUF_ALIGNMENT_KEY, GGUF_FILE, SPACE as GGUF_SPACE,
+    TYPES as GGUF_TYPES, companions_of, is_gguf, sentence_piece_spaces, token_type,
+};
+pub use gguf::{GgufArchitecture, GgufHeader, GgufTensor, GgufTokenizer, PreTokenizer, gguf_of, rows as gguf_rows};
 pub use header::{Header, TensorInfo};
 pub use idx::Idx;
 pub(crate) use index::INDEX_FILE;
 pub use index::Index;
 pub use journal::{Journal, Recovered};
+pub use layout::{FileLayout, Place};
 pub use shards::{CheckpointWriter, Shard, ShardPlan};
 pub use size::ByteSize;
 pub use source::{Source, SourceFile};

@@ -70,7 +70,7 @@ pub fn linear_layers(checkpoint: &Checkpoint, config: &Value, skip: &mut Skip) -
     let mut layers = Vec::new();
     for info in checkpoint.infos() {
         let (Some(path), [rows, cols]) = (info.name.strip_suffix(".weight"), &info.shape[..]) else { continue };
-        if info.dtype.dtype().is_some() {
+        if info.dtype.plain().dtype().is_some() {
             let conv1d = is_conv1d(config, path);
             let (rows, cols) = if conv1d { (*cols, *rows) } else { (*rows, *cols) };
             layers.push(LinearLayer { path: path.to_owned(), rows, cols, kept: skip.keeps(path), conv1d });

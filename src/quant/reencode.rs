@@ -1,127 +1,32 @@
-//! A quantized model folder into another format: the same codes, laid out and described otherwise.
+//! A quantized model written in another format: the same codes, laid out and described otherwise.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::changes::Changes;
+use super::companions::copy_companions;
+use super::exported::Exported;
 use super::parts::same;
-use super::pipeline::{HEAD, copy_companions};
+use super::pipeline::HEAD;
+use super::rounded::Rounded;
 use super::{Skip, linear_layers};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::bitnet::Unpacked;
-use crate::export::{self, Exporter, Importer, LayerSpec};
-use crate::io::{
-    CONFIG_FILE, Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorInfo, TensorSpec, is_conv1d, read_config,
-};
+use crate::export::{self, Container, Exporter, Importer, LayerSpec, ReadBack, WholeModel};
+use crate::io::{Checkpoint, CheckpointWriter, Staging, TensorInfo, TensorSpec, is_conv1d, read_config};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::{Bits, Scheme, Zero};
 
-/// What to write anew and where to put it.
-///
-/// ```
-/// use bitsmith::quant::{ExportRequest, QuantizeRequest, Rtn, RtnConfig, export_model, quantize_model};
-/// use bitsmith::{Device, Error, progress::Silent};
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let (packed, out) = (folder.path().join("packed"), folder.path().join("out"));
-/// let rtn = Rtn::new(RtnConfig::default())?;
-/// let request = QuantizeRequest::new("examples/tiny-llama", &packed);
-/// pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Silent))?;
-/// let done = export_model(&ExportRequest::new(&packed, &out, "compressed-tensors"), &mut Silent)?;
-/// assert_eq!(done.layers, 4 * 7);
-/// let four_bits = export_model(&ExportRequest::new(&packed, folder.path().join("b"), "bitnet"), &mut Silent);
-/// assert!(matches!(four_bits, Err(Error::Unsupported { .. })));
-/// # Ok::<(), Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct ExportRequest {
-    /// Folder of the quantized model, or of a model in floating point whose layers are ternary.
-    pub model: PathBuf,
-    /// Folder to make.
-    pub out: PathBuf,
-    /// File format, one of [`export::FORMATS`].
-    pub format: String,
-    /// Replace an existing model folder.
-    pub force: bool,
-    /// Refuse what readers of the format would not load, or read with other numbers.
-    pub strict: bool,
-    /// Largest weight file in bytes.
-    pub shard_size: u64,
-}
-
-impl ExportRequest {
-    /// A request with the default shard size.
-    pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>, format: &str) -> Self {
-        let (model, out, format) = (model.into(), out.into(), format.to_owned());
-        Self { model, out, format, force: false, strict: false, shard_size: 5_000_000_000 }
-    }
-}
-
-/// What came of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Exported {
-    /// The format.
-    pub format: String,
-    /// Number of quantized layers.
-    pub layers: usize,
-    /// Their weights.
-    pub weights: u64,
-    /// Their bytes in the files, without biases.
-    pub layer_bytes: u64,
-    /// Bytes of all tensors.
-    pub bytes: u64,
-    /// Bytes of all tensors before.
-    pub original_bytes: u64,
-    /// Things a user should know, one a line.
-    pub notes: Vec<String>,
-}
-
-/// Writes a quantized model in another format. One layer at a time is in memory. The new folder appears under its name only
-/// when all of it was read back and found the same.
-///
-/// # Errors
-/// [`Error::Unsupported`] that names the layer which the format cannot hold, or for a model without quantized layers; those
-/// of reading and of writing.
-pub fn export_model(request: &ExportRequest, progress: &mut dyn Progress) -> Result<Exported> {
-    let exporter = export::exporter(&request.format)?;
-    let original = Original::open(&request.model)?;
-    let mut notes = original.fit(&*exporter, request.strict)?;
-    let specs = original.tensors(&*exporter)?;
-    let layer_bytes = original.layer_bytes(&*exporter)?;
-    let mut config = original.config.clone();
-    // Of the format that it was in.
-    config.as_object_mut().map(|config| config.remove("quantization"));
-    let quantization = exporter.config(&original.layers().cloned().collect::<Vec<_>>(), &original.kept()?)?;
-    exporter.describe(&mut config, quantization);
-
-    let staging = Staging::create(&request.out, request.force)?;
-    notes.extend_from_slice(staging.notes());
-    let shards = ShardPlan::new(specs, request.shard_size)?;
-    let bytes = shards.total_size();
-    original.write(&*exporter, CheckpointWriter::create(staging.path(), shards)?, progress)?;
-    let file = staging.path().join(CONFIG_FILE);
-    let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
-    std::fs::write(&file, text).map_err(|e| Error::io(&file, e))?;
-    copy_companions(&request.model, staging.path())?;
-    original.verify(&*exporter, staging.path(), &config["quantization_config"])?;
-    staging.commit()?;
-    Ok(Exported {
-        format: request.format.clone(),
-        layers: original.layers.len(),
-        weights: original.layers.values().map(|layer| (layer.rows * layer.cols) as u64).sum(),
-        layer_bytes,
-        bytes,
-        original_bytes: original.checkpoint.total_bytes(),
-        notes,
-    })
-}
-
 /// The model that is exported.
-struct Original {
+pub(super) struct Original {
+    folder: PathBuf,
+    /// What a file of it calls it.
+    name: String,
     checkpoint: Checkpoint,
     config: Value,
     importer: Box<dyn Importer>,
@@ -131,7 +36,7 @@ struct Original {
 }
 
 impl Original {
-    fn open(folder: &Path) -> Result<Self> {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let config = read_config(folder)?;
         let importer: Box<dyn Importer> = match config.get("quantization_config").filter(|q| !q.is_null()) {
@@ -147,11 +52,30 @@ impl Original {
             let what = format!("{}: a model without quantized or ternary layers", folder.display());
             return Err(Error::Unsupported { what, remedy: "quantize it with `bitsmith quantize`".into() });
         }
-        let mut original = Self { checkpoint, config, importer, layers, dtype: Dtype::F32 };
+        let name = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        let name = name.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = folder.to_path_buf();
+        let mut original = Self { folder, name, checkpoint, config, importer, layers, dtype: Dtype::F32 };
         let kept = |info: &&TensorInfo| original.layer_of(info).is_none();
         let dtype = original.checkpoint.infos().filter(kept).find_map(|info| info.dtype.dtype());
         original.dtype = dtype.unwrap_or(Dtype::F32);
         Ok(original)
+    }
+
+    /// The same model under another name.
+    pub(super) fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The whole config.json.
+    pub(super) fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// Bytes that a layer takes in a format.
+    pub(super) fn bytes_of(&self, exporter: &dyn Exporter, path: &str) -> Option<u64> {
+        let tensors = exporter.tensors(self.layers.get(path)?, self.dtype).ok()?;
+        tensors.iter().map(|tensor| tensor.bytes().ok()).sum()
     }
 
     /// The quantized layer that a tensor is part of: any but its bias.
@@ -190,7 +114,7 @@ impl Original {
     }
 
     /// Refuses what the format cannot hold, and with `strict` what others would read otherwise; says what they do.
-    fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
+    pub(super) fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
         let (mut changes, mut others) = (Changes::new(exporter, strict), Vec::new());
         for layer in self.layers() {
             changes.add(layer, is_conv1d(&self.config, &layer.path))?;
@@ -213,15 +137,60 @@ impl Original {
         Ok(notes)
     }
 
-    fn tensors(&self, exporter: &dyn Exporter) -> Result<Vec<TensorSpec>> {
+    /// Writes the model in a format, into a folder, and compares what it holds with the original.
+    pub(super) fn written(
+        &self,
+        exporter: &dyn Exporter,
+        staging: &Staging,
+        shard_size: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<Exported> {
+        let mut config = self.config.clone();
+        // Of the format that it was in.
+        config.as_object_mut().map(|config| config.remove("quantization"));
+        let layers: Vec<LayerSpec> = self.layers().cloned().collect();
+        let quantization = exporter.config(&layers, &self.kept()?)?;
+        exporter.describe(&mut config, quantization);
+        let model = WholeModel { folder: &self.folder, name: &self.name, config: &config, shard_size };
+        let container = exporter.container(&model)?;
+        let specs = self.tensors(exporter, &*container)?;
+        let writer = CheckpointWriter::create_files(staging.path(), container.files(&specs)?)?;
+        self.write(exporter, &*container, writer, progress)?;
+        if container.companions() {
+            copy_companions(&self.folder, staging.path())?;
+        }
+        let mut notes = exporter.notes(&layers);
+        notes.extend(container.notes());
+        notes.extend(self.verify(exporter, &*container, staging.path())?);
+        Ok(Exported {
+            format: exporter.name().to_owned(),
+            layers: layers.len(),
+            weights: layers.iter().map(|layer| (layer.rows * layer.cols) as u64).sum(),
+            layer_bytes: self.layer_bytes(exporter)?,
+            bytes: specs.iter().map(TensorSpec::bytes).sum::<Result<u64>>()?,
+            original_bytes: self.checkpoint.total_bytes(),
+            notes,
+        })
+    }
+
+    fn tensors(&self, exporter: &dyn Exporter, container: &dyn Container) -> Result<Vec<TensorSpec>> {
         let mut specs = Vec::new();
         for part in self.parts() {
             match part {
-                Part::Kept(info) => specs.push(TensorSpec::new(info.name.clone(), info.dtype, info.shape.clone())),
+                Part::Kept(info) => specs.extend(container.kept(&info.plain())?),
                 Part::Layer(layer) => specs.extend(exporter.tensors(layer, self.dtype)?),
             }
         }
         Ok(specs)
+    }
+
+    /// The bytes of a kept tensor in a container; none if it is left out.
+    fn converted(&self, info: &TensorInfo, container: &dyn Container) -> Result<Option<Cow<'_, [u8]>>> {
+        let plain = info.plain();
+        match container.kept(&plain)? {
+            Some(_) => container.convert(&plain, self.checkpoint.plain(&info.name)?).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn layer_bytes(&self, exporter: &dyn Exporter) -> Result<u64> {
@@ -234,7 +203,13 @@ impl Original {
         Ok(bytes)
     }
 
-    fn write(&self, exporter: &dyn Exporter, mut writer: CheckpointWriter, progress: &mut dyn Progress) -> Result<()> {
+    fn write(
+        &self,
+        exporter: &dyn Exporter,
+        container: &dyn Container,
+        mut writer: CheckpointWriter,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
         let parts = self.parts();
         progress.begin("exporting", parts.len() as u64);
         for part in parts {
@@ -242,11 +217,13 @@ impl Original {
                 return Err(Error::Cancelled);
             }
             match part {
-                Part::Kept(info) => writer.write(&info.name, self.checkpoint.raw(&info.name)?.bytes)?,
+                Part::Kept(info) => {
+                    if let Some(bytes) = self.converted(info, container)? {
+                        writer.write(&info.name, &bytes)?;
+                    }
+                }
                 Part::Layer(layer) => {
-                    let weight = self.importer.decode(&layer.path, &self.checkpoint)?;
-                    let weight = PackedTensor { scheme: layer.scheme, ..weight };
-                    for (name, bytes) in exporter.encode(layer, &weight, self.dtype)? {
+                    for (name, bytes) in exporter.encode(layer, &self.weight(layer)?, self.dtype)? {
                         writer.write(&name, &bytes)?;
                     }
                 }
@@ -258,30 +235,53 @@ impl Original {
         writer.finish()
     }
 
-    /// Opens the written folder as any reader does, and compares all of it with the original.
-    fn verify(&self, exporter: &dyn Exporter, folder: &Path, config: &Value) -> Result<()> {
+    fn weight(&self, layer: &LayerSpec) -> Result<PackedTensor> {
+        let weight = self.importer.decode(&layer.path, &self.checkpoint)?;
+        Ok(PackedTensor { scheme: layer.scheme, ..weight })
+    }
+
+    /// Opens the written folder as any reader does, and compares all of it with the original. What it returns tells how
+    /// far weights are from what they were, where the format rounds them.
+    fn verify(&self, exporter: &dyn Exporter, container: &dyn Container, folder: &Path) -> Result<Option<String>> {
         let written = Checkpoint::open(folder)?;
-        let reader = export::importer(config, folder)?;
-        let found: Vec<String> = reader.layers(&written)?.into_iter().map(|layer| layer.path).collect();
+        let reader = export::importer(&read_config(folder)?["quantization_config"], folder)?;
+        let found: HashSet<String> = reader.layers(&written)?.into_iter().map(|layer| layer.path).collect();
         let wrong = |what: &str| Error::format(folder, format!("{what} does not read back as it was written"));
-        if found.len() != self.layers.len() || !found.iter().all(|path| self.layers.contains_key(path)) {
+        let codes = |layer: &&LayerSpec| exporter.read_back(layer) == ReadBack::Codes;
+        // A module's name is that of its tensors without their last part.
+        let path_of = |layer: &LayerSpec| {
+            let name = container.read_name(&format!("{}.weight", layer.path));
+            name.strip_suffix(".weight").map_or_else(|| layer.path.clone(), str::to_owned)
+        };
+        if found != self.layers().filter(codes).map(path_of).collect() {
             return Err(wrong("the list of layers"));
         }
+        let mut rounded = Rounded::default();
         for part in self.parts() {
             let equal = match part {
-                Part::Kept(info) => written.raw(&info.name)?.bytes == self.checkpoint.raw(&info.name)?.bytes,
-                Part::Layer(layer) => {
-                    let [new, old] =
-                        [reader.decode(&layer.path, &written)?, self.importer.decode(&layer.path, &self.checkpoint)?];
-                    same(&new, &old, exporter.scale_error())
-                }
+                Part::Kept(info) => match self.converted(info, container)? {
+                    Some(bytes) => written.raw(&container.read_name(&info.name))?.bytes == &bytes[..],
+                    None => true,
+                },
+                Part::Layer(layer) => match exporter.read_back(layer) {
+                    ReadBack::Codes => {
+                        let meant = exporter.as_read(layer, self.weight(layer)?)?;
+                        same(&reader.decode(&path_of(layer), &written)?, &meant, exporter.scale_error())
+                    }
+                    ReadBack::Values(limit) => {
+                        let tensor = written.tensor(&format!("{}.weight", path_of(layer)))?;
+                        let conv1d = is_conv1d(&self.config, &layer.path);
+                        let values = if conv1d { tensor.transposed().to_f32() } else { tensor.to_f32() };
+                        rounded.add(&values, &self.weight(layer)?.unpack()?.dequantize()) <= limit.into()
+                    }
+                },
             };
             if !equal {
                 return Err(wrong(part.name()));
             }
             self.release(&part);
         }
-        Ok(())
+        Ok(rounded.note())
     }
 
     /// Lets the system take back the memory of what was read.
