@@ -15,6 +15,7 @@ pub mod mlx;
 mod record;
 mod search_record;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
@@ -31,6 +32,7 @@ use crate::io::{Checkpoint, TensorSpec};
 use crate::op::LayerInput;
 use crate::pack::PackedTensor;
 use crate::scheme::Scheme;
+use crate::tensor::Tensor;
 
 /// A linear layer and how it is quantized.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,12 +213,31 @@ pub(crate) fn file_of<'a>(source: &'a dyn TensorSource, layer: &str) -> Option<&
     source.names().find(of_layer).and_then(|name| source.path_of(name))
 }
 
+/// A quantized layer or embedding that is read as floating-point numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecodedLayer {
+    /// What the file says of it. The zero points of its scheme may be no whole numbers.
+    pub layer: LayerSpec,
+    /// Why its codes are of no use here.
+    pub reason: &'static str,
+}
+
+impl DecodedLayer {
+    /// One line for each reason.
+    pub fn notes(decoded: &[Self]) -> Vec<String> {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        decoded.iter().for_each(|decoded| *counts.entry(decoded.reason).or_default() += 1);
+        let line = |(reason, count)| format!("{count} quantized tensor(s) are read in floating point: {reason}");
+        counts.into_iter().map(line).collect()
+    }
+}
+
 /// Reads the quantized layers of one model.
 pub trait Importer: Debug + Send + Sync {
     /// Name of the format.
     fn name(&self) -> &'static str;
 
-    /// All quantized layers, each checked against the configuration; scales and codes are not looked at.
+    /// All quantized layers whose codes can be computed with, each checked against the configuration.
     ///
     /// # Errors
     /// [`Error::Format`] that names the layer and the tensor or field at fault, [`Error::Unsupported`] for what
@@ -228,6 +249,24 @@ pub trait Importer: Debug + Send + Sync {
     /// # Errors
     /// As [`Self::layers`], and for scales that are not finite.
     fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor>;
+
+    /// The quantized tensors beside those: [`Self::values`] has their numbers.
+    ///
+    /// # Errors
+    /// As [`Self::layers`].
+    fn decoded(&self, source: &dyn TensorSource) -> Result<Vec<DecodedLayer>> {
+        let _ = source;
+        Ok(Vec::new())
+    }
+
+    /// The numbers `[rows, cols]` that the codes of the layer at `path` stand for, f32.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    fn values(&self, path: &str, source: &dyn TensorSource) -> Result<Tensor<'static>> {
+        let weight = self.decode(path, source)?.unpack()?;
+        Tensor::from_f32(vec![weight.rows(), weight.cols()], &weight.dequantize())
+    }
 }
 
 /// The reader for a model's `quantization_config`; errors name `folder`, where the model lies.

@@ -1,6 +1,6 @@
 //! A quantized model folder into another format: the same codes, laid out and described otherwise.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,7 +13,7 @@ use super::{Skip, linear_layers};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::bitnet::Unpacked;
-use crate::export::{self, Exporter, Importer, LayerSpec};
+use crate::export::{self, DecodedLayer, Exporter, Importer, LayerSpec};
 use crate::io::{
     CONFIG_FILE, Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorInfo, TensorSpec, is_conv1d, read_config,
 };
@@ -126,6 +126,8 @@ struct Original {
     config: Value,
     importer: Box<dyn Importer>,
     layers: HashMap<String, LayerSpec>,
+    /// Quantized layers and embeddings that are written in floating point.
+    decoded: HashMap<String, DecodedLayer>,
     /// The type of its other tensors.
     dtype: Dtype,
 }
@@ -147,8 +149,10 @@ impl Original {
             let what = format!("{}: a model without quantized or ternary layers", folder.display());
             return Err(Error::Unsupported { what, remedy: "quantize it with `bitsmith quantize`".into() });
         }
-        let mut original = Self { checkpoint, config, importer, layers, dtype: Dtype::F32 };
-        let kept = |info: &&TensorInfo| original.layer_of(info).is_none();
+        let decoded = importer.decoded(&checkpoint)?.into_iter().map(|decoded| (decoded.layer.path.clone(), decoded));
+        let decoded = decoded.collect();
+        let mut original = Self { checkpoint, config, importer, layers, decoded, dtype: Dtype::F32 };
+        let kept = |info: &&TensorInfo| matches!(original.part_of(info), Part::Kept(_));
         let dtype = original.checkpoint.infos().filter(kept).find_map(|info| info.dtype.dtype());
         original.dtype = dtype.unwrap_or(Dtype::F32);
         Ok(original)
@@ -160,20 +164,32 @@ impl Original {
         self.layers.get(path).filter(|_| part != "bias")
     }
 
+    /// What a tensor is, or is part of.
+    fn part_of<'a>(&'a self, info: &'a TensorInfo) -> Part<'a> {
+        let decoded = info.name.rsplit_once('.').filter(|(_, part)| *part != "bias");
+        match (self.layer_of(info), decoded.and_then(|(path, _)| self.decoded.get(path))) {
+            (Some(layer), _) => Part::Layer(layer),
+            (None, Some(decoded)) => Part::Decoded(decoded),
+            (None, None) => Part::Kept(info),
+        }
+    }
+
     /// Kept tensors and quantized layers in the order of the files; a layer stands where its first tensor stood.
     fn parts(&self) -> Vec<Part<'_>> {
         let mut seen = HashSet::new();
-        let part = |info| match self.layer_of(info) {
-            None => Some(Part::Kept(info)),
-            Some(layer) => seen.insert(layer.path.as_str()).then_some(Part::Layer(layer)),
-        };
-        self.checkpoint.infos().filter_map(part).collect()
+        let parts = self.checkpoint.infos().map(|info| self.part_of(info));
+        parts.filter(|part| matches!(part, Part::Kept(_)) || seen.insert(part.name().to_owned())).collect()
+    }
+
+    /// The numbers of a layer that is written in floating point.
+    fn values(&self, decoded: &DecodedLayer) -> Result<Vec<u8>> {
+        Ok(self.dtype.encode(&self.importer.values(&decoded.layer.path, &self.checkpoint)?.to_f32()))
     }
 
     fn layers(&self) -> impl Iterator<Item = &LayerSpec> {
         let layer = |part| match part {
             Part::Layer(layer) => Some(layer),
-            Part::Kept(_) => None,
+            Part::Kept(_) | Part::Decoded(_) => None,
         };
         self.parts().into_iter().filter_map(layer)
     }
@@ -183,6 +199,7 @@ impl Original {
         let matrices = linear_layers(&self.checkpoint, &self.config, &mut Skip::new(&[])?).into_iter();
         let mut kept: Vec<String> =
             matrices.map(|layer| layer.path).filter(|path| !self.layers.contains_key(path)).collect();
+        kept.extend(self.decoded.keys().filter(|path| !kept.contains(path)).cloned().collect::<BTreeSet<_>>());
         if !self.layers.contains_key(HEAD) && !kept.iter().any(|path| path == HEAD) {
             kept.push(HEAD.to_owned());
         }
@@ -204,6 +221,14 @@ impl Original {
             return Err(Error::Unsupported { what, remedy: "leave --strict out to write it all the same".to_owned() });
         }
         let mut notes = changes.notes();
+        let decoded: Vec<DecodedLayer> = self.decoded.values().cloned().collect();
+        notes
+            .extend(DecodedLayer::notes(&decoded).into_iter().map(|note| format!("note: {note}; so they are written")));
+        if let (Some(DecodedLayer { layer, reason }), true) = (decoded.first(), strict) {
+            let what = format!("{} in {}: {reason}", layer.path, exporter.name());
+            let remedy = format!("leave --strict out to write it in {}", self.dtype);
+            return Err(Error::Unsupported { what, remedy });
+        }
         if !others.is_empty() {
             notes.push(format!(
                 "note: readers of {name} round the inputs of {} layer(s) otherwise than those of the original",
@@ -219,6 +244,10 @@ impl Original {
             match part {
                 Part::Kept(info) => specs.push(TensorSpec::new(info.name.clone(), info.dtype, info.shape.clone())),
                 Part::Layer(layer) => specs.extend(exporter.tensors(layer, self.dtype)?),
+                Part::Decoded(DecodedLayer { layer, .. }) => {
+                    let name = format!("{}.weight", layer.path);
+                    specs.push(TensorSpec::new(name, self.dtype, [layer.rows, layer.cols]));
+                }
             }
         }
         Ok(specs)
@@ -250,6 +279,9 @@ impl Original {
                         writer.write(&name, &bytes)?;
                     }
                 }
+                Part::Decoded(decoded) => {
+                    writer.write(&format!("{}.weight", decoded.layer.path), &self.values(decoded)?)?;
+                }
             }
             self.release(&part);
             progress.advance(1, part.name());
@@ -262,9 +294,12 @@ impl Original {
     fn verify(&self, exporter: &dyn Exporter, folder: &Path, config: &Value) -> Result<()> {
         let written = Checkpoint::open(folder)?;
         let reader = export::importer(config, folder)?;
-        let found: Vec<String> = reader.layers(&written)?.into_iter().map(|layer| layer.path).collect();
+        let found = reader.layers(&written)?;
         let wrong = |what: &str| Error::format(folder, format!("{what} does not read back as it was written"));
-        if found.len() != self.layers.len() || !found.iter().all(|path| self.layers.contains_key(path)) {
+        let known = |layer: &LayerSpec| {
+            self.layers.get(&layer.path).is_some_and(|original| original.input.columns() == layer.input.columns())
+        };
+        if found.len() != self.layers.len() || !found.iter().all(known) {
             return Err(wrong("the list of layers"));
         }
         for part in self.parts() {
@@ -274,6 +309,9 @@ impl Original {
                     let [new, old] =
                         [reader.decode(&layer.path, &written)?, self.importer.decode(&layer.path, &self.checkpoint)?];
                     same(&new, &old, exporter.scale_error())
+                }
+                Part::Decoded(decoded) => {
+                    written.raw(&format!("{}.weight", decoded.layer.path))?.bytes == self.values(decoded)?
                 }
             };
             if !equal {
@@ -288,8 +326,8 @@ impl Original {
     fn release(&self, part: &Part<'_>) {
         match part {
             Part::Kept(info) => self.checkpoint.release(&info.name),
-            Part::Layer(layer) => {
-                let of_layer = |info: &&TensorInfo| self.layer_of(info).is_some_and(|other| other.path == layer.path);
+            Part::Layer(_) | Part::Decoded(_) => {
+                let of_layer = |info: &&TensorInfo| self.part_of(info).name() == part.name();
                 self.checkpoint.infos().filter(of_layer).for_each(|info| self.checkpoint.release(&info.name));
             }
         }
@@ -316,6 +354,8 @@ enum Part<'a> {
     Kept(&'a TensorInfo),
     /// They are a layer that is written anew.
     Layer(&'a LayerSpec),
+    /// They are a layer that is written in floating point.
+    Decoded(&'a DecodedLayer),
 }
 
 impl Part<'_> {
@@ -323,6 +363,7 @@ impl Part<'_> {
         match self {
             Self::Kept(info) => &info.name,
             Self::Layer(layer) => &layer.path,
+            Self::Decoded(decoded) => &decoded.layer.path,
         }
     }
 }

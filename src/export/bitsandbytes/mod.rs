@@ -13,7 +13,7 @@ mod reader;
 use serde_json::{Value, json};
 
 pub use self::reader::Reader;
-use super::layer_tensors::{by_row, codes_of, tensor_name};
+use super::layer_tensors::{by_row, codes_of, ordered, tensor_name};
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -57,6 +57,9 @@ impl Exporter for BitsAndBytes {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
+        }
+        if let Some(refused) = ordered(&layer.input) {
+            return refused;
         }
         let by_row = matches!(scheme.span(), Span::Channel | Span::Tensor);
         if scheme.bits().get() != 8 || !scheme.is_symmetric() || !by_row {
