@@ -9,6 +9,7 @@ pub mod awq;
 pub mod bitnet;
 pub mod bitsandbytes;
 pub mod compressed_tensors;
+mod container;
 pub mod gptq;
 mod layer_tensors;
 pub mod mlx;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
+pub use container::{Container, Folder, WholeModel};
 pub use record::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 pub use search_record::{
     CodesFrom, HeldOut, ImportanceRecord, SearchGoal, SearchMemory, SearchPhase, SearchQuality, SearchRecord,
@@ -97,6 +99,15 @@ pub enum Fit {
     Refused(String),
 }
 
+/// What a reader of this crate makes of a layer that a format holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ReadBack {
+    /// Its codes: a quantized layer.
+    Codes,
+    /// A weight in floating point, at most so far from what the codes meant, relative to all of it.
+    Values(f32),
+}
+
 /// Writes quantized layers in one format.
 pub trait Exporter: Send + Sync {
     /// Name on the command line.
@@ -149,6 +160,38 @@ pub trait Exporter: Send + Sync {
     fn scale_error(&self) -> f32 {
         0.0
     }
+
+    /// What a reader of this crate makes of the layer.
+    fn read_back(&self, _layer: &LayerSpec) -> ReadBack {
+        ReadBack::Codes
+    }
+
+    /// The name of the one file that holds a whole model, for a format that has such a file.
+    fn whole_file(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The files of a whole model.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a model that the format cannot hold, and those of reading what stands beside the weights.
+    fn container(&self, model: &WholeModel<'_>) -> Result<Box<dyn Container>> {
+        Ok(Box::new(Folder::new(model)))
+    }
+
+    /// What a user should know of the layers as they are written, one a line.
+    fn notes(&self, _layers: &[LayerSpec]) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The exporter of a name for the model with this config.json: a format may know only some families, or order rows by it.
+///
+/// # Errors
+/// As [`exporter`]; [`Error::Unsupported`] for a model that the format cannot hold.
+pub fn exporter_for(name: &str, config: &Value) -> Result<Box<dyn Exporter>> {
+    let _ = config;
+    exporter(name)
 }
 
 /// The exporter of a name.

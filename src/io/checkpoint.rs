@@ -1,5 +1,6 @@
 //! The weights of a model folder, mapped from one file or many.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -199,6 +200,14 @@ impl Checkpoint {
             return Err(Error::format(path, detail));
         };
         Tensor::new(dtype, raw.shape.to_vec(), raw.bytes)
+    }
+
+    /// The bytes of a tensor as a safetensors file would hold them.
+    ///
+    /// # Errors
+    /// As [`Self::raw`].
+    pub fn plain(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        Ok(self.raw(name)?.bytes.into())
     }
 
     /// Lets the system take back the memory that holds this tensor; looking at it again reads the file again.

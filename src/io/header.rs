@@ -35,6 +35,12 @@ impl TensorInfo {
     pub fn bytes(&self) -> usize {
         self.range.len()
     }
+
+    /// As [`super::Checkpoint::plain`] gives it.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        self.clone()
+    }
 }
 
 /// A checked header: the data of its tensors fills the rest of the file with no gap and no overlap.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::checkpoint::SINGLE_FILE;
 use super::checksum::Digest;
 use super::index::INDEX_FILE;
+use super::layout::FileLayout;
 use super::unsynced::Unsynced;
 use super::writer::{SafetensorsWriter, TensorSpec};
 use super::written::Written;
@@ -93,15 +94,25 @@ impl ShardPlan {
         }
         Some(json!({"metadata": {"total_size": self.total_size}, "weight_map": weight_map}))
     }
+
+    /// The files of the plan, the index last where there is one.
+    ///
+    /// # Errors
+    /// Those of [`FileLayout::safetensors`].
+    pub fn files(&self) -> Result<Vec<FileLayout>> {
+        let shards = self.shards.iter().map(|shard| FileLayout::safetensors(&shard.file, &shard.tensors));
+        let index = self.index().map(|index| Ok(FileLayout::whole(INDEX_FILE, format!("{index:#}\n"))));
+        shards.chain(index).collect()
+    }
 }
 
-/// Writes the files of a [`ShardPlan`]; tensors may come in any order.
+/// Writes the files of a [`ShardPlan`], or of a list of [`FileLayout`]s; tensors may come in any order.
 #[derive(Debug)]
 pub struct CheckpointWriter {
-    folder: PathBuf,
-    plan: ShardPlan,
-    /// The writer of each file. Only one holds its file open.
-    writers: Vec<SafetensorsWriter>,
+    /// The files with tensors. Only one is open.
+    files: Vec<(String, SafetensorsWriter)>,
+    /// Files without tensors, written at the end.
+    texts: Vec<(PathBuf, Vec<u8>)>,
     /// Number of the file of each tensor.
     by_name: HashMap<String, usize>,
     current: usize,
@@ -113,7 +124,15 @@ impl CheckpointWriter {
     /// # Errors
     /// Those of [`SafetensorsWriter::create`]; [`Error::Config`] if a name is in two shards.
     pub fn create(folder: &Path, plan: ShardPlan) -> Result<Self> {
-        Self::start(folder, plan, SafetensorsWriter::create)
+        Self::create_files(folder, plan.files()?)
+    }
+
+    /// As [`Self::create`], for files of any layout; those without tensors are written last.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_files(folder: &Path, files: Vec<FileLayout>) -> Result<Self> {
+        Self::start(folder, files, SafetensorsWriter::create_as)
     }
 
     /// Goes on with what an earlier writer of the same plan left in `folder`. No tensor counts as written until
@@ -122,32 +141,35 @@ impl CheckpointWriter {
     /// # Errors
     /// As [`Self::create`].
     pub fn resume(folder: &Path, plan: ShardPlan) -> Result<Self> {
-        Self::start(folder, plan, SafetensorsWriter::resume)
+        Self::start(folder, plan.files()?, SafetensorsWriter::resume_as)
     }
 
     fn start(
         folder: &Path,
-        plan: ShardPlan,
-        open: impl Fn(&Path, &[TensorSpec]) -> Result<SafetensorsWriter>,
+        layouts: Vec<FileLayout>,
+        open: impl Fn(&Path, &FileLayout) -> Result<SafetensorsWriter>,
     ) -> Result<Self> {
+        let (texts, layouts): (Vec<_>, Vec<_>) = layouts.into_iter().partition(|layout| layout.tensors.is_empty());
         let mut by_name = HashMap::new();
-        for (number, shard) in plan.shards.iter().enumerate() {
-            for tensor in &shard.tensors {
+        for (number, layout) in layouts.iter().enumerate() {
+            for tensor in &layout.tensors {
                 if by_name.insert(tensor.name.clone(), number).is_some() {
                     return Err(Error::config("tensor name", format!("`{}` is given twice", tensor.name)));
                 }
             }
         }
-        let mut writers = Vec::with_capacity(plan.shards.len());
-        for shard in &plan.shards {
-            let mut writer = open(&folder.join(&shard.file), &shard.tensors)?;
+        let several = layouts.len() > 1;
+        let mut files = Vec::with_capacity(layouts.len());
+        for layout in layouts {
+            let mut writer = open(&folder.join(&layout.file), &layout)?;
             // A thousand small files must not need a thousand handles.
-            if plan.shards.len() > 1 {
+            if several {
                 writer.close()?;
             }
-            writers.push(writer);
+            files.push((layout.file, writer));
         }
-        Ok(Self { folder: folder.to_path_buf(), plan, writers, by_name, current: 0 })
+        let texts = texts.into_iter().map(|layout| (folder.join(layout.file), layout.head)).collect();
+        Ok(Self { files, texts, by_name, current: 0 })
     }
 
     fn shard_of(&self, name: &str) -> Result<usize> {
@@ -165,10 +187,10 @@ impl CheckpointWriter {
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let shard = self.shard_of(name)?;
         if shard != self.current {
-            self.writers[self.current].close()?;
+            self.files[self.current].1.close()?;
             self.current = shard;
         }
-        self.writers[shard].write(name, bytes)
+        self.files[shard].1.write(name, bytes)
     }
 
     /// As [`SafetensorsWriter::holds`].
@@ -176,25 +198,25 @@ impl CheckpointWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::Shape`] if there is no such tensor.
     pub fn holds(&self, name: &str, checksum: Digest) -> Result<bool> {
-        self.writers[self.shard_of(name)?].holds(name, checksum)
+        self.files[self.shard_of(name)?].1.holds(name, checksum)
     }
 
     /// As [`SafetensorsWriter::count`].
     pub fn count(&mut self, name: &str) {
         if let Some(shard) = self.by_name.get(name) {
-            self.writers[*shard].count(name);
+            self.files[*shard].1.count(name);
         }
     }
 
     /// The file of a tensor.
     pub fn file_of(&self, name: &str) -> Option<&str> {
-        self.by_name.get(name).map(|shard| self.plan.shards[*shard].file.as_str())
+        self.by_name.get(name).map(|shard| self.files[*shard].0.as_str())
     }
 
     /// What is needed to read tensors back while others are written.
     pub fn written(&self) -> Written {
         let place = |(name, shard): (&String, &usize)| {
-            let (path, part) = self.writers[*shard].place(name)?;
+            let (path, part) = self.files[*shard].1.place(name)?;
             Some((name.clone(), (path.to_path_buf(), part)))
         };
         Written::new(self.by_name.iter().filter_map(place).collect())
@@ -205,20 +227,19 @@ impl CheckpointWriter {
     /// # Errors
     /// [`Error::Io`].
     pub fn unsynced(&self) -> Result<Option<Unsynced>> {
-        self.writers.get(self.current).map_or(Ok(None), SafetensorsWriter::unsynced)
+        self.files.get(self.current).map_or(Ok(None), |(_, writer)| writer.unsynced())
     }
 
-    /// Closes the files and writes the index where one is needed.
+    /// Closes the files and writes those without tensors.
     ///
     /// # Errors
     /// Those of [`SafetensorsWriter::finish`].
     pub fn finish(self) -> Result<()> {
-        for writer in self.writers {
+        for (_, writer) in self.files {
             writer.finish()?;
         }
-        if let Some(index) = self.plan.index() {
-            let path = self.folder.join(INDEX_FILE);
-            std::fs::write(&path, format!("{index:#}\n")).map_err(|e| Error::io(&path, e))?;
+        for (path, content) in self.texts {
+            std::fs::write(&path, content).map_err(|e| Error::io(&path, e))?;
         }
         Ok(())
     }

@@ -33,6 +33,8 @@ pub struct Staging {
     partial: PathBuf,
     model: PathBuf,
     destination: PathBuf,
+    /// The file of the folder that alone becomes `destination`, if it is not the whole folder.
+    file: Option<&'static str>,
     force: bool,
     keep: bool,
     notes: Vec<String>,
@@ -53,7 +55,20 @@ impl Staging {
     /// [`Error::Config`] if the name is unusable, taken, taken by something that is no model folder, or being made by
     /// another process; [`Error::Io`] if the parent folder cannot be written.
     pub fn create(destination: &Path, force: bool) -> Result<Self> {
-        let mut staging = Self::open(destination, force)?;
+        Self::create_for(destination, None, force)
+    }
+
+    /// As [`Self::create`], but of all that is put into the folder only this file remains, under the name of `destination`;
+    /// with `force` a file that begins with the same four bytes may have the name.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_file(destination: &Path, file: &'static str, force: bool) -> Result<Self> {
+        Self::create_for(destination, Some(file), force)
+    }
+
+    fn create_for(destination: &Path, file: Option<&'static str>, force: bool) -> Result<Self> {
+        let mut staging = Self::open(destination, file, force)?;
         if staging.journal().exists() {
             staging.notes.push(format!("note: an unfinished run in {} was thrown away", staging.partial.display()));
             remove(&staging.journal())?;
@@ -69,7 +84,7 @@ impl Staging {
     /// # Errors
     /// As [`Self::create`].
     pub fn resume(destination: &Path, force: bool) -> Result<Self> {
-        let mut staging = Self::open(destination, force)?;
+        let mut staging = Self::open(destination, None, force)?;
         staging.keep = staging.journal().exists();
         staging.make()
     }
@@ -89,7 +104,7 @@ impl Staging {
     }
 
     /// Takes the lock, then repairs what a process left that was killed while it renamed.
-    fn open(destination: &Path, force: bool) -> Result<Self> {
+    fn open(destination: &Path, file: Option<&'static str>, force: bool) -> Result<Self> {
         let Some(name) = destination.file_name() else {
             let detail = format!("`{}` names no folder; give a name for the new one", destination.display());
             return Err(Error::config("output folder", detail));
@@ -100,7 +115,7 @@ impl Staging {
         hidden.push(".partial");
         let partial = parent.join(hidden);
         if !partial.exists() {
-            check_destination(destination, force)?;
+            check_destination(destination, file, force)?;
             if !parent.is_dir() {
                 let detail = format!("its parent folder {} does not exist; create it first", parent.display());
                 return Err(Error::config("output folder", detail));
@@ -110,6 +125,7 @@ impl Staging {
         let mut staging = Self {
             model: partial.join(MODEL),
             destination: destination.to_path_buf(),
+            file,
             force,
             keep: true,
             notes: Vec::new(),
@@ -119,7 +135,7 @@ impl Staging {
         staging.repair()?;
         // From here on an error leaves what an earlier process saved, and removes what is empty.
         staging.keep = staging.journal().exists();
-        check_destination(destination, force)?;
+        check_destination(destination, file, force)?;
         Ok(staging)
     }
 
@@ -189,7 +205,12 @@ impl Staging {
     /// [`Error::Io`]; [`Error::Config`] if the name was taken in the meantime.
     pub fn commit(mut self) -> Result<()> {
         sync_tree(&self.model)?;
-        check_destination(&self.destination, self.force)?;
+        check_destination(&self.destination, self.file, self.force)?;
+        if let Some(file) = self.file {
+            fs::rename(self.model.join(file), &self.destination).map_err(|e| Error::io(&self.destination, e))?;
+            self.keep = false;
+            return sync_folder(parent(&self.destination));
+        }
         let aside = self.partial.join(REPLACED);
         let (replaces, keep) = (self.destination.exists(), self.keep);
         if replaces {
@@ -302,8 +323,8 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Refuses a destination that exists, or with `force` one that is no model folder.
-fn check_destination(destination: &Path, force: bool) -> Result<()> {
+/// Refuses a destination that exists, or with `force` one that is no model folder, or no file of the kind of `file`.
+fn check_destination(destination: &Path, file: Option<&str>, force: bool) -> Result<()> {
     let refuse = |detail: &str| Err(Error::config("output folder", format!("{} {detail}", destination.display())));
     let metadata = match fs::symlink_metadata(destination) {
         Ok(metadata) => metadata,
@@ -313,23 +334,34 @@ fn check_destination(destination: &Path, force: bool) -> Result<()> {
     if metadata.is_symlink() {
         return refuse("is a symbolic link; give the folder itself");
     }
-    if !metadata.is_dir() {
-        return refuse("is a file; give another name");
+    match file {
+        None if !metadata.is_dir() => return refuse("is a file; give another name"),
+        Some(_) if !metadata.is_file() => return refuse("is a folder; give the name of a file"),
+        _ => {}
     }
     if !force {
         return refuse("exists; give another name, or replace it with --force");
+    }
+    if file.is_some() {
+        return match super::is_gguf(destination) {
+            true => Ok(()),
+            false => refuse("is no GGUF file; --force does not delete it: remove it yourself"),
+        };
     }
     let (mut config, mut weights, mut empty) = (false, false, true);
     for entry in fs::read_dir(destination).map_err(|e| Error::io(destination, e))? {
         let name = entry.map_err(|e| Error::io(destination, e))?.file_name();
         config |= name == CONFIG_FILE;
         weights |= Path::new(&name).extension().is_some_and(|e| e == "safetensors");
+        (config, weights) = if name == super::GGUF_FILE { (true, true) } else { (config, weights) };
         empty = false;
     }
     if empty || (config && weights) {
         return Ok(());
     }
-    refuse("is no model folder (config.json and safetensors); --force does not delete it: remove it yourself")
+    refuse(
+        "is no model folder (config.json and safetensors, or a GGUF file); --force does not delete it: remove it yourself",
+    )
 }
 
 /// Waits until the disk has every file below `folder`.

@@ -1,21 +1,16 @@
-//! Writing a safetensors file whose size is known before its content.
+//! Writing a file of tensors whose size is known before its content.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
-
 use super::checksum::{Digest, digest_of};
-use super::header::{LENGTH_BYTES, MAX_HEADER_BYTES, METADATA_KEY};
+use super::layout::FileLayout;
 use super::stored::StoredDtype;
 use super::unsynced::Unsynced;
 use crate::error::{Error, Result};
-
-/// The data of a file begins at a multiple of this.
-const ALIGNMENT: usize = 8;
 
 /// A tensor to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +42,8 @@ impl TensorSpec {
     }
 }
 
-/// A file whose tensors are known beforehand and written in any order, each in pieces of any size.
+/// A file whose tensors are known beforehand and written in any order, each in pieces of any size: a safetensors file, or
+/// one of another [`FileLayout`].
 ///
 /// ```
 /// use bitsmith::io::{SafetensorsWriter, StoredDtype, TensorSpec};
@@ -66,7 +62,9 @@ pub struct SafetensorsWriter {
     file: Option<File>,
     /// Where the next write goes unless it seeks another place.
     at: u64,
-    tensors: Vec<Place>,
+    /// Bytes of the whole file.
+    end: u64,
+    tensors: Vec<Written>,
     by_name: HashMap<String, usize>,
 }
 
@@ -75,7 +73,7 @@ const UNKNOWN: u64 = u64::MAX;
 
 /// A tensor and how much of it is written.
 #[derive(Debug)]
-struct Place {
+struct Written {
     name: String,
     start: u64,
     bytes: u64,
@@ -88,7 +86,15 @@ impl SafetensorsWriter {
     /// # Errors
     /// [`Error::Io`]; [`Error::Shape`] or [`Error::Config`] for a list of tensors that no file can hold.
     pub fn create(path: &Path, tensors: &[TensorSpec]) -> Result<Self> {
-        Self::start(path, tensors, OpenOptions::new().write(true).create_new(true))
+        Self::create_as(path, &FileLayout::safetensors("", tensors)?)
+    }
+
+    /// As [`Self::create`], with another layout; the name in it does not count.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_as(path: &Path, layout: &FileLayout) -> Result<Self> {
+        Self::start(path, layout, OpenOptions::new().write(true).create_new(true))
     }
 
     /// Goes on with a file that an earlier writer of the same tensors left, or creates it. No tensor of it counts as
@@ -97,8 +103,16 @@ impl SafetensorsWriter {
     /// # Errors
     /// As [`Self::create`].
     pub fn resume(path: &Path, tensors: &[TensorSpec]) -> Result<Self> {
-        let mut writer = Self::start(path, tensors, OpenOptions::new().write(true).create(true).truncate(false))?;
-        let end = writer.tensors.last().map_or(writer.at, |last| last.start + last.bytes);
+        Self::resume_as(path, &FileLayout::safetensors("", tensors)?)
+    }
+
+    /// As [`Self::resume`], with another layout.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn resume_as(path: &Path, layout: &FileLayout) -> Result<Self> {
+        let mut writer = Self::start(path, layout, OpenOptions::new().write(true).create(true).truncate(false))?;
+        let end = writer.end;
         let file = writer.file()?;
         // A file that is too long was not made by such a writer.
         let cut = file.metadata().and_then(|now| if now.len() > end { file.set_len(end) } else { Ok(()) });
@@ -106,19 +120,19 @@ impl SafetensorsWriter {
         Ok(writer)
     }
 
-    fn start(path: &Path, tensors: &[TensorSpec], options: &OpenOptions) -> Result<Self> {
-        let header = header(tensors)?;
-        let mut at = header.len() as u64;
-        let mut places = Vec::with_capacity(tensors.len());
-        for tensor in tensors {
-            let bytes = tensor.bytes()?;
-            places.push(Place { name: tensor.name.clone(), start: at, bytes, written: 0 });
-            at += bytes;
-        }
+    fn start(path: &Path, layout: &FileLayout, options: &OpenOptions) -> Result<Self> {
+        let place = |place: &super::layout::Place| Written {
+            name: place.name.clone(),
+            start: place.start,
+            bytes: place.bytes,
+            written: 0,
+        };
+        let tensors: Vec<Written> = layout.tensors.iter().map(place).collect();
         let by_name = tensors.iter().enumerate().map(|(index, tensor)| (tensor.name.clone(), index)).collect();
         let mut file = options.open(path).map_err(|e| Error::io(path, e))?;
-        file.write_all(&header).map_err(|e| Error::io(path, e))?;
-        Ok(Self { path: path.to_path_buf(), file: Some(file), at: header.len() as u64, tensors: places, by_name })
+        file.write_all(&layout.head).map_err(|e| Error::io(path, e))?;
+        let (path, at, end) = (path.to_path_buf(), layout.head.len() as u64, layout.bytes);
+        Ok(Self { path, file: Some(file), at, end, tensors, by_name })
     }
 
     fn file(&mut self) -> Result<&mut File> {
@@ -140,7 +154,7 @@ impl SafetensorsWriter {
         let Some(index) = self.by_name.get(name).copied() else {
             return wrong(format!("a tensor of {}", self.path.display()));
         };
-        let Place { start, bytes: size, written, .. } = self.tensors[index];
+        let Written { start, bytes: size, written, .. } = self.tensors[index];
         if bytes.len() as u64 > size - written {
             return wrong(format!("at most {} bytes of `{name}`", size - written));
         }
@@ -213,37 +227,13 @@ impl SafetensorsWriter {
                 found: format!("{} bytes", due.written),
             });
         }
+        let end = self.end;
+        // What pads the file behind its last tensor is nobody's to write.
+        if self.tensors.last().is_some_and(|last| last.start + last.bytes < end) {
+            let file = self.file()?;
+            let padded = file.set_len(end);
+            padded.map_err(|e| Error::io(&self.path, e))?;
+        }
         self.close()
     }
-}
-
-/// Length field and JSON, padded with spaces to [`ALIGNMENT`].
-fn header(tensors: &[TensorSpec]) -> Result<Vec<u8>> {
-    let mut seen = HashSet::new();
-    let mut members = Map::new();
-    members.insert(METADATA_KEY.into(), json!({"format": "pt"}));
-    let mut end = 0u64;
-    for tensor in tensors {
-        if tensor.name == METADATA_KEY || !seen.insert(&tensor.name) {
-            return Err(Error::config("tensor name", format!("`{}` is reserved or given twice", tensor.name)));
-        }
-        let begin = end;
-        end = begin.checked_add(tensor.bytes()?).ok_or_else(|| Error::Limit {
-            what: "safetensors file".into(),
-            wanted: u64::MAX,
-            allowed: i64::MAX as u64,
-        })?;
-        let member = json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [begin, end]});
-        members.insert(tensor.name.clone(), member);
-    }
-    let mut json = Value::Object(members).to_string().into_bytes();
-    json.resize(json.len().next_multiple_of(ALIGNMENT), b' ');
-    let length = json.len() as u64;
-    if length > MAX_HEADER_BYTES {
-        return Err(Error::Limit { what: "safetensors header".into(), wanted: length, allowed: MAX_HEADER_BYTES });
-    }
-    let mut header = Vec::with_capacity(LENGTH_BYTES + json.len());
-    header.extend(length.to_le_bytes());
-    header.extend(json);
-    Ok(header)
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::companions::copy_companions;
+use super::converted::converted;
 use super::observation::{forget, observe, remembers};
 use super::plan_file::check_paths;
 use super::run::Run;
@@ -21,7 +23,7 @@ use crate::calib::CalibrationDataset;
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, evaluate_folders};
-use crate::export::{self, BlockRecord, Calibration, LayerRecord, Method, Quality, Record, Sizes};
+use crate::export::{self, BlockRecord, Calibration, FORMATS, LayerRecord, Method, Quality, Record, Sizes};
 use crate::io::{Checkpoint, Checksum, Source, Staging, digest_of};
 use crate::progress::Progress;
 use crate::scheme::{Plan, Scheme};
@@ -40,6 +42,19 @@ pub(super) const HEAD: &str = "lm_head";
 /// request may succeed later and something is finished, which is kept then; otherwise nothing is left behind.
 /// [`Error::Config`] if what is to be resumed was made from another model or with other settings.
 pub async fn quantize_model(
+    device: &Device,
+    quantizer: &dyn Quantizer,
+    request: &QuantizeRequest,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    match export::exporter(&request.format)?.whole_file() {
+        Some(file) => converted(device, quantizer, request, file, progress).await,
+        None => quantize_folder(device, quantizer, request, progress).await,
+    }
+}
+
+/// [`quantize_model`] into a folder of safetensors.
+pub(super) async fn quantize_folder(
     device: &Device,
     quantizer: &dyn Quantizer,
     request: &QuantizeRequest,
@@ -97,10 +112,12 @@ pub(super) async fn straight(
     let original = Checksum::of(config.to_string().as_bytes());
     let mut skip = Skip::new(&request.skip)?;
     let layers = linear_layers(&checkpoint, &config, &mut skip);
-    let exporter = export::exporter(&request.format)?;
+    let aim = export::exporter_for(&request.format, &config)?;
+    // A format that holds a whole model in one file is made of a folder in the default format.
+    let exporter = export::exporter(if aim.whole_file().is_some() { FORMATS[0] } else { &request.format })?;
     let unmeasurable = original::check_quality(&request.model, request.quality.as_ref())?;
     let before = plan(&layers, quantizer, &BTreeMap::new(), request)?;
-    let footprint = Footprint::new(&checkpoint, &layers, &*exporter, |layer| before.get(&layer.path).is_some())?;
+    let footprint = Footprint::new(&checkpoint, &layers, &*aim, |layer| before.get(&layer.path).is_some())?;
     let mut fingerprint = Fingerprint {
         bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
         method: Method { name: quantizer.name().to_owned(), settings: quantizer.settings() },
@@ -121,6 +138,7 @@ pub(super) async fn straight(
         quantizer,
         checkpoint: &checkpoint,
         exporter: &*exporter,
+        aim: &*aim,
         layers: &layers,
         plan: &plan,
         choices: &choices,
@@ -187,7 +205,7 @@ pub(super) async fn straight(
 const COLLAPSE: f64 = 2.0;
 
 /// The warning about a model that predicts far worse than the original.
-fn collapse(quality: &Quality, quantizer: &dyn Quantizer) -> Option<String> {
+pub(super) fn collapse(quality: &Quality, quantizer: &dyn Quantizer) -> Option<String> {
     let Quality { perplexity_before: before, perplexity_after: after, .. } = quality;
     (*after > COLLAPSE * before).then(|| {
         let remedy = match quantizer.in_the_loop() {
@@ -273,10 +291,7 @@ fn record(
     });
     let weights: u64 = layers.iter().map(|layer| layer.shape.iter().product::<usize>() as u64).sum();
     let bytes: u64 = layers.iter().map(|layer| layer.bytes).sum();
-    let quality = evaluation.and_then(|e| {
-        let (before, kl) = (e.reference_perplexity?, serde_json::to_value(e.kl).ok()?);
-        Some(Quality { perplexity_before: before, perplexity_after: e.perplexity, kl })
-    });
+    let quality = evaluation.and_then(quality);
     Ok(Record {
         bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
         method: Method { name: run.quantizer.name().to_owned(), settings: run.quantizer.settings() },
@@ -296,6 +311,13 @@ fn record(
         },
         quality,
     })
+}
+
+/// What the record holds of an evaluation against the original.
+pub(super) fn quality(evaluation: &Evaluation) -> Option<Quality> {
+    let Evaluation { perplexity, reference_perplexity, kl, .. } = evaluation;
+    let (perplexity_before, kl) = ((*reference_perplexity)?, serde_json::to_value(kl).ok()?);
+    Some(Quality { perplexity_before, perplexity_after: *perplexity, kl })
 }
 
 /// The model's config.json, empty if there is none; a model that is quantized already is refused.
@@ -334,27 +356,6 @@ fn plan(
         return Err(Error::Unsupported { what, remedy: "check the model and --skip".into() });
     }
     Ok(plan)
-}
-
-/// Copies tokenizer, generation settings, licence and the like; what describes other weight files stays behind, and so
-/// does all that lies beside weights given as a file.
-pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
-    if !from.is_dir() {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(from).map_err(|e| Error::io(from, e))? {
-        let path = entry.map_err(|e| Error::io(from, e))?.path();
-        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        let text = matches!(name, "vocab.txt" | "merges.txt") || name.to_uppercase().starts_with("LICENSE");
-        let companion = matches!(kind, "json" | "model" | "jinja") || text;
-        let ours =
-            matches!(name, "config.json" | Record::FILE | "quantize_config.json") || name.ends_with(".index.json");
-        if companion && !ours && path.is_file() {
-            std::fs::copy(&path, to.join(name)).map_err(|e| Error::io(&path, e))?;
-        }
-    }
-    Ok(())
 }
 
 /// Opens the written folder as any reader does, and compares what it holds with what the method gave.

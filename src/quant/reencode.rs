@@ -1,5 +1,6 @@
 //! A quantized model folder into another format: the same codes, laid out and described otherwise.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -7,16 +8,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::changes::Changes;
-use super::parts::same;
-use super::pipeline::{HEAD, copy_companions};
+use super::companions::copy_companions;
+use super::model_part::Part;
+use super::pipeline::HEAD;
 use super::{Skip, linear_layers};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::bitnet::Unpacked;
-use crate::export::{self, DecodedLayer, Exporter, Importer, LayerSpec};
-use crate::io::{
-    CONFIG_FILE, Checkpoint, CheckpointWriter, ShardPlan, Staging, TensorInfo, TensorSpec, is_conv1d, read_config,
-};
+use crate::export::{self, Container, DecodedLayer, Exporter, Importer, LayerSpec, WholeModel};
+use crate::io::{Checkpoint, CheckpointWriter, Staging, TensorInfo, TensorSpec, is_conv1d, read_config};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::{Bits, Scheme, Zero};
@@ -87,41 +87,34 @@ pub struct Exported {
 /// [`Error::Unsupported`] that names the layer which the format cannot hold, or for a model without quantized layers; those
 /// of reading and of writing.
 pub fn export_model(request: &ExportRequest, progress: &mut dyn Progress) -> Result<Exported> {
-    let exporter = export::exporter(&request.format)?;
     let original = Original::open(&request.model)?;
-    let mut notes = original.fit(&*exporter, request.strict)?;
-    let specs = original.tensors(&*exporter)?;
-    let layer_bytes = original.layer_bytes(&*exporter)?;
-    let mut config = original.config.clone();
-    // Of the format that it was in.
-    config.as_object_mut().map(|config| config.remove("quantization"));
-    let quantization = exporter.config(&original.layers().cloned().collect::<Vec<_>>(), &original.kept()?)?;
-    exporter.describe(&mut config, quantization);
-
-    let staging = Staging::create(&request.out, request.force)?;
-    notes.extend_from_slice(staging.notes());
-    let shards = ShardPlan::new(specs, request.shard_size)?;
-    let bytes = shards.total_size();
-    original.write(&*exporter, CheckpointWriter::create(staging.path(), shards)?, progress)?;
-    let file = staging.path().join(CONFIG_FILE);
-    let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
-    std::fs::write(&file, text).map_err(|e| Error::io(&file, e))?;
-    copy_companions(&request.model, staging.path())?;
-    original.verify(&*exporter, staging.path(), &config["quantization_config"])?;
+    let exporter = export::exporter_for(&request.format, &original.config)?;
+    // Said before a destination is looked at.
+    let notes = original.fit(&*exporter, request.strict)?;
+    let staging = stage(&request.out, exporter.whole_file(), request.force)?;
+    let mut exported = original.written(&*exporter, &staging, request.shard_size, progress)?;
+    exported.notes.splice(0..0, notes.into_iter().chain(staging.notes().iter().cloned()));
     staging.commit()?;
-    Ok(Exported {
-        format: request.format.clone(),
-        layers: original.layers.len(),
-        weights: original.layers.values().map(|layer| (layer.rows * layer.cols) as u64).sum(),
-        layer_bytes,
-        bytes,
-        original_bytes: original.checkpoint.total_bytes(),
-        notes,
-    })
+    Ok(exported)
+}
+
+/// Where a model is to grow that becomes `out`: a folder, or the one file of a format that has such a file, where `out` ends
+/// like it.
+pub(super) fn stage(out: &Path, whole: Option<&'static str>, force: bool) -> Result<Staging> {
+    match whole.filter(|file| is_whole(out, file)) {
+        Some(file) => Staging::create_file(out, file, force),
+        None => Staging::create(out, force),
+    }
+}
+
+/// Whether the one file of a format is asked for, and not a folder with it.
+pub(super) fn is_whole(out: &Path, file: &str) -> bool {
+    out.extension().is_some() && out.extension() == Path::new(file).extension()
 }
 
 /// The model that is exported.
-struct Original {
+pub(super) struct Original {
+    folder: PathBuf,
     checkpoint: Checkpoint,
     config: Value,
     importer: Box<dyn Importer>,
@@ -133,7 +126,7 @@ struct Original {
 }
 
 impl Original {
-    fn open(folder: &Path) -> Result<Self> {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
         let config = read_config(folder)?;
         let importer: Box<dyn Importer> = match config.get("quantization_config").filter(|q| !q.is_null()) {
@@ -150,12 +143,23 @@ impl Original {
             return Err(Error::Unsupported { what, remedy: "quantize it with `bitsmith quantize`".into() });
         }
         let decoded = importer.decoded(&checkpoint)?.into_iter().map(|decoded| (decoded.layer.path.clone(), decoded));
-        let decoded = decoded.collect();
-        let mut original = Self { checkpoint, config, importer, layers, decoded, dtype: Dtype::F32 };
+        let (decoded, folder) = (decoded.collect(), folder.to_path_buf());
+        let mut original = Self { folder, checkpoint, config, importer, layers, decoded, dtype: Dtype::F32 };
         let kept = |info: &&TensorInfo| matches!(original.part_of(info), Part::Kept(_));
         let dtype = original.checkpoint.infos().filter(kept).find_map(|info| info.dtype.dtype());
         original.dtype = dtype.unwrap_or(Dtype::F32);
         Ok(original)
+    }
+
+    /// The whole config.json.
+    pub(super) fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// Bytes that a layer takes in a format.
+    pub(super) fn bytes_of(&self, exporter: &dyn Exporter, path: &str) -> Option<u64> {
+        let tensors = exporter.tensors(self.layers.get(path)?, self.dtype).ok()?;
+        tensors.iter().map(|tensor| tensor.bytes().ok()).sum()
     }
 
     /// The quantized layer that a tensor is part of: any but its bias.
@@ -175,18 +179,13 @@ impl Original {
     }
 
     /// Kept tensors and quantized layers in the order of the files; a layer stands where its first tensor stood.
-    fn parts(&self) -> Vec<Part<'_>> {
+    pub(super) fn parts(&self) -> Vec<Part<'_>> {
         let mut seen = HashSet::new();
         let parts = self.checkpoint.infos().map(|info| self.part_of(info));
         parts.filter(|part| matches!(part, Part::Kept(_)) || seen.insert(part.name().to_owned())).collect()
     }
 
-    /// The numbers of a layer that is written in floating point.
-    fn values(&self, decoded: &DecodedLayer) -> Result<Vec<u8>> {
-        Ok(self.dtype.encode(&self.importer.values(&decoded.layer.path, &self.checkpoint)?.to_f32()))
-    }
-
-    fn layers(&self) -> impl Iterator<Item = &LayerSpec> {
+    pub(super) fn layers(&self) -> impl Iterator<Item = &LayerSpec> {
         let layer = |part| match part {
             Part::Layer(layer) => Some(layer),
             Part::Kept(_) | Part::Decoded(_) => None,
@@ -207,7 +206,7 @@ impl Original {
     }
 
     /// Refuses what the format cannot hold, and with `strict` what others would read otherwise; says what they do.
-    fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
+    pub(super) fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
         let (mut changes, mut others) = (Changes::new(exporter, strict), Vec::new());
         for layer in self.layers() {
             changes.add(layer, is_conv1d(&self.config, &layer.path))?;
@@ -238,19 +237,81 @@ impl Original {
         Ok(notes)
     }
 
-    fn tensors(&self, exporter: &dyn Exporter) -> Result<Vec<TensorSpec>> {
+    /// Writes the model in a format, into a folder, and compares what it holds with the original.
+    pub(super) fn written(
+        &self,
+        exporter: &dyn Exporter,
+        staging: &Staging,
+        shard_size: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<Exported> {
+        let mut config = self.config.clone();
+        // Of the format that it was in.
+        config.as_object_mut().map(|config| config.remove("quantization"));
+        let layers: Vec<LayerSpec> = self.layers().cloned().collect();
+        let quantization = exporter.config(&layers, &self.kept()?)?;
+        exporter.describe(&mut config, quantization);
+        let model = WholeModel { folder: &self.folder, config: &config, shard_size };
+        let container = exporter.container(&model)?;
+        let specs = self.tensors(exporter, &*container)?;
+        let writer = CheckpointWriter::create_files(staging.path(), container.files(&specs)?)?;
+        self.write(exporter, &*container, writer, progress)?;
+        if container.companions() {
+            copy_companions(&self.folder, staging.path())?;
+        }
+        let mut notes = exporter.notes(&layers);
+        notes.extend(self.verify(exporter, &*container, staging.path())?);
+        Ok(Exported {
+            format: exporter.name().to_owned(),
+            layers: layers.len(),
+            weights: layers.iter().map(|layer| (layer.rows * layer.cols) as u64).sum(),
+            layer_bytes: self.layer_bytes(exporter)?,
+            bytes: specs.iter().map(TensorSpec::bytes).sum::<Result<u64>>()?,
+            original_bytes: self.checkpoint.total_bytes(),
+            notes,
+        })
+    }
+
+    fn tensors(&self, exporter: &dyn Exporter, container: &dyn Container) -> Result<Vec<TensorSpec>> {
         let mut specs = Vec::new();
         for part in self.parts() {
             match part {
-                Part::Kept(info) => specs.push(TensorSpec::new(info.name.clone(), info.dtype, info.shape.clone())),
+                Part::Kept(info) => specs.extend(container.kept(&info.plain())?),
+                Part::Decoded(decoded) => specs.extend(container.kept(&self.float(decoded))?),
                 Part::Layer(layer) => specs.extend(exporter.tensors(layer, self.dtype)?),
-                Part::Decoded(DecodedLayer { layer, .. }) => {
-                    let name = format!("{}.weight", layer.path);
-                    specs.push(TensorSpec::new(name, self.dtype, [layer.rows, layer.cols]));
-                }
             }
         }
         Ok(specs)
+    }
+
+    /// What a layer is that is written in floating point.
+    fn float(&self, DecodedLayer { layer, .. }: &DecodedLayer) -> TensorInfo {
+        let (name, shape) = (format!("{}.weight", layer.path), vec![layer.rows, layer.cols]);
+        TensorInfo { name, dtype: self.dtype.into(), shape, range: 0..layer.rows * layer.cols * self.dtype.bytes() }
+    }
+
+    /// The name of a tensor in floating point, and its bytes in a container; none if it is left out.
+    pub(super) fn converted<'a>(
+        &'a self,
+        part: &Part<'a>,
+        container: &dyn Container,
+    ) -> Result<Option<(String, Cow<'a, [u8]>)>> {
+        let plain = match part {
+            Part::Kept(info) => info.plain(),
+            Part::Decoded(decoded) => self.float(decoded),
+            Part::Layer(_) => return Ok(None),
+        };
+        if container.kept(&plain)?.is_none() {
+            return Ok(None);
+        }
+        let bytes = match part {
+            Part::Decoded(DecodedLayer { layer, .. }) => {
+                self.dtype.encode(&self.importer.values(&layer.path, &self.checkpoint)?.to_f32()).into()
+            }
+            _ => self.checkpoint.plain(&plain.name)?,
+        };
+        let bytes = container.convert(&plain, bytes)?;
+        Ok(Some((plain.name, bytes)))
     }
 
     fn layer_bytes(&self, exporter: &dyn Exporter) -> Result<u64> {
@@ -263,7 +324,13 @@ impl Original {
         Ok(bytes)
     }
 
-    fn write(&self, exporter: &dyn Exporter, mut writer: CheckpointWriter, progress: &mut dyn Progress) -> Result<()> {
+    fn write(
+        &self,
+        exporter: &dyn Exporter,
+        container: &dyn Container,
+        mut writer: CheckpointWriter,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
         let parts = self.parts();
         progress.begin("exporting", parts.len() as u64);
         for part in parts {
@@ -271,16 +338,15 @@ impl Original {
                 return Err(Error::Cancelled);
             }
             match part {
-                Part::Kept(info) => writer.write(&info.name, self.checkpoint.raw(&info.name)?.bytes)?,
-                Part::Layer(layer) => {
-                    let weight = self.importer.decode(&layer.path, &self.checkpoint)?;
-                    let weight = PackedTensor { scheme: layer.scheme, ..weight };
-                    for (name, bytes) in exporter.encode(layer, &weight, self.dtype)? {
+                Part::Kept(_) | Part::Decoded(_) => {
+                    if let Some((name, bytes)) = self.converted(&part, container)? {
                         writer.write(&name, &bytes)?;
                     }
                 }
-                Part::Decoded(decoded) => {
-                    writer.write(&format!("{}.weight", decoded.layer.path), &self.values(decoded)?)?;
+                Part::Layer(layer) => {
+                    for (name, bytes) in exporter.encode(layer, &self.weight(layer)?, self.dtype)? {
+                        writer.write(&name, &bytes)?;
+                    }
                 }
             }
             self.release(&part);
@@ -290,40 +356,13 @@ impl Original {
         writer.finish()
     }
 
-    /// Opens the written folder as any reader does, and compares all of it with the original.
-    fn verify(&self, exporter: &dyn Exporter, folder: &Path, config: &Value) -> Result<()> {
-        let written = Checkpoint::open(folder)?;
-        let reader = export::importer(config, folder)?;
-        let found = reader.layers(&written)?;
-        let wrong = |what: &str| Error::format(folder, format!("{what} does not read back as it was written"));
-        let known = |layer: &LayerSpec| {
-            self.layers.get(&layer.path).is_some_and(|original| original.input.columns() == layer.input.columns())
-        };
-        if found.len() != self.layers.len() || !found.iter().all(known) {
-            return Err(wrong("the list of layers"));
-        }
-        for part in self.parts() {
-            let equal = match part {
-                Part::Kept(info) => written.raw(&info.name)?.bytes == self.checkpoint.raw(&info.name)?.bytes,
-                Part::Layer(layer) => {
-                    let [new, old] =
-                        [reader.decode(&layer.path, &written)?, self.importer.decode(&layer.path, &self.checkpoint)?];
-                    same(&new, &old, exporter.scale_error())
-                }
-                Part::Decoded(decoded) => {
-                    written.raw(&format!("{}.weight", decoded.layer.path))?.bytes == self.values(decoded)?
-                }
-            };
-            if !equal {
-                return Err(wrong(part.name()));
-            }
-            self.release(&part);
-        }
-        Ok(())
+    pub(super) fn weight(&self, layer: &LayerSpec) -> Result<PackedTensor> {
+        let weight = self.importer.decode(&layer.path, &self.checkpoint)?;
+        Ok(PackedTensor { scheme: layer.scheme, ..weight })
     }
 
     /// Lets the system take back the memory of what was read.
-    fn release(&self, part: &Part<'_>) {
+    pub(super) fn release(&self, part: &Part<'_>) {
         match part {
             Part::Kept(info) => self.checkpoint.release(&info.name),
             Part::Layer(_) | Part::Decoded(_) => {
@@ -345,25 +384,4 @@ fn ternary(layer: &LayerSpec, importer: &dyn Importer, checkpoint: &Checkpoint) 
     let unused = weight.codes().iter().all(|code| *code >= Bits::TERNARY.min_code());
     let three = Scheme::new(Bits::TERNARY, scheme.span(), Zero::Symmetric).with_scale_type(scheme.scale_type());
     Ok(unused.then_some(three))
-}
-
-/// What becomes of a tensor, or of several.
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    /// It stays as it is.
-    Kept(&'a TensorInfo),
-    /// They are a layer that is written anew.
-    Layer(&'a LayerSpec),
-    /// They are a layer that is written in floating point.
-    Decoded(&'a DecodedLayer),
-}
-
-impl Part<'_> {
-    fn name(&self) -> &str {
-        match self {
-            Self::Kept(info) => &info.name,
-            Self::Layer(layer) => &layer.path,
-            Self::Decoded(decoded) => &decoded.layer.path,
-        }
-    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Run<'a> {
     pub(super) quantizer: &'a dyn Quantizer,
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) exporter: &'a dyn Exporter,
+    /// The format that the result is for: where that is made of this one, another.
+    pub(super) aim: &'a dyn Exporter,
     pub(super) layers: &'a [LinearLayer],
     pub(super) plan: &'a Plan,
     /// What was decided on layers by what was seen of them.
@@ -67,7 +69,7 @@ impl Run<'_> {
     /// Refuses what the format cannot hold, and with `strict` what others would read otherwise; says in a line each why other
     /// readers may not take the result, or read other numbers.
     pub(super) fn fit(&self, strict: bool) -> Result<Vec<String>> {
-        let mut changes = Changes::new(self.exporter, strict);
+        let mut changes = Changes::new(self.aim, strict);
         for info in self.checkpoint.infos() {
             if let Some(layer) = self.spec(&info.name) {
                 changes.add(&layer, self.is_conv1d(&layer.path))?;

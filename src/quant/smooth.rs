@@ -12,7 +12,8 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::pipeline::{copy_companions, identity, original_config, straight};
+use super::companions::copy_companions;
+use super::pipeline::{identity, original_config, straight};
 use super::two_stages::beside;
 use super::{Outcome, QuantizeRequest, Quantizer, walk};
 use crate::calib::{CalibrationDataset, Calibrator, InputStatistics, Inputs};

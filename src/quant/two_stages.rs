@@ -109,7 +109,7 @@ pub(crate) fn beside(out: &Path, ending: &str) -> PathBuf {
 }
 
 /// What the first stage left when it was finished before, if it is that of this run.
-fn finished(quantizer: &dyn Quantizer, request: &QuantizeRequest) -> Option<Record> {
+pub(super) fn finished(quantizer: &dyn Quantizer, request: &QuantizeRequest) -> Option<Record> {
     let record = request.resume.then(|| Record::read(&request.out).ok()).flatten()?;
     let data = request.calibration.as_ref().map(CalibrationDataset::digest);
     let method = record.method.name == quantizer.name() && record.method.settings == quantizer.settings();
