@@ -13,6 +13,7 @@ mod container;
 pub mod gptq;
 mod layer_tensors;
 pub mod mlx;
+pub mod onnx;
 mod record;
 mod search_record;
 
@@ -171,6 +172,16 @@ pub trait Exporter: Send + Sync {
         None
     }
 
+    /// Whether what is written is a model that can be opened here.
+    fn is_model(&self) -> bool {
+        true
+    }
+
+    /// Whether it is made of a finished folder in the default format.
+    fn is_converted(&self) -> bool {
+        self.whole_file().is_some() || !self.is_model()
+    }
+
     /// The files of a whole model.
     ///
     /// # Errors
@@ -213,13 +224,22 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
         gptq::NAME => Ok(Box::new(gptq::Gptq::Gptq)),
         gptq::AUTO_ROUND => Ok(Box::new(gptq::Gptq::AutoRound)),
         mlx::NAME => Ok(Box::new(mlx::Mlx)),
+        onnx::NAME => Ok(Box::new(onnx::Onnx)),
         _ => Err(Error::config("format", format!("`{name}` is not one of {}", FORMATS.join(", ")))),
     }
 }
 
 /// Names of all formats, the default one first.
-pub const FORMATS: [&str; 7] =
-    [compressed_tensors::NAME, gptq::NAME, awq::NAME, gptq::AUTO_ROUND, mlx::NAME, bitsandbytes::NAME, bitnet::NAME];
+pub const FORMATS: [&str; 8] = [
+    compressed_tensors::NAME,
+    gptq::NAME,
+    awq::NAME,
+    gptq::AUTO_ROUND,
+    mlx::NAME,
+    bitsandbytes::NAME,
+    bitnet::NAME,
+    onnx::NAME,
+];
 
 /// A tensor of a file as it lies there.
 #[derive(Clone, Debug, PartialEq)]
@@ -319,6 +339,7 @@ pub trait Importer: Debug + Send + Sync {
 /// configuration.
 pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
     let file = folder.join("config.json");
+    let readable: Vec<_> = FORMATS.into_iter().filter(|name| *name != onnx::NAME).collect();
     match config.get("quant_method").and_then(Value::as_str) {
         Some(awq::NAME) => Ok(Box::new(awq::Reader::new(config, folder)?)),
         Some(bitsandbytes::NAME) => Ok(Box::new(bitsandbytes::Reader::new(config, folder)?)),
@@ -327,7 +348,7 @@ pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
         Some(compressed_tensors::NAME) => Ok(Box::new(compressed_tensors::Reader::new(config, folder)?)),
         Some(other) => Err(Error::Unsupported {
             what: format!("{}: quantization_config.quant_method `{other}`", file.display()),
-            remedy: format!("models of these formats can be read: {}", FORMATS.join(", ")),
+            remedy: format!("models of these formats can be read: {}", readable.join(", ")),
         }),
         // MLX names no method.
         None if config.get("bits").is_some() => Ok(Box::new(mlx::Reader::new(config, folder)?)),

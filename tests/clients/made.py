@@ -31,7 +31,7 @@ def tokenizer():
 
 
 def windows(name, count):
-    ids = tokenizer()((MODEL / name).read_text(), add_special_tokens=False)["input_ids"]
+    ids = tokenizer()((MODEL / name).read_text())["input_ids"]
     return torch.tensor(ids[:count * WINDOW]).view(count, WINDOW)
 
 
