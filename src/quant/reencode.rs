@@ -15,7 +15,7 @@ use super::{Skip, linear_layers};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::bitnet::Unpacked;
-use crate::export::{self, Container, DecodedLayer, Exporter, Importer, LayerSpec, WholeModel};
+use crate::export::{self, Container, DecodedLayer, Exporter, Fit, Importer, LayerSpec, WholeModel};
 use crate::io::{Checkpoint, CheckpointWriter, Staging, TensorInfo, TensorSpec, is_conv1d, read_config};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
@@ -209,7 +209,7 @@ impl Original {
     pub(super) fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
         let (mut changes, mut others) = (Changes::new(exporter, strict), Vec::new());
         for layer in self.layers() {
-            changes.add(layer, is_conv1d(&self.config, &layer.path))?;
+            changes.add(&self.told(exporter, layer)?, is_conv1d(&self.config, &layer.path))?;
             if exporter.input(layer) != layer.input {
                 others.push(&layer.path);
             }
@@ -235,6 +235,14 @@ impl Original {
             ));
         }
         Ok(notes)
+    }
+
+    /// The layer as a format is asked about it: scales that f16 has are f16, in whatever type they are.
+    fn told(&self, exporter: &dyn Exporter, layer: &LayerSpec) -> Result<LayerSpec> {
+        let half = LayerSpec { scheme: layer.scheme.with_scale_type(Dtype::F16), ..layer.clone() };
+        let gained = exporter.fit(layer) != Fit::Exact && exporter.fit(&half) == Fit::Exact;
+        let halves = |weight: &PackedTensor| weight.scales.iter().all(|scale| Dtype::F16.round(*scale) == *scale);
+        Ok(if gained && halves(&self.weight(layer)?) { half } else { layer.clone() })
     }
 
     /// Writes the model in a format, into a folder, and compares what it holds with the original.

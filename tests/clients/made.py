@@ -58,6 +58,7 @@ def in_mlx(folder):
     import numpy as np
     mx.set_default_device(mx.cpu)
     model = load_model(folder)[0]
+    model.set_dtype(mx.float32)
     return perplexity(lambda ids: torch.tensor(np.array(model(mx.array(ids.numpy())).astype(mx.float32))))
 
 
