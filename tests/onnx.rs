@@ -1,9 +1,14 @@
 //! ONNX: every layer is a file with its node, its constants lie where the file says, and read back as they were.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use bitsmith::export::{Container, Exporter, LayerSpec, WholeModel, exporter};
-use bitsmith::io::{CheckpointWriter, StoredDtype, TensorInfo};
+use bitsmith::io::{CheckpointWriter, SafetensorsWriter, StoredDtype, TensorInfo, TensorSpec};
+use bitsmith::progress::Silent;
+use bitsmith::quant::{ExportRequest, Exported, QuantizeRequest, Rtn, RtnConfig, export_model, quantize_model};
 use bitsmith::scheme::uniform;
-use bitsmith::{Dtype, PackedTensor, QuantizedTensor, Scheme};
+use bitsmith::{Device, Dtype, PackedTensor, QuantizedTensor, Scheme};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -23,7 +28,7 @@ fn layer(scheme: &str, rows: usize, cols: usize, seed: u32) -> PackedTensor {
 }
 
 /// Writes layers into a folder, the first one with a bias.
-fn written(folder: &std::path::Path, layers: &[(String, PackedTensor)], shard_size: u64) -> Box<dyn Container> {
+fn written(folder: &Path, layers: &[(String, PackedTensor)], shard_size: u64) -> Box<dyn Container> {
     let format = exporter("onnx").unwrap();
     let specs: Vec<LayerSpec> = layers.iter().map(|(path, weight)| LayerSpec::of(path, weight)).collect();
     let config = json!({"quantization_config": format.config(&specs, &[]).unwrap()});
@@ -123,4 +128,59 @@ fn what_is_damaged_is_named() {
     std::fs::write(folder.path().join("weights-00001.data"), [0; 100]).unwrap();
     let found = container.opened(folder.path()).err().unwrap().to_string();
     assert!(found.contains("ends behind weights-00001.data"), "{found}");
+}
+
+/// Exports a folder, refusing whatever other readers would see otherwise.
+fn export(from: &Path, format: &str, to: &Path) -> bitsmith::Result<Exported> {
+    let request = ExportRequest { strict: true, ..ExportRequest::new(from, to, format) };
+    export_model(&request, &mut Silent)
+}
+
+#[test]
+fn a_quantized_model_and_an_exported_one_are_the_same_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let rtn = Rtn::new(RtnConfig::default()).unwrap();
+    for format in ["onnx", "gptq"] {
+        let request =
+            QuantizeRequest { format: format.to_owned(), ..QuantizeRequest::new("examples/tiny-llama", at(format)) };
+        pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Silent)).unwrap();
+    }
+    let done = export(&at("gptq"), "onnx", &at("exported")).unwrap();
+    assert_eq!(done.layers, 4 * 7);
+    assert!(done.notes.iter().any(|note| note.contains("no other tensor")), "{:?}", done.notes);
+    let files = |name: &str| {
+        let entries = std::fs::read_dir(at(name)).unwrap().map(|entry| entry.unwrap().path());
+        let files = entries.filter(|path| path.file_name().is_some_and(|name| name != "bitsmith.json"));
+        files
+            .map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(path).unwrap()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let direct = files("onnx");
+    // The layers, and what they weigh.
+    assert_eq!(direct.len(), 4 * 7 + 1);
+    assert!(direct == files("exported"));
+    let error = export(&at("onnx"), "gptq", &at("again")).unwrap_err().to_string();
+    assert!(error.contains("onnx"), "{error}");
+}
+
+/// An f32 model holds its scales in f32, and they are numbers of f16 all the same.
+#[test]
+fn scales_of_f16_in_a_wider_type_are_not_rounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("model")).unwrap();
+    let specs = [TensorSpec::new("a.weight", Dtype::F32, [32, 64])];
+    let mut writer = SafetensorsWriter::create(&at("model").join("model.safetensors"), &specs).unwrap();
+    let values: Vec<f32> = (0..32 * 64).map(|i| uniform(9, i) - 0.5).collect();
+    writer.write("a.weight", &Dtype::F32.encode(&values)).unwrap();
+    writer.finish().unwrap();
+    std::fs::write(at("model").join("config.json"), "{}").unwrap();
+    for (scale_type, fits) in [(Dtype::F16, true), (Dtype::F32, false)] {
+        let (packed, out) = (at(&format!("{scale_type}")), at(&format!("{scale_type}-gptq")));
+        let rtn = RtnConfig { group_size: "32".parse().unwrap(), scale_type, ..RtnConfig::default() };
+        let request = QuantizeRequest::new(at("model"), &packed);
+        pollster::block_on(quantize_model(&Device::cpu(), &Rtn::new(rtn).unwrap(), &request, &mut Silent)).unwrap();
+        assert_eq!(export(&packed, "gptq", &out).is_ok(), fits, "{scale_type}");
+    }
 }

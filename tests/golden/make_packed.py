@@ -105,7 +105,7 @@ def transformers(found):
 
 def bitsandbytes(found):
     from bitsandbytes.functional import int8_vectorwise_quant
-    values = torch.tensor((numbers(ROWS * COLS, 60) - 32768) / 65536, dtype=torch.float16).view(ROWS, COLS)
+    values = torch.tensor((numbers(ROWS * COLS, 71_000) - 32768) / 65536, dtype=torch.float16).view(ROWS, COLS)
     codes, scales, _ = int8_vectorwise_quant(values)
     found["bitsandbytes"] = {"weight": digest(codes), "SCB": digest(scales.float())}
 
