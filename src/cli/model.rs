@@ -92,7 +92,7 @@ impl From<OsString> for ModelArg {
 /// Whether what was typed is meant as a path, there or not.
 fn is_path(name: &str) -> bool {
     let path = name.split('@').next().unwrap_or_default();
-    let file = [".safetensors", ".json"].iter().any(|ending| path.ends_with(ending));
+    let file = [".safetensors", ".json", ".gguf"].iter().any(|ending| path.ends_with(ending));
     let folder = path.starts_with(['.', '/', '~']) || path.ends_with('/') || path.contains(['\\', ':']);
     file || folder || path.matches('/').count() > 1
 }

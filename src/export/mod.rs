@@ -10,6 +10,7 @@ pub mod bitnet;
 pub mod bitsandbytes;
 pub mod compressed_tensors;
 mod container;
+pub mod gguf;
 pub mod gptq;
 mod layer_tensors;
 pub mod mlx;
@@ -167,6 +168,14 @@ pub trait Exporter: Send + Sync {
         ReadBack::Codes
     }
 
+    /// The weight of a layer in the codes that a reader finds: a format may hold fewer bits in wider codes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the parts of the weight do not fit together.
+    fn as_read(&self, _layer: &LayerSpec, weight: PackedTensor) -> Result<PackedTensor> {
+        Ok(weight)
+    }
+
     /// The name of the one file that holds a whole model, for a format that has such a file.
     fn whole_file(&self) -> Option<&'static str> {
         None
@@ -201,8 +210,10 @@ pub trait Exporter: Send + Sync {
 /// # Errors
 /// As [`exporter`]; [`Error::Unsupported`] for a model that the format cannot hold.
 pub fn exporter_for(name: &str, config: &Value) -> Result<Box<dyn Exporter>> {
-    let _ = config;
-    exporter(name)
+    match name {
+        gguf::NAME => Ok(Box::new(gguf::Gguf::of(config)?)),
+        _ => exporter(name),
+    }
 }
 
 /// The exporter of a name.
@@ -221,6 +232,7 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
         bitnet::NAME => Ok(Box::new(bitnet::Bitnet)),
         bitsandbytes::NAME => Ok(Box::new(bitsandbytes::BitsAndBytes)),
         compressed_tensors::NAME => Ok(Box::new(compressed_tensors::CompressedTensors)),
+        gguf::NAME => Ok(Box::new(gguf::Gguf::default())),
         gptq::NAME => Ok(Box::new(gptq::Gptq::Gptq)),
         gptq::AUTO_ROUND => Ok(Box::new(gptq::Gptq::AutoRound)),
         mlx::NAME => Ok(Box::new(mlx::Mlx)),
@@ -230,8 +242,9 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
 }
 
 /// Names of all formats, the default one first.
-pub const FORMATS: [&str; 8] = [
+pub const FORMATS: [&str; 9] = [
     compressed_tensors::NAME,
+    gguf::NAME,
     gptq::NAME,
     awq::NAME,
     gptq::AUTO_ROUND,
@@ -345,6 +358,7 @@ pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
         Some(bitsandbytes::NAME) => Ok(Box::new(bitsandbytes::Reader::new(config, folder)?)),
         Some(gptq::NAME | gptq::AUTO_ROUND) => Ok(Box::new(gptq::Reader::new(config, folder)?)),
         Some(bitnet::NAME) => Ok(Box::new(bitnet::Reader::new(config, folder)?)),
+        Some(gguf::NAME) => Ok(Box::new(gguf::Reader::new(config, folder)?)),
         Some(compressed_tensors::NAME) => Ok(Box::new(compressed_tensors::Reader::new(config, folder)?)),
         Some(other) => Err(Error::Unsupported {
             what: format!("{}: quantization_config.quant_method `{other}`", file.display()),

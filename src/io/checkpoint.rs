@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::gguf::{self, GGUF_FILE, GgufHeader, Place, gguf_of};
 use super::header::{Header, TensorInfo};
 use super::index::{INDEX_FILE, Index};
 use super::map::Map;
@@ -43,16 +44,21 @@ pub struct Checkpoint {
     /// File and description of each tensor, by file name and then by position.
     tensors: Vec<(usize, TensorInfo)>,
     by_name: HashMap<String, usize>,
+    /// Where tensors lie otherwise than in safetensors files, in the order of `tensors`; nothing for those.
+    places: Vec<Place>,
 }
 
 impl Checkpoint {
-    /// Opens a model folder (`model.safetensors`, or `model.safetensors.index.json` and its shards), one
-    /// safetensors file, or an index file.
+    /// Opens a model folder (`model.safetensors`, or `model.safetensors.index.json` and its shards, or `model.gguf`), one
+    /// safetensors or GGUF file, or an index file. The tensors of a GGUF file have the names of the model's family.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, [`Error::Format`] if one is malformed or if index and shards do not
     /// list the same tensors.
     pub fn open(path: &Path) -> Result<Self> {
+        if let Some(file) = gguf_of(path) {
+            return Self::open_gguf(&file);
+        }
         if path.is_dir() {
             let (single, index) = (path.join(SINGLE_FILE), path.join(INDEX_FILE));
             if single.exists() {
@@ -62,7 +68,8 @@ impl Checkpoint {
                 return Self::open_sharded(path, &index);
             }
             let detail = format!(
-                "no weights here: neither {SINGLE_FILE} nor {INDEX_FILE}; weights in other formats must be converted to safetensors"
+                "no weights here: neither {SINGLE_FILE} nor {INDEX_FILE} nor {GGUF_FILE}; weights in other formats must be \
+                 converted to safetensors"
             );
             return Err(Error::format(path, detail));
         }
@@ -72,15 +79,34 @@ impl Checkpoint {
         }
     }
 
+    fn empty() -> Self {
+        Self { files: Vec::new(), tensors: Vec::new(), by_name: HashMap::new(), places: Vec::new() }
+    }
+
     fn open_single(path: &Path) -> Result<Self> {
-        let mut checkpoint = Self { files: Vec::new(), tensors: Vec::new(), by_name: HashMap::new() };
+        let mut checkpoint = Self::empty();
         checkpoint.add(path)?;
+        Ok(checkpoint)
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self> {
+        let mut checkpoint = Self::empty();
+        let map = Map::open(path)?;
+        let header = GgufHeader::parse(path, map.bytes())?;
+        for (info, place) in gguf::tensors(path, &header) {
+            if checkpoint.by_name.insert(info.name.clone(), checkpoint.tensors.len()).is_some() {
+                return Err(Error::format(path, format!("tensor `{}` is there under two names", info.name)));
+            }
+            checkpoint.tensors.push((0, info));
+            checkpoint.places.push(place);
+        }
+        checkpoint.files.push(map);
         Ok(checkpoint)
     }
 
     fn open_sharded(folder: &Path, index_path: &Path) -> Result<Self> {
         let index = Index::read(index_path)?;
-        let mut checkpoint = Self { files: Vec::new(), tensors: Vec::new(), by_name: HashMap::new() };
+        let mut checkpoint = Self::empty();
         for file in index.files() {
             let path = folder.join(file);
             if !path.exists() {
@@ -175,7 +201,7 @@ impl Checkpoint {
         self.tensors.iter().map(|(_, info)| info.bytes() as u64).sum()
     }
 
-    /// A tensor of any element type.
+    /// A tensor of any element type, as the file holds it.
     ///
     /// # Errors
     /// [`Error::Format`] if there is no tensor of this name.
@@ -185,21 +211,27 @@ impl Checkpoint {
         };
         // The header was checked against the length of this very map.
         let bytes = &map.bytes()[info.range.clone()];
-        Ok(RawTensor { dtype: info.dtype, shape: &info.shape, bytes })
+        let place = self.place(name);
+        Ok(RawTensor { dtype: info.dtype, shape: place.map_or(&info.shape, |place| &place.shape), bytes })
     }
 
-    /// A floating-point tensor, borrowed from the file.
+    fn place(&self, name: &str) -> Option<&Place> {
+        self.places.get(*self.by_name.get(name)?)
+    }
+
+    /// A floating-point tensor, borrowed from the file; blocks of a GGUF file are decoded.
     ///
     /// # Errors
     /// [`Error::Format`] if there is no tensor of this name, or if its elements are not f32, f16 or bf16.
     pub fn tensor(&self, name: &str) -> Result<Tensor<'_>> {
         let raw = self.raw(name)?;
-        let Some(dtype) = raw.dtype.dtype() else {
+        let Some(dtype) = raw.dtype.plain().dtype() else {
             let path = self.path_of(name).unwrap_or(Path::new(""));
             let detail = format!("tensor `{name}` holds {}; F32, F16 or BF16 is needed here", raw.dtype);
             return Err(Error::format(path, detail));
         };
-        Tensor::new(dtype, raw.shape.to_vec(), raw.bytes)
+        let shape = self.info(name).map_or(raw.shape, |info| &info.shape);
+        Tensor::new(dtype, shape.to_vec(), self.plain(name)?)
     }
 
     /// The bytes of a tensor as a safetensors file would hold them.
@@ -207,7 +239,11 @@ impl Checkpoint {
     /// # Errors
     /// As [`Self::raw`].
     pub fn plain(&self, name: &str) -> Result<Cow<'_, [u8]>> {
-        Ok(self.raw(name)?.bytes.into())
+        let raw = self.raw(name)?;
+        match self.place(name).zip(self.info(name)) {
+            Some((place, info)) => place.plain(info, raw.bytes),
+            None => Ok(raw.bytes.into()),
+        }
     }
 
     /// Lets the system take back the memory that holds this tensor; looking at it again reads the file again.

@@ -39,7 +39,7 @@ impl TensorInfo {
     /// As [`super::Checkpoint::plain`] gives it.
     #[must_use]
     pub fn plain(&self) -> Self {
-        self.clone()
+        Self { dtype: self.dtype.plain(), ..self.clone() }
     }
 }
 
@@ -121,8 +121,9 @@ impl Header {
 /// One tensor of the header, or what is wrong with it.
 fn check(name: &str, stored: Stored, data_start: u64, file_len: u64) -> std::result::Result<TensorInfo, String> {
     let Stored { dtype, shape, data_offsets: [begin, end] } = stored;
-    let Some(dtype) = StoredDtype::from_name(&dtype) else {
-        let known: Vec<_> = StoredDtype::all().map(StoredDtype::name).collect();
+    let single = |dtype: &StoredDtype| dtype.block().is_none();
+    let Some(dtype) = StoredDtype::from_name(&dtype).filter(single) else {
+        let known: Vec<_> = StoredDtype::all().filter(single).map(StoredDtype::name).collect();
         return Err(format!("`dtype` {dtype:?} is unknown; known are {}", known.join(", ")));
     };
     let extents: Option<Vec<usize>> = shape.iter().map(|d| usize::try_from(*d).ok()).collect();

@@ -36,7 +36,11 @@ pub use config::{
 };
 pub use dataset::{Documents, TextFacts, TextSource};
 pub(crate) use file::{read_limited, replace};
-pub(crate) use gguf::{GGUF_FILE, is_gguf};
+pub(crate) use gguf::{
+    ALIGNMENT as GGUF_ALIGNMENT, ALIGNMENT_KEY as GGUF_ALIGNMENT_KEY, GGUF_FILE, SPACE as GGUF_SPACE,
+    TYPES as GGUF_TYPES, companions_of, is_gguf, sentence_piece_spaces, token_type,
+};
+pub use gguf::{GgufArchitecture, GgufHeader, GgufTensor, GgufTokenizer, PreTokenizer, gguf_of, rows as gguf_rows};
 pub use header::{Header, TensorInfo};
 pub use idx::Idx;
 pub(crate) use index::INDEX_FILE;

@@ -1,10 +1,12 @@
-//! The element types that a safetensors file may hold.
+//! The element types that a safetensors or a GGUF file may hold.
 
 use std::fmt;
 
 use crate::dtype::Dtype;
+use crate::pack::BlockType;
 
-/// Element type of a stored tensor. Only those with a [`Dtype`] are computed with; the others are kept as bytes.
+/// Element type of a stored tensor. Only those with a [`Dtype`] are computed with; the others are kept as bytes. The last six
+/// are [blocks](BlockType) of GGUF files: rows of whole blocks, which no safetensors file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the type that its format name says")]
 #[allow(non_camel_case_types, reason = "the names of the format")]
@@ -31,11 +33,17 @@ pub enum StoredDtype {
     F64,
     I64,
     U64,
+    Q4_0,
+    Q4_1,
+    Q8_0,
+    Q2_K,
+    TQ1_0,
+    TQ2_0,
 }
 
 impl StoredDtype {
-    /// Every type, with the name and the bits of an element that the format gives it.
-    const TABLE: [(Self, &'static str, usize); 22] = [
+    /// Every type, with the name and the bits of an element that the format gives it; of a block the bits of all of it.
+    const TABLE: [(Self, &'static str, usize); 28] = [
         (Self::Bool, "BOOL", 8),
         (Self::F4, "F4", 4),
         (Self::F6E2M3, "F6_E2M3", 6),
@@ -58,7 +66,32 @@ impl StoredDtype {
         (Self::F64, "F64", 64),
         (Self::I64, "I64", 64),
         (Self::U64, "U64", 64),
+        (Self::Q4_0, "Q4_0", 8 * BlockType::Q4_0.bytes()),
+        (Self::Q4_1, "Q4_1", 8 * BlockType::Q4_1.bytes()),
+        (Self::Q8_0, "Q8_0", 8 * BlockType::Q8_0.bytes()),
+        (Self::Q2_K, "Q2_K", 8 * BlockType::Q2_K.bytes()),
+        (Self::TQ1_0, "TQ1_0", 8 * BlockType::TQ1_0.bytes()),
+        (Self::TQ2_0, "TQ2_0", 8 * BlockType::TQ2_0.bytes()),
     ];
+
+    /// The blocks that it is, if it is no type of single elements.
+    pub const fn block(self) -> Option<BlockType> {
+        match self {
+            Self::Q4_0 => Some(BlockType::Q4_0),
+            Self::Q4_1 => Some(BlockType::Q4_1),
+            Self::Q8_0 => Some(BlockType::Q8_0),
+            Self::Q2_K => Some(BlockType::Q2_K),
+            Self::TQ1_0 => Some(BlockType::TQ1_0),
+            Self::TQ2_0 => Some(BlockType::TQ2_0),
+            _ => None,
+        }
+    }
+
+    /// The type that a safetensors file holds the same tensor in: blocks become f32.
+    #[must_use]
+    pub const fn plain(self) -> Self {
+        if self.block().is_some() { Self::F32 } else { self }
+    }
 
     /// Every element type.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -75,7 +108,7 @@ impl StoredDtype {
         Self::TABLE[self as usize].1
     }
 
-    /// Bits of one element.
+    /// Bits of one element, or of one block.
     pub const fn bits(self) -> usize {
         Self::TABLE[self as usize].2
     }
@@ -96,9 +129,15 @@ impl StoredDtype {
     /// use bitsmith::io::StoredDtype;
     /// assert_eq!(StoredDtype::I32.bytes(&[2, 3]), Some(24));
     /// assert_eq!(StoredDtype::F4.bytes(&[3]), None);
+    /// assert_eq!((StoredDtype::Q4_0.bytes(&[2, 64]), StoredDtype::Q4_0.bytes(&[2, 48])), (Some(72), None));
     /// ```
     pub fn bytes(self, shape: &[usize]) -> Option<usize> {
-        let bits = shape.iter().try_fold(self.bits() as u128, |n, d| n.checked_mul(*d as u128))?;
+        let unit = self.block().map_or(1, BlockType::weights);
+        // Blocks do not reach from one row into the next.
+        if unit > 1 && !shape.last().is_some_and(|last| last.is_multiple_of(unit)) {
+            return None;
+        }
+        let bits = shape.iter().try_fold(self.bits() as u128, |n, d| n.checked_mul(*d as u128))? / unit as u128;
         (bits % 8 == 0).then(|| usize::try_from(bits / 8).ok()).flatten()
     }
 }

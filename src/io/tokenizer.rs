@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::file::read_limited;
+use super::gguf::{GgufTokenizer, gguf_of, header_of};
 use super::json::read_object;
 use crate::error::{Error, Result};
 
@@ -27,13 +28,16 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`, and the beginning and end tokens from `tokenizer_config.json`,
+    /// Reads what a GGUF file holds, or `tokenizer.json` in `folder`, and the beginning and end tokens from `tokenizer_config.json`,
     /// `config.json` and `generation_config.json`. `vocab_size` is the number of rows of the model's embedding.
     ///
     /// # Errors
     /// [`Error::Io`] if `tokenizer.json` cannot be read, [`Error::Limit`] if it is over 100 MB, [`Error::Format`] if a
     /// file is malformed or if an id lies outside the embedding.
     pub fn read(folder: &Path, vocab_size: usize) -> Result<Self> {
+        if let Some(file) = gguf_of(folder) {
+            return Self::of_gguf(&file, vocab_size);
+        }
         let path = folder.join(TOKENIZER_FILE);
         let bytes = read_limited(&path, MAX_TOKENIZER_BYTES)?;
         let mut tokenizer = Self::parse(&path, &bytes, vocab_size)?;
@@ -57,6 +61,20 @@ impl Tokenizer {
         eos_ids.dedup();
         tokenizer.check_ids(eos_ids.iter().chain(&bos_id))?;
         (tokenizer.bos_id, tokenizer.eos_ids) = (bos_id, eos_ids);
+        Ok(tokenizer)
+    }
+
+    /// The tokenizer in a GGUF file.
+    fn of_gguf(file: &Path, vocab_size: usize) -> Result<Self> {
+        let header = header_of(file)?;
+        let stored = GgufTokenizer::of(file, &header)?;
+        let mut tokenizer = Self::parse(file, stored.json()?.to_string().as_bytes(), vocab_size)?;
+        let id = |name: &str| stored.special(name).map(|(id, _)| id);
+        tokenizer.bos_id = id("bos");
+        tokenizer.eos_ids = ["eos", "eot", "eom"].into_iter().filter_map(id).collect();
+        tokenizer.eos_ids.sort_unstable();
+        tokenizer.eos_ids.dedup();
+        tokenizer.check_ids(tokenizer.eos_ids.iter().chain(&tokenizer.bos_id))?;
         Ok(tokenizer)
     }
 

@@ -1,10 +1,14 @@
 //! Where the bits of a code matrix lie in 32-bit words, and those of trits in bytes.
 
+mod block;
 pub mod blocked_rows;
 mod packed;
+mod super_block;
 mod ternary;
 
+pub use block::{BlockType, BlockWeights};
 pub use packed::PackedTensor;
+pub use super_block::SuperBlock;
 pub use ternary::{TernaryBlock, TernaryPacking};
 
 use crate::error::{Error, Result};

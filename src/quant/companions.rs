@@ -4,10 +4,18 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::export::Record;
+use crate::io::{companions_of, gguf_of};
 
 /// Copies tokenizer, generation settings, licence and the like; what describes other weight files stays behind, and so
-/// does all that lies beside weights given as a file.
+/// does all that lies beside weights given as a file. A GGUF file holds its tokenizer itself.
 pub(crate) fn copy_companions(from: &Path, to: &Path) -> Result<()> {
+    if let Some(file) = gguf_of(from) {
+        for (name, text) in companions_of(&file)? {
+            let path = to.join(name);
+            std::fs::write(&path, text).map_err(|e| Error::io(&path, e))?;
+        }
+        return Ok(());
+    }
     if !from.is_dir() {
         return Ok(());
     }

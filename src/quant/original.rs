@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::eval::{self, EvalRequest};
-use crate::io::{CONFIG_FILE, Checkpoint, ModelConfig, TOKENIZER_FILE, read_config};
+use crate::io::{CONFIG_FILE, Checkpoint, ModelConfig, TOKENIZER_FILE, gguf_of, read_config};
 
 /// Tensors that a note names.
 const NAMED: usize = 3;
@@ -18,6 +18,10 @@ const NAMED: usize = 3;
 /// # Errors
 /// Those of [`read_config`].
 pub(super) fn config(model: &Path) -> Result<Value> {
+    if let Some(file) = gguf_of(model) {
+        let what = format!("quantizing {}, a GGUF file,", file.display());
+        return Err(Error::Unsupported { what, remedy: "give the original, in safetensors".into() });
+    }
     if has(model, CONFIG_FILE) { read_config(model) } else { Ok(Value::Object(Map::new())) }
 }
 

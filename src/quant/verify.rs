@@ -35,7 +35,8 @@ impl Original {
                 },
                 Part::Layer(layer) => match exporter.read_back(layer) {
                     ReadBack::Codes => {
-                        same(&reader.decode(&layer.path, &written)?, &self.weight(layer)?, exporter.scale_error())
+                        let meant = exporter.as_read(layer, self.weight(layer)?)?;
+                        same(&reader.decode(&layer.path, &written)?, &meant, exporter.scale_error())
                     }
                     ReadBack::Values(limit) => {
                         let tensor = written.tensor(&format!("{}.weight", layer.path))?;

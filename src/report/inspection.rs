@@ -12,7 +12,7 @@ use super::table::Table;
 use super::visible::visible;
 use crate::error::{Error, Result};
 use crate::export::{self, LayerSpec};
-use crate::io::{Checkpoint, TensorInfo, read_config};
+use crate::io::{Checkpoint, TensorInfo, gguf_of, read_config};
 
 /// The tensors of a checkpoint, the parts of a quantized layer taken together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,7 +66,8 @@ pub struct Totals {
 }
 
 impl Inspection {
-    /// Of a folder with safetensors files, or of one such file, whose tensors are listed as they are stored.
+    /// Of a folder with safetensors files or a GGUF file, of a GGUF file, or of one safetensors file, whose tensors are
+    /// listed as they are stored.
     ///
     /// # Errors
     /// Those of opening a [`Checkpoint`]; [`Error::Format`] for a quantized model whose parts do not fit together.
@@ -79,16 +80,26 @@ impl Inspection {
     pub fn read(path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
         let (mut format, mut layers, mut notes) = (None, HashMap::new(), Vec::new());
-        if let Some(config) = quantization(path)? {
-            match quantized_layers(&config, path, &checkpoint) {
-                Ok((name, found, read)) => {
-                    (format, layers) = (Some(name), found);
-                    notes.extend(read);
-                }
-                // The tensors can be listed all the same.
-                Err(error @ Error::Unsupported { .. }) => notes.push(format!("listed as stored: {error}")),
-                Err(error) => return Err(error),
+        let found = quantization(path).and_then(|config| match config {
+            Some(config) => quantized_layers(&config, path, &checkpoint).map(Some),
+            None => Ok(None),
+        });
+        match found {
+            Ok(Some((name, found, read))) => {
+                (format, layers) = (Some(name), found);
+                notes.extend(read);
             }
+            Ok(None) => {}
+            // The tensors can be listed all the same.
+            Err(error @ Error::Unsupported { .. }) => notes.push(format!("listed as stored: {error}")),
+            Err(error) => return Err(error),
+        }
+        let blocks = |info: &&TensorInfo| info.dtype.block().is_some() && layer_of(info, &layers).is_none();
+        let decoded = checkpoint.infos().filter(blocks).count();
+        if decoded > 0 {
+            notes.push(format!(
+                "{decoded} tensor(s) of blocks have no codes of bitsmith's; they are computed with in f32"
+            ));
         }
         let entries = entries(&checkpoint, &layers);
         let totals = Totals::of(&entries);
@@ -98,7 +109,7 @@ impl Inspection {
 
 /// The `quantization_config` of a model folder.
 fn quantization(path: &Path) -> Result<Option<Value>> {
-    if !path.join("config.json").exists() {
+    if gguf_of(path).is_none() && !path.join("config.json").exists() {
         return Ok(None);
     }
     Ok(read_config(path)?.get("quantization_config").filter(|config| !config.is_null()).cloned())

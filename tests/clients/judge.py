@@ -92,6 +92,36 @@ def transformers(folder):
         return model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
 
 
+def gguf_by_transformers(folder):
+    from transformers import AutoModelForCausalLM
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32).eval()
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
+
+
+def gguf_by_gguf(folder):
+    """Logits of the weights that the gguf package decodes, under the names and in the order of rows of a Llama."""
+    import gguf
+    from transformers import LlamaConfig, LlamaForCausalLM
+    ends = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+    parts = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "attn_output": "self_attn.o_proj"}
+    parts |= {f"attn_{n}": f"self_attn.{n}_proj" for n in "qkv"} | {f"ffn_{n}": f"mlp.{n}_proj" for n in ("gate", "up", "down")}
+    heads = {"attn_q": CONFIG["num_attention_heads"], "attn_k": CONFIG["num_key_value_heads"]}
+    plain = {}
+    for tensor in gguf.GGUFReader(folder / "model.gguf").tensors:
+        weight = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        path = tensor.name.removesuffix(".weight")
+        block, _, part = path.removeprefix("blk.").partition(".")
+        if part in heads:
+            weight = weight.reshape(heads[part], -1, 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+        own = f"model.layers.{block}.{parts[part]}" if part else ends[path]
+        plain[f"{own}.weight"] = torch.tensor(np.ascontiguousarray(weight))
+    model = LlamaForCausalLM(LlamaConfig(**CONFIG)).eval()
+    model.load_state_dict(plain)
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
+
+
 def mlx(folder):
     import mlx.core as mx
     from mlx_lm.utils import load_model
@@ -129,9 +159,12 @@ def products(folder):
 
 
 FOUR, ZEROS = ["--bits", "4", "--group-size", "32"], ["--bits", "4", "--group-size", "32", "--asymmetric"]
+EIGHT = ["--bits", "8", "--group-size", "32"]
 # Format: program, packages that the table names, limit, settings of the quantization.
 CASES = {
     "compressed-tensors": [(transformers, ("transformers", "compressed-tensors"), EXACT, FOUR)],
+    "gguf": [(gguf_by_transformers, ("transformers", "gguf"), EXACT, FOUR), (gguf_by_gguf, ("gguf",), EXACT, FOUR),
+             (gguf_by_transformers, ("transformers", "gguf"), EXACT, EIGHT), (gguf_by_gguf, ("gguf",), HALF, ZEROS)],
     "gptq": [(transformers, ("transformers", "gptqmodel"), HALF, FOUR),
              (transformers, ("transformers", "gptqmodel"), HALF, ZEROS)],
     "awq": [(transformers, ("transformers", "gptqmodel"), HALF, ZEROS)],
@@ -186,8 +219,42 @@ def change_onnx(folder, suffix, change):
                 file.write(change(values).numpy().tobytes())
 
 
+# Bytes of a block of GGUF, of its scales, and those of a minimum.
+BLOCKS = {"Q4_0": (18, 2, None), "Q4_1": (20, 4, slice(2, 4)), "Q8_0": (34, 2, None)}
+
+
+def damaged_gguf(source, folder):
+    """Copies with one fault in the blocks of every layer each."""
+    import gguf
+    def moved(blocks, head, minimum):
+        blocks[:, :2] = np.roll(blocks[:, :2], 1, 0)
+    def swapped(blocks, head, minimum):
+        blocks[:, head:] = (blocks[:, head:] & 15) << 4 | blocks[:, head:] >> 4
+    def off(blocks, head, minimum):
+        scale, low = (blocks[:, at].copy().view(np.float16) for at in (slice(0, 2), minimum))
+        blocks[:, minimum] = (low - scale).view(np.uint8)
+    tensors = [t for t in gguf.GGUFReader(source / "model.gguf").tensors if t.tensor_type.name in BLOCKS]
+    assert tensors, "no tensor has blocks"
+    faults = {"scale moved": moved, "codes swapped": swapped}
+    if tensors[0].tensor_type.name == "Q4_1":
+        faults["zero point off"] = off
+    for number, (fault, change) in enumerate(faults.items()):
+        to = folder / f"fault{number}"
+        shutil.copytree(source, to)
+        file = np.memmap(to / "model.gguf", np.uint8, "r+")
+        for tensor in tensors:
+            size, head, minimum = BLOCKS[tensor.tensor_type.name]
+            start = int(tensor.data_offset)
+            change(file[start:start + int(tensor.n_bytes)].reshape(-1, size), head, minimum)
+        file.flush()
+        yield fault, to
+
+
 def damaged(source, folder, name, settings):
     """Copies with one fault each."""
+    if name == "gguf":
+        yield from damaged_gguf(source, folder)
+        return
     codes, (scales, axis), zeros = PARTS[name]
     faults = {"scale moved": (scales, lambda t: t.roll(1, axis)), "codes swapped": (codes, nibbles)}
     if zeros and (name != "onnx" or "--asymmetric" in settings):

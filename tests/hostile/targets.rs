@@ -6,7 +6,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use bitsmith::export::{Record, Stored, TensorSource, importer};
-use bitsmith::io::{Architecture, Documents, Header, Index, ModelConfig, Text, Tokenizer, Windows};
+use bitsmith::io::{
+    Architecture, Documents, GgufHeader, GgufTokenizer, Header, Index, ModelConfig, Text, Tokenizer, Windows,
+};
 use bitsmith::quant::{GroupSize, Quantizer, Rtn, RtnConfig, parse_plan};
 use bitsmith::scheme::Pattern;
 use bitsmith::search::{BitsLadder, ImportanceWeights, Increase, MixedPrecisionConfig, Split};
@@ -18,8 +20,9 @@ use serde_json::Value;
 pub type Target = fn(&[u8]) -> Result<()>;
 
 /// Every target by its name, which is also the folder of its cases.
-pub const ALL: [(&str, Target); 14] = [
+pub const ALL: [(&str, Target); 15] = [
     ("header", header),
+    ("gguf", gguf),
     ("index", index),
     ("config", config),
     ("tokenizer", tokenizer),
@@ -55,6 +58,24 @@ pub fn header(bytes: &[u8]) -> Result<()> {
     }
     assert_eq!(end, bytes.len());
     Ok(())
+}
+
+/// The bytes are a GGUF file; its configuration and its tokenizer are read as well.
+pub fn gguf(bytes: &[u8]) -> Result<()> {
+    let path: &Path = "model.gguf".as_ref();
+    let header = GgufHeader::parse(path, bytes)?;
+    let mut end = 0;
+    for tensor in &header.tensors {
+        assert!(tensor.range.start >= end && tensor.range.end <= bytes.len(), "an overlap, or beyond the file");
+        assert_eq!(tensor.dtype.bytes(&tensor.shape), Some(tensor.range.len()));
+        end = tensor.range.end;
+    }
+    let config = ModelConfig::from_value(path, &header.config(path)?)?;
+    let tokenizer = GgufTokenizer::of(path, &header)?.json()?.to_string();
+    if tokenizer.len() > MAX_TOKENIZER {
+        return Err(Error::config("length", "over what is tried here"));
+    }
+    Tokenizer::parse(path, tokenizer.as_bytes(), config.vocab_size).map(drop)
 }
 
 /// The bytes are the index of a split checkpoint.

@@ -201,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
     fn any_split_comes_back(sizes in proptest::collection::vec(0usize..50, 1..12), shard in 1u64..120, piece in 1usize..40) {
-        let all: Vec<_> = StoredDtype::all().filter(|d| d.bits() >= 8).collect();
+        let all: Vec<_> = StoredDtype::all().filter(|d| d.bits() >= 8 && d.block().is_none()).collect();
         let specs: Vec<_> = sizes.iter().enumerate()
             .map(|(i, n)| TensorSpec::new(format!("t{i}"), all[(i * 5 + n) % all.len()], [*n]))
             .collect();

@@ -18,6 +18,7 @@ pub use opt::OptConfig;
 pub use rope::{RopeConfig, RopeScaling};
 pub use window::WindowLayers;
 
+use super::gguf::{config_of, gguf_of};
 use super::json::{parse_object, read_object};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
@@ -117,7 +118,8 @@ impl ModelConfig {
     /// architecture or a kind of RoPE scaling that cannot be run. [`read_config`] reads the file for those as well.
     pub fn read(folder: &Path) -> Result<(Self, Value)> {
         let value = read_config(folder)?;
-        Ok((Self::from_value(&folder.join(CONFIG_FILE), &value)?, value))
+        let file = gguf_of(folder).unwrap_or_else(|| folder.join(CONFIG_FILE));
+        Ok((Self::from_value(&file, &value)?, value))
     }
 
     /// As [`Self::read`], from the text of a configuration; `path` serves the messages only.
@@ -148,11 +150,15 @@ impl ModelConfig {
     }
 }
 
-/// The whole of `config.json` in `folder`, for any architecture.
+/// The whole of `config.json` in `folder`, for any architecture; for a GGUF file what it says of itself, in the same terms.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no JSON object.
+/// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no JSON object, [`Error::Unsupported`] for a GGUF file of an
+/// unknown architecture.
 pub fn read_config(folder: &Path) -> Result<Value> {
+    if let Some(file) = gguf_of(folder) {
+        return config_of(&file);
+    }
     read_object(&folder.join(CONFIG_FILE))
 }
 
