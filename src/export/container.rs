@@ -14,6 +14,8 @@ use crate::io::{CONFIG_FILE, FileLayout, ShardPlan, TensorInfo, TensorSpec};
 pub struct WholeModel<'a> {
     /// Where the original lies.
     pub folder: &'a Path,
+    /// What it is called.
+    pub name: &'a str,
     /// The config.json to be written, in which the format has described its layers.
     pub config: &'a Value,
     /// Largest weight file in bytes, where there may be several.
@@ -50,6 +52,11 @@ pub trait Container {
     fn opened(&self, folder: &Path) -> Result<Option<(Box<dyn Importer>, Box<dyn TensorSource>)>> {
         let _ = folder;
         Ok(None)
+    }
+
+    /// The name under which a reader of this crate finds a tensor.
+    fn read_name(&self, tensor: &str) -> String {
+        tensor.to_owned()
     }
 
     /// Whether tokenizer, licence and the like stand beside these files.

@@ -1,8 +1,9 @@
 //! A run whose result is one file, or no model: all layers into a hidden folder beside it, in the default format and resumable as ever; then
 //! that folder into the file, one tensor at a time.
 
+use super::exported::{is_whole, stage};
 use super::pipeline::{collapse, may_pass, quality, quantize_folder};
-use super::reencode::{Original, is_whole, stage};
+use super::reencode::Original;
 use super::two_stages::{beside, finished};
 use super::{Outcome, QuantizeRequest, Quantizer, original};
 use crate::device::Device;
@@ -34,7 +35,7 @@ pub(super) async fn converted(
     let Outcome { record, resumed, mut notes, .. } = outcome;
     let count = record.layers.len() + record.kept.len();
     let second = async {
-        let original = Original::open(&folder)?;
+        let original = Original { name: request.model_name(), ..Original::open(&folder)? };
         let exporter = export::exporter_for(&request.format, original.config())?;
         notes.extend(original.fit(&*exporter, request.strict)?);
         let exported = original.written(&*exporter, &staging, request.shard_size, progress)?;

@@ -1,14 +1,14 @@
-//! A quantized model folder into another format: the same codes, laid out and described otherwise.
+//! A quantized model written in another format: the same codes, laid out and described otherwise.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::changes::Changes;
 use super::companions::copy_companions;
+use super::exported::Exported;
 use super::model_part::Part;
 use super::pipeline::HEAD;
 use super::{Skip, linear_layers};
@@ -21,100 +21,11 @@ use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::{Bits, Scheme, Zero};
 
-/// What to write anew and where to put it.
-///
-/// ```
-/// use bitsmith::quant::{ExportRequest, QuantizeRequest, Rtn, RtnConfig, export_model, quantize_model};
-/// use bitsmith::{Device, Error, progress::Silent};
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let (packed, out) = (folder.path().join("packed"), folder.path().join("out"));
-/// let rtn = Rtn::new(RtnConfig::default())?;
-/// let request = QuantizeRequest::new("examples/tiny-llama", &packed);
-/// pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Silent))?;
-/// let done = export_model(&ExportRequest::new(&packed, &out, "compressed-tensors"), &mut Silent)?;
-/// assert_eq!(done.layers, 4 * 7);
-/// let four_bits = export_model(&ExportRequest::new(&packed, folder.path().join("b"), "bitnet"), &mut Silent);
-/// assert!(matches!(four_bits, Err(Error::Unsupported { .. })));
-/// # Ok::<(), Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct ExportRequest {
-    /// Folder of the quantized model, or of a model in floating point whose layers are ternary.
-    pub model: PathBuf,
-    /// Folder to make.
-    pub out: PathBuf,
-    /// File format, one of [`export::FORMATS`].
-    pub format: String,
-    /// Replace an existing model folder.
-    pub force: bool,
-    /// Refuse what readers of the format would not load, or read with other numbers.
-    pub strict: bool,
-    /// Largest weight file in bytes.
-    pub shard_size: u64,
-}
-
-impl ExportRequest {
-    /// A request with the default shard size.
-    pub fn new(model: impl Into<PathBuf>, out: impl Into<PathBuf>, format: &str) -> Self {
-        let (model, out, format) = (model.into(), out.into(), format.to_owned());
-        Self { model, out, format, force: false, strict: false, shard_size: 5_000_000_000 }
-    }
-}
-
-/// What came of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Exported {
-    /// The format.
-    pub format: String,
-    /// Number of quantized layers.
-    pub layers: usize,
-    /// Their weights.
-    pub weights: u64,
-    /// Their bytes in the files, without biases.
-    pub layer_bytes: u64,
-    /// Bytes of all tensors.
-    pub bytes: u64,
-    /// Bytes of all tensors before.
-    pub original_bytes: u64,
-    /// Things a user should know, one a line.
-    pub notes: Vec<String>,
-}
-
-/// Writes a quantized model in another format. One layer at a time is in memory. The new folder appears under its name only
-/// when all of it was read back and found the same.
-///
-/// # Errors
-/// [`Error::Unsupported`] that names the layer which the format cannot hold, or for a model without quantized layers; those
-/// of reading and of writing.
-pub fn export_model(request: &ExportRequest, progress: &mut dyn Progress) -> Result<Exported> {
-    let original = Original::open(&request.model)?;
-    let exporter = export::exporter_for(&request.format, &original.config)?;
-    // Said before a destination is looked at.
-    let notes = original.fit(&*exporter, request.strict)?;
-    let staging = stage(&request.out, exporter.whole_file(), request.force)?;
-    let mut exported = original.written(&*exporter, &staging, request.shard_size, progress)?;
-    exported.notes.splice(0..0, notes.into_iter().chain(staging.notes().iter().cloned()));
-    staging.commit()?;
-    Ok(exported)
-}
-
-/// Where a model is to grow that becomes `out`: a folder, or the one file of a format that has such a file, where `out` ends
-/// like it.
-pub(super) fn stage(out: &Path, whole: Option<&'static str>, force: bool) -> Result<Staging> {
-    match whole.filter(|file| is_whole(out, file)) {
-        Some(file) => Staging::create_file(out, file, force),
-        None => Staging::create(out, force),
-    }
-}
-
-/// Whether the one file of a format is asked for, and not a folder with it.
-pub(super) fn is_whole(out: &Path, file: &str) -> bool {
-    out.extension().is_some() && out.extension() == Path::new(file).extension()
-}
-
 /// The model that is exported.
 pub(super) struct Original {
     folder: PathBuf,
+    /// What a file of it calls it.
+    pub(super) name: String,
     checkpoint: Checkpoint,
     config: Value,
     importer: Box<dyn Importer>,
@@ -143,8 +54,11 @@ impl Original {
             return Err(Error::Unsupported { what, remedy: "quantize it with `bitsmith quantize`".into() });
         }
         let decoded = importer.decoded(&checkpoint)?.into_iter().map(|decoded| (decoded.layer.path.clone(), decoded));
-        let (decoded, folder) = (decoded.collect(), folder.to_path_buf());
-        let mut original = Self { folder, checkpoint, config, importer, layers, decoded, dtype: Dtype::F32 };
+        let decoded = decoded.collect();
+        let name = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        let name = name.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = folder.to_path_buf();
+        let mut original = Self { folder, name, checkpoint, config, importer, layers, decoded, dtype: Dtype::F32 };
         let kept = |info: &&TensorInfo| matches!(original.part_of(info), Part::Kept(_));
         let dtype = original.checkpoint.infos().filter(kept).find_map(|info| info.dtype.dtype());
         original.dtype = dtype.unwrap_or(Dtype::F32);
@@ -259,7 +173,7 @@ impl Original {
         let layers: Vec<LayerSpec> = self.layers().cloned().collect();
         let quantization = exporter.config(&layers, &self.kept()?)?;
         exporter.describe(&mut config, quantization);
-        let model = WholeModel { folder: &self.folder, config: &config, shard_size };
+        let model = WholeModel { folder: &self.folder, name: &self.name, config: &config, shard_size };
         let container = exporter.container(&model)?;
         let specs = self.tensors(exporter, &*container)?;
         let writer = CheckpointWriter::create_files(staging.path(), container.files(&specs)?)?;

@@ -25,21 +25,26 @@ impl Original {
         }
         let written = Checkpoint::open(folder)?;
         let reader = export::importer(&read_config(folder)?["quantization_config"], folder)?;
-        self.verify_list(exporter, &*reader, &written, folder)?;
+        // A module's name is that of its tensors without their last part.
+        let path_of = |path: &str| {
+            let name = container.read_name(&format!("{path}.weight"));
+            name.strip_suffix(".weight").map_or_else(|| path.to_owned(), str::to_owned)
+        };
+        self.verify_list(exporter, &*reader, &written, folder, &path_of)?;
         let mut rounded = Rounded::default();
         for part in self.parts() {
             let equal = match part {
                 Part::Kept(_) | Part::Decoded(_) => match self.converted(&part, container)? {
-                    Some((name, bytes)) => written.raw(&name)?.bytes == &bytes[..],
+                    Some((name, bytes)) => written.raw(&container.read_name(&name))?.bytes == &bytes[..],
                     None => true,
                 },
                 Part::Layer(layer) => match exporter.read_back(layer) {
                     ReadBack::Codes => {
                         let meant = exporter.as_read(layer, self.weight(layer)?)?;
-                        same(&reader.decode(&layer.path, &written)?, &meant, exporter.scale_error())
+                        same(&reader.decode(&path_of(&layer.path), &written)?, &meant, exporter.scale_error())
                     }
                     ReadBack::Values(limit) => {
-                        let tensor = written.tensor(&format!("{}.weight", layer.path))?;
+                        let tensor = written.tensor(&format!("{}.weight", path_of(&layer.path)))?;
                         let conv1d = is_conv1d(self.config(), &layer.path);
                         let values = if conv1d { tensor.transposed().to_f32() } else { tensor.to_f32() };
                         rounded.add(&values, &self.weight(layer)?.unpack()?.dequantize()) <= limit.into()
@@ -62,7 +67,7 @@ impl Original {
         written: &dyn TensorSource,
         folder: &Path,
     ) -> Result<()> {
-        self.verify_list(exporter, reader, written, folder)?;
+        self.verify_list(exporter, reader, written, folder, &str::to_owned)?;
         for layer in self.layers() {
             if !same(&reader.decode(&layer.path, written)?, &self.weight(layer)?, exporter.scale_error()) {
                 return Err(wrong(folder, &layer.path));
@@ -79,12 +84,14 @@ impl Original {
         reader: &dyn Importer,
         written: &dyn TensorSource,
         folder: &Path,
+        path_of: &dyn Fn(&str) -> String,
     ) -> Result<()> {
         let found = reader.layers(written)?;
         let key = |layer: &LayerSpec| (layer.path.clone(), layer.input.columns().map(<[u32]>::to_vec));
         let found: HashSet<_> = found.iter().map(key).collect();
         let codes = |layer: &&LayerSpec| exporter.read_back(layer) == ReadBack::Codes;
-        if found != self.layers().filter(codes).map(key).collect() {
+        let meant = |layer: &LayerSpec| (path_of(&layer.path), layer.input.columns().map(<[u32]>::to_vec));
+        if found != self.layers().filter(codes).map(meant).collect() {
             return Err(wrong(folder, "the list of layers"));
         }
         Ok(())

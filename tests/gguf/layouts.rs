@@ -77,7 +77,7 @@ fn vector(name: &str) -> PackedTensor {
     let code = |i: usize| match i % block {
         0 => low,
         1 => (levels - 1) as u8,
-        _ => ((((i as u64 * 2_654_435_761) & 0xffff_ffff) >> 13 & 255) % levels) as u8,
+        _ => low + ((((i as u64 * 2_654_435_761) & 0xffff_ffff) >> 13 & 255) % (levels - u64::from(low))) as u8,
     };
     let count = 4 * 512 / block;
     // Trits are kept as t + 2.

@@ -25,8 +25,9 @@ def code(i, mask):
 def layer(kind, block, levels):
     """Weights whose codes the package finds again: each block has the codes that its range is taken from."""
     i = np.arange(ROWS * COLS, dtype=np.uint64)
-    codes = np.array([code(int(n), 255) % levels for n in i]).reshape(-1, block)
-    codes[:, 0] = 0 if kind != Type.Q8_0 else 1
+    low = 1 if kind == Type.Q8_0 else 0
+    codes = np.array([low + code(int(n), 255) % (levels - low) for n in i]).reshape(-1, block)
+    codes[:, 0] = low
     codes[:, 1] = levels - 1
     g = np.arange(len(codes))
     scales = ((1024 + (g * 40503) % 1024) / 2**16).astype(np.float32)[:, None]

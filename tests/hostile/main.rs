@@ -143,6 +143,7 @@ macro_rules! survives {
 
 survives!(
     header,
+    gguf,
     index,
     config,
     tokenizer,

@@ -45,11 +45,9 @@ impl File {
     /// Those of the configuration and of the tokenizer, which is read here.
     pub(super) fn new(model: Model, whole: &WholeModel<'_>) -> Result<Self> {
         let config = ModelConfig::from_value(&whole.folder.join(CONFIG_FILE), whole.config)?;
-        let name = whole.folder.canonicalize().unwrap_or_else(|_| whole.folder.to_path_buf());
-        let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut settings = vec![
             ("general.architecture".to_owned(), Setting::text(model.architecture.name())),
-            ("general.name".to_owned(), Setting::text(name)),
+            ("general.name".to_owned(), Setting::text(whole.name)),
             ("general.quantization_version".to_owned(), Setting::U32(QUANTIZATION_VERSION)),
         ];
         settings.extend(metadata::of(&config, model.architecture)?);
@@ -132,6 +130,12 @@ impl Container for File {
                 offset.saturating_add(tensor.bytes()?).checked_next_multiple_of(GGUF_ALIGNMENT).unwrap_or(u64::MAX);
         }
         Ok(vec![FileLayout::packed(GGUF_FILE, head, tensors, GGUF_ALIGNMENT)?])
+    }
+
+    fn read_name(&self, tensor: &str) -> String {
+        let architecture = self.model.architecture;
+        let found = architecture.file_name(tensor).and_then(|name| architecture.family_name(&name));
+        found.unwrap_or_else(|| tensor.to_owned())
     }
 
     fn companions(&self) -> bool {
