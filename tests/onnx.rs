@@ -32,7 +32,7 @@ fn written(folder: &Path, layers: &[(String, PackedTensor)], shard_size: u64) ->
     let format = exporter("onnx").unwrap();
     let specs: Vec<LayerSpec> = layers.iter().map(|(path, weight)| LayerSpec::of(path, weight)).collect();
     let config = json!({"quantization_config": format.config(&specs, &[]).unwrap()});
-    let model = WholeModel { folder, config: &config, shard_size };
+    let model = WholeModel { folder, name: "model", config: &config, shard_size };
     let container = format.container(&model).unwrap();
     let rows = layers[0].1.rows;
     let bias = |name: &str, rows: usize| {

@@ -22,6 +22,9 @@ pub struct WholeModel<'a> {
     pub shard_size: u64,
 }
 
+/// The layers of a folder, and who reads them.
+pub type Opened = (Box<dyn Importer>, Box<dyn TensorSource>);
+
 /// The files of one model. All of them are known before any work is done; then the tensors are written one after the other.
 ///
 /// Tensors have the names of the model's family in Hugging Face's files throughout; a format that has other names says so in
@@ -49,7 +52,7 @@ pub trait Container {
     ///
     /// # Errors
     /// Those of reading.
-    fn opened(&self, folder: &Path) -> Result<Option<(Box<dyn Importer>, Box<dyn TensorSource>)>> {
+    fn opened(&self, folder: &Path) -> Result<Option<Opened>> {
         let _ = folder;
         Ok(None)
     }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
-pub use container::{Container, Folder, WholeModel};
+pub use container::{Container, Folder, Opened, WholeModel};
 pub use record::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 pub use search_record::{
     CodesFrom, HeldOut, ImportanceRecord, SearchGoal, SearchMemory, SearchPhase, SearchQuality, SearchRecord,

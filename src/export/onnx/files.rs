@@ -10,12 +10,12 @@ use serde::Deserialize;
 use super::proto::{
     Attribute, Dimension, Entry, Graph, Kind, Model, Node, OperatorSet, Shape, Tensor, TensorKind, Value,
 };
-use super::reader::{Opened, Reader};
+use super::reader::{Layers, Reader};
 use super::{BIAS, CODES, Layer, SCALES, ZEROS};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::layer_tensors::tensor_name;
-use crate::export::{Container, Importer, TensorSource, WholeModel};
+use crate::export::{Container, Opened, WholeModel};
 use crate::io::{FileLayout, Place, StoredDtype, TensorInfo, TensorSpec};
 
 /// The operator, where it comes from, and the version there.
@@ -82,9 +82,9 @@ impl Container for Files {
         Ok(data.into_iter().chain(graphs).collect())
     }
 
-    fn opened(&self, folder: &Path) -> Result<Option<(Box<dyn Importer>, Box<dyn TensorSource>)>> {
-        let opened = Opened::open(folder, &self.layers)?;
-        Ok(Some((Box::new(Reader::new(folder, &opened)), Box::new(opened))))
+    fn opened(&self, folder: &Path) -> Result<Option<Opened>> {
+        let layers = Layers::open(folder, &self.layers)?;
+        Ok(Some((Box::new(Reader::new(folder, &layers)), Box::new(layers))))
     }
 
     fn companions(&self) -> bool {

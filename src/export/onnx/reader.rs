@@ -20,24 +20,32 @@ use crate::scheme::{Bits, Scheme, Span, Zero};
 
 /// Files that were opened.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct Layers {
     layers: Vec<(Layer, Zero)>,
     data: BTreeMap<String, Map>,
-    /// Type, shape, file and place of each constant.
-    tensors: BTreeMap<String, (StoredDtype, Vec<usize>, String, Range<usize>)>,
+    tensors: BTreeMap<String, Constant>,
 }
 
-impl Opened {
+/// A constant, and where it lies.
+#[derive(Debug)]
+struct Constant {
+    dtype: StoredDtype,
+    shape: Vec<usize>,
+    file: String,
+    range: Range<usize>,
+}
+
+impl Layers {
     /// Reads the files of these layers in a folder.
     ///
     /// # Errors
     /// [`Error::Io`], and [`Error::Format`] for a file that is no graph of one layer.
     pub(super) fn open(folder: &Path, layers: &[Layer]) -> Result<Self> {
-        let mut opened = Self { layers: Vec::new(), data: BTreeMap::new(), tensors: BTreeMap::new() };
+        let mut all = Self { layers: Vec::new(), data: BTreeMap::new(), tensors: BTreeMap::new() };
         for layer in layers {
-            opened.add(folder, &folder.join(format!("{}.onnx", layer.path)))?;
+            all.add(folder, &folder.join(format!("{}.onnx", layer.path)))?;
         }
-        Ok(opened)
+        Ok(all)
     }
 
     fn add(&mut self, folder: &Path, file: &Path) -> Result<()> {
@@ -51,14 +59,15 @@ impl Opened {
         }
         let layer = layer(node).ok_or_else(|| wrong("the node's attributes are no layer"))?;
         for tensor in &graph.initializer {
-            let (name, place) = place(tensor).ok_or_else(|| wrong("a constant has no place in another file"))?;
-            if !self.data.contains_key(&place.2) {
-                self.data.insert(place.2.clone(), Map::open(&folder.join(&place.2))?);
+            let (name, constant) = constant(tensor).ok_or_else(|| wrong("a constant has no place in another file"))?;
+            let Constant { file, range, .. } = &constant;
+            if !self.data.contains_key(file) {
+                self.data.insert(file.clone(), Map::open(&folder.join(file))?);
             }
-            if place.3.start > place.3.end || place.3.end > self.data[&place.2].bytes().len() {
-                return Err(wrong(&format!("{name} ends behind {}", place.2)));
+            if range.end > self.data[file].bytes().len() {
+                return Err(wrong(&format!("{name} ends behind {file}")));
             }
-            self.tensors.insert(name, place);
+            self.tensors.insert(name, constant);
         }
         // What the node takes is what it is computed with.
         let input = |at: usize| node.input.get(at).map(String::as_str).unwrap_or_default();
@@ -83,8 +92,8 @@ fn layer(node: &Node) -> Option<Layer> {
     (BITS.contains(&bits) && BLOCKS.contains(&block) && rows > 0 && cols > 0).then_some(layer)
 }
 
-/// The name of a constant, its type and shape, and where it lies.
-fn place(tensor: &Tensor) -> Option<(String, (StoredDtype, Vec<usize>, String, Range<usize>))> {
+/// A constant and its name.
+fn constant(tensor: &Tensor) -> Option<(String, Constant)> {
     let entry = |key: &str| {
         let entry = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some(key))?;
         entry.value.clone()
@@ -93,16 +102,16 @@ fn place(tensor: &Tensor) -> Option<(String, (StoredDtype, Vec<usize>, String, R
     let shape = tensor.dims.iter().map(|extent| usize::try_from(*extent).ok()).collect::<Option<_>>()?;
     let start: usize = entry("offset")?.parse().ok()?;
     let end = start.checked_add(entry("length")?.parse().ok()?)?;
-    Some((tensor.name.clone()?, (dtype, shape, entry("location")?, start..end)))
+    Some((tensor.name.clone()?, Constant { dtype, shape, file: entry("location")?, range: start..end }))
 }
 
-impl TensorSource for Opened {
+impl TensorSource for Layers {
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         Box::new(self.tensors.keys().map(String::as_str))
     }
 
     fn find(&self, name: &str) -> Result<Option<Stored<'_>>> {
-        let stored = |(dtype, shape, file, range): &(StoredDtype, Vec<usize>, String, Range<usize>)| {
+        let stored = |Constant { dtype, shape, file, range }: &Constant| {
             let bytes = self.data.get(file)?.bytes().get(range.clone())?;
             Some(Stored { dtype: dtype.name(), shape: shape.clone(), bytes })
         };
@@ -118,8 +127,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(folder: &Path, opened: &Opened) -> Self {
-        Self { folder: folder.to_path_buf(), layers: opened.layers.clone() }
+    pub(super) fn new(folder: &Path, all: &Layers) -> Self {
+        Self { folder: folder.to_path_buf(), layers: all.layers.clone() }
     }
 }
 
