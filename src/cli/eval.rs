@@ -28,7 +28,7 @@ use super::{Json, interrupt, stdout};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Eval {
-    /// The model, quantized or not: a folder, or a name on the hub
+    /// The model, quantized or not: a folder, a GGUF file, or a name on the hub
     model: ModelArg,
     /// Text to predict: a file (plain text, or rows in .jsonl or .parquet), or a dataset on the hub such as wikitext-2
     #[arg(long, value_name = "FILE|NAME", group = TEXTS, required_unless_present = "images")]

@@ -23,12 +23,12 @@ use super::{Json, interrupt, stderr, stdout};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Export {
-    /// The model: a folder, or a name on the hub
+    /// The model: a folder, a GGUF file, or a name on the hub
     model: ModelArg,
     /// Format of the new folder
     #[arg(long, value_name = "FORMAT", value_parser = PossibleValuesParser::new(FORMATS))]
     format: String,
-    /// Folder to make
+    /// Folder to make; a name that ends in .gguf is a file, for --format gguf
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Replace the folder if it is there
@@ -52,7 +52,8 @@ pub(super) struct Export {
 const EXAMPLE: &str = "\
 Example:
   bitsmith export my-4-bit-model --format gptq --out my-gptq
-  bitsmith export my-ternary-model --format bitnet --out my-bitnet";
+  bitsmith export my-ternary-model --format bitnet --out my-bitnet
+  bitsmith export my-4-bit-model --format gguf --out my-model.gguf";
 
 #[derive(Serialize)]
 struct Output<'a> {

@@ -20,7 +20,7 @@ use super::{Json, interrupt, stderr, stdout};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Generate {
-    /// The model, quantized or not: a folder, or a name on the hub
+    /// The model, quantized or not: a folder, a GGUF file, or a name on the hub
     model: ModelArg,
     /// Text to continue
     #[arg(long, value_name = "TEXT")]

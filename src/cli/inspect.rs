@@ -13,7 +13,7 @@ use super::{Json, stdout};
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
 pub(super) struct Inspect {
-    /// A folder with safetensors files, quantized or not, or one such file, or the name of a model on the hub
+    /// A folder with safetensors files, quantized or not, or one such file, or a GGUF file, or the name of a model on the hub
     model: ModelArg,
     #[command(flatten)]
     output: Json,

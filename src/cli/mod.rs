@@ -34,7 +34,7 @@ use method::Methods;
 
 /// Makes language models small: quantizes their weights, measures what it cost, saves them for other programs
 ///
-/// MODEL is a folder as Hugging Face has them (config.json, tokenizer.json and safetensors files), or the name of a model
+/// MODEL is a folder as Hugging Face has them (config.json, tokenizer.json and safetensors files), a GGUF file, or the name of a model
 /// on the Hugging Face hub, such as HuggingFaceTB/SmolLM-135M, which is downloaded once.
 #[derive(Debug, Parser)]
 #[command(name = "bitsmith", version, arg_required_else_help = true, after_long_help = EXAMPLE)]

@@ -37,7 +37,7 @@ pub(super) const NAME: &str = "quantize";
 pub(super) struct Quantize {
     /// The model to quantize: a folder, a safetensors file, or a name on the hub
     model: ModelArg,
-    /// Folder to make
+    /// Folder to make; a name that ends in .gguf is a file, for --format gguf
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Replace the folder if it is there

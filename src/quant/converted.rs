@@ -35,7 +35,7 @@ pub(super) async fn converted(
     let Outcome { record, resumed, mut notes, .. } = outcome;
     let count = record.layers.len() + record.kept.len();
     let second = async {
-        let original = Original { name: request.model_name(), ..Original::open(&folder)? };
+        let original = Original::open(&folder)?.named(request.model_name());
         let exporter = export::exporter_for(&request.format, original.config())?;
         notes.extend(original.fit(&*exporter, request.strict)?);
         let exported = original.written(&*exporter, &staging, request.shard_size, progress)?;

@@ -25,7 +25,7 @@ use crate::scheme::{Bits, Scheme, Zero};
 pub(super) struct Original {
     folder: PathBuf,
     /// What a file of it calls it.
-    pub(super) name: String,
+    name: String,
     checkpoint: Checkpoint,
     config: Value,
     importer: Box<dyn Importer>,
@@ -63,6 +63,11 @@ impl Original {
         let dtype = original.checkpoint.infos().filter(kept).find_map(|info| info.dtype.dtype());
         original.dtype = dtype.unwrap_or(Dtype::F32);
         Ok(original)
+    }
+
+    /// The same model under another name.
+    pub(super) fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// The whole config.json.
