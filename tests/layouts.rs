@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bitsmith::export::{Exporter, Fit, LayerSpec, Stored, TensorSource, exporter, importer};
+use bitsmith::op::{Activations, LayerInput};
 use bitsmith::scheme::uniform;
-use bitsmith::{Dtype, Error, PackedTensor, QuantizedTensor, Scheme};
+use bitsmith::{Device, Dtype, Error, PackedTensor, QuantizedTensor, Recorder, Scheme};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -145,6 +146,78 @@ fn gptq_words_are_those_of_other_programs() {
     assert_eq!(config(&*format, &weight)["checkpoint_format"], "gptq_v2");
 }
 
+/// Columns in an order in which no group is of neighbours.
+fn scattered(cols: u32) -> LayerInput {
+    LayerInput::Ordered { columns: (0..cols).map(|i| i * 37 % cols).collect(), then: Box::default() }
+}
+
+#[test]
+fn act_order_is_read_computed_with_and_written_by_gptq_alone() {
+    let (format, weight, input) = (exporter("gptq").unwrap(), layer("w4g32a", 32, 96, 11), scattered(96));
+    let spec = LayerSpec::of(PATH, &weight).with_input(input.clone());
+    let config = format.config(std::slice::from_ref(&spec), &[]).unwrap();
+    assert_eq!(config["desc_act"], true);
+    let (mut memory, tensors) = (Memory::default(), format.tensors(&spec, Dtype::F16).unwrap());
+    for (tensor, (name, bytes)) in tensors.into_iter().zip(format.encode(&spec, &weight, Dtype::F16).unwrap()) {
+        memory.0.insert(name, (tensor.dtype.name().to_owned(), tensor.shape, bytes));
+    }
+    // Place 1 of the codes, in group 0, is taken by column 37; place 33, in group 1, by column 33 * 37 % 96.
+    let index = memory.words("g_idx");
+    assert_eq!((index[37], index[33 * 37 % 96]), (0, 1));
+    let reader = importer(&config, Path::new("model")).unwrap();
+    let found = &reader.layers(&memory).unwrap()[0];
+    let read = reader.decode(PATH, &memory).unwrap();
+    // Within a group columns come in the order of the file, so that the places differ, and the values do not.
+    let by_column = |weight: &PackedTensor, input: &LayerInput| {
+        let (values, columns) = (values(weight), input.columns().unwrap());
+        let mut placed = vec![0.0; values.len()];
+        values.iter().enumerate().for_each(|(i, value)| placed[i / 96 * 96 + columns[i % 96] as usize] = *value);
+        placed
+    };
+    let expected = by_column(&weight, &input);
+    assert_eq!(by_column(&read, &found.input), expected);
+
+    let device = Device::cpu();
+    let x: Vec<f32> = (0..2 * 96).map(|i| uniform(5, i) - 0.5).collect();
+    let mut rec = Recorder::new(&device);
+    let x_there = Activations::upload(&device, 2, 96, &x).unwrap();
+    let y = found.input.apply(&mut rec, &x_there, &found.input.upload(&device, &read).unwrap()).unwrap();
+    rec.submit().unwrap();
+    for (i, y) in pollster::block_on(y.read(&device)).unwrap().into_iter().enumerate() {
+        let (x, w) = (&x[i / 32 * 96..][..96], &expected[i % 32 * 96..][..96]);
+        let sum: f64 = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+        // 96 terms below 8 each, with f32 sums of them.
+        assert!((f64::from(y) - sum).abs() < 96.0 * 8.0 * f64::from(f32::EPSILON), "{i}: {y} and {sum}");
+    }
+    for name in bitsmith::export::FORMATS.into_iter().filter(|name| *name != "gptq") {
+        let fit = exporter(name).unwrap().fit(&spec);
+        assert!(matches!(&fit, Fit::Refused(_)), "{name}: {fit:?}");
+    }
+    assert!(matches!(exporter("awq").unwrap().fit(&spec), Fit::Refused(why) if why.contains("--format gptq")));
+}
+
+#[test]
+fn mlx_layers_off_the_steps_and_embeddings_are_read_in_floating_point() {
+    let (format, weight) = (exporter("mlx").unwrap(), layer("w4g32a", 2, 64, 3));
+    let memory = Memory::of(&*format, &weight, Dtype::F32);
+    let biases = [0.3_f32, -1.0, 2.5, 0.125];
+    let off = memory.clone().with("biases", "F32", &[2, 2], Dtype::F32.encode(&biases));
+    let reader = importer(&config(&*format, &weight), Path::new("model")).unwrap();
+    assert!(reader.layers(&off).unwrap().is_empty() && reader.decode(PATH, &off).is_err());
+    let decoded = reader.decoded(&off).unwrap();
+    assert_eq!((decoded.len(), decoded[0].layer.path.as_str()), (1, PATH));
+    assert!(decoded[0].reason.contains("whole number of steps"), "{}", decoded[0].reason);
+    let unpacked = weight.unpack().unwrap();
+    let expected = |i: usize| unpacked.scales()[i / 32] * f32::from(unpacked.codes()[i]) + biases[i / 32];
+    assert_eq!(reader.values(PATH, &off).unwrap().to_f32(), (0..128).map(expected).collect::<Vec<_>>());
+
+    let table = |name: &String| name.replace(PATH, "model.embed_tokens");
+    let table = Memory(memory.0.iter().map(|(name, tensor)| (table(name), tensor.clone())).collect());
+    assert!(reader.layers(&table).unwrap().is_empty());
+    assert_eq!(reader.decoded(&table).unwrap()[0].reason, "embeddings are looked up in floating point");
+    assert!(reader.decoded(&memory).unwrap().is_empty());
+}
+
 #[test]
 fn mlx_biases_and_bitsandbytes_scales() {
     let tensor =
@@ -266,7 +339,7 @@ fn damaged() -> Vec<(&'static str, Value, Damage, &'static str)> {
         ("gptq", json!({}), |memory| memory.without("scales"), "up_proj.scales is missing"),
         ("gptq", json!({}), |memory| memory.with("qweight", "F32", &[8, 32], vec![0; 1024]), "must be I32"),
         ("gptq", json!({}), |memory| memory.with("qweight", "I32", &[8, 32], vec![0; 1000]), "1000 bytes"),
-        ("gptq", json!({}), |memory| memory.with("g_idx", "I32", &[64], vec![1; 256]), "desc_act"),
+        ("gptq", json!({}), |memory| memory.with("g_idx", "I32", &[64], vec![1; 256]), "g_idx has a column in group"),
         ("gptq", json!({}), |memory| memory.with("scales", "F16", &[2, 32], vec![0xff; 128]), "scales 0 is NaN"),
         ("auto-round", json!({"packing_format": "auto_round:auto_awq"}), none, "packing_format"),
         ("awq", json!({"bits": 8}), none, "bits `8`"),
@@ -277,7 +350,7 @@ fn damaged() -> Vec<(&'static str, Value, Damage, &'static str)> {
         ("mlx", json!({"bits": 8}), none, "do not fill them"),
         ("mlx", json!({PATH: false}), none, "keeps the layer"),
         ("mlx", json!({}), |memory| memory.without("biases"), "up_proj.biases is missing"),
-        ("mlx", json!({}), |memory| memory.with("biases", "F16", &[32, 2], Dtype::F16.encode(&[9.0; 64])), "biases 0"),
+        ("mlx", json!({}), |memory| memory.with("biases", "F16", &[32, 2], vec![0xff; 128]), "biases 0 is NaN"),
         ("bitsandbytes", json!({"load_in_8bit": false}), none, "load_in_8bit"),
         ("bitsandbytes", json!({"llm_int8_threshold": -1.0}), none, "llm_int8_threshold"),
         ("bitsandbytes", json!({}), |memory| memory.with("weight_format", "U8", &[], vec![2]), "weight_format"),

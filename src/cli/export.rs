@@ -18,6 +18,7 @@ use super::{Json, interrupt, stderr, stdout};
 ///
 /// Every quantized layer is written anew, its codes as they are; a layer that the new format cannot hold is named, and
 /// nothing is written. What readers of the format load with other last digits, or not at all, is said. A model in floating point can be exported where its layers are ternary: each weight -s, 0 or s.
+/// Of a model in onnx the quantized layers are written only, each a file of its own.
 /// The new folder appears under its name only when it was read back and found the same.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]

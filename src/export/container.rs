@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::Result;
+use crate::export::{Importer, TensorSource};
 use crate::io::{CONFIG_FILE, FileLayout, ShardPlan, TensorInfo, TensorSpec};
 
 /// A model that is to be written whole.
@@ -20,6 +21,9 @@ pub struct WholeModel<'a> {
     /// Largest weight file in bytes, where there may be several.
     pub shard_size: u64,
 }
+
+/// The layers of a folder, and who reads them.
+pub type Opened = (Box<dyn Importer>, Box<dyn TensorSource>);
 
 /// The files of one model. All of them are known before any work is done; then the tensors are written one after the other.
 ///
@@ -43,6 +47,15 @@ pub trait Container {
     /// # Errors
     /// For a list of tensors that no file can hold.
     fn files(&self, tensors: &[TensorSpec]) -> Result<Vec<FileLayout>>;
+
+    /// The layers that were written into a folder, and who reads them, where that is no model of this crate's.
+    ///
+    /// # Errors
+    /// Those of reading.
+    fn opened(&self, folder: &Path) -> Result<Option<Opened>> {
+        let _ = folder;
+        Ok(None)
+    }
 
     /// The name under which a reader of this crate finds a tensor.
     fn read_name(&self, tensor: &str) -> String {

@@ -7,6 +7,7 @@ use super::{Fit, Stored, TensorSource, file_of};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::StoredDtype;
+use crate::op::LayerInput;
 use crate::pack::{PackedTensor, Packing};
 use crate::scheme::{Scheme, Span};
 
@@ -74,6 +75,21 @@ impl<'a> LayerTensors<'_, 'a> {
             Some(at) => Err(self.wrong(format!("{name} {at} is {}", values[at]))),
         }
     }
+}
+
+/// How a format whose readers compute with activations as they are takes another input; none where it is as it is.
+pub(super) fn other_input(input: &LayerInput) -> Option<Fit> {
+    if input.is_exact() {
+        return None;
+    }
+    ordered(input)
+        .or_else(|| Some(Fit::Refused("readers compute with exact activations; use --activations none".to_owned())))
+}
+
+/// How a format without a place for the order of columns takes an input whose features are in another.
+pub(super) fn ordered(input: &LayerInput) -> Option<Fit> {
+    let reason = "its columns are in another order (desc_act), which only gptq can say; use --format gptq";
+    input.columns().map(|_| Fit::Refused(reason.to_owned()))
 }
 
 /// What rounding a number to f16 changes of it at most, if f16 has such numbers.

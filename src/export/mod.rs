@@ -14,13 +14,15 @@ pub mod gguf;
 pub mod gptq;
 mod layer_tensors;
 pub mod mlx;
+pub mod onnx;
 mod record;
 mod search_record;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 
-pub use container::{Container, Folder, WholeModel};
+pub use container::{Container, Folder, Opened, WholeModel};
 pub use record::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 pub use search_record::{
     CodesFrom, HeldOut, ImportanceRecord, SearchGoal, SearchMemory, SearchPhase, SearchQuality, SearchRecord,
@@ -34,6 +36,7 @@ use crate::io::{Checkpoint, TensorSpec};
 use crate::op::LayerInput;
 use crate::pack::PackedTensor;
 use crate::scheme::Scheme;
+use crate::tensor::Tensor;
 
 /// A linear layer and how it is quantized.
 #[derive(Clone, Debug, PartialEq)]
@@ -178,6 +181,16 @@ pub trait Exporter: Send + Sync {
         None
     }
 
+    /// Whether what is written is a model that can be opened here.
+    fn is_model(&self) -> bool {
+        true
+    }
+
+    /// Whether it is made of a finished folder in the default format.
+    fn is_converted(&self) -> bool {
+        self.whole_file().is_some() || !self.is_model()
+    }
+
     /// The files of a whole model.
     ///
     /// # Errors
@@ -223,12 +236,13 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
         gptq::NAME => Ok(Box::new(gptq::Gptq::Gptq)),
         gptq::AUTO_ROUND => Ok(Box::new(gptq::Gptq::AutoRound)),
         mlx::NAME => Ok(Box::new(mlx::Mlx)),
+        onnx::NAME => Ok(Box::new(onnx::Onnx)),
         _ => Err(Error::config("format", format!("`{name}` is not one of {}", FORMATS.join(", ")))),
     }
 }
 
 /// Names of all formats, the default one first.
-pub const FORMATS: [&str; 8] = [
+pub const FORMATS: [&str; 9] = [
     compressed_tensors::NAME,
     gguf::NAME,
     gptq::NAME,
@@ -237,6 +251,7 @@ pub const FORMATS: [&str; 8] = [
     mlx::NAME,
     bitsandbytes::NAME,
     bitnet::NAME,
+    onnx::NAME,
 ];
 
 /// A tensor of a file as it lies there.
@@ -274,12 +289,31 @@ pub(crate) fn file_of<'a>(source: &'a dyn TensorSource, layer: &str) -> Option<&
     source.names().find(of_layer).and_then(|name| source.path_of(name))
 }
 
+/// A quantized layer or embedding that is read as floating-point numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecodedLayer {
+    /// What the file says of it. The zero points of its scheme may be no whole numbers.
+    pub layer: LayerSpec,
+    /// Why its codes are of no use here.
+    pub reason: &'static str,
+}
+
+impl DecodedLayer {
+    /// One line for each reason.
+    pub fn notes(decoded: &[Self]) -> Vec<String> {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        decoded.iter().for_each(|decoded| *counts.entry(decoded.reason).or_default() += 1);
+        let line = |(reason, count)| format!("{count} quantized tensor(s) are read in floating point: {reason}");
+        counts.into_iter().map(line).collect()
+    }
+}
+
 /// Reads the quantized layers of one model.
 pub trait Importer: Debug + Send + Sync {
     /// Name of the format.
     fn name(&self) -> &'static str;
 
-    /// All quantized layers, each checked against the configuration; scales and codes are not looked at.
+    /// All quantized layers whose codes can be computed with, each checked against the configuration.
     ///
     /// # Errors
     /// [`Error::Format`] that names the layer and the tensor or field at fault, [`Error::Unsupported`] for what
@@ -291,6 +325,24 @@ pub trait Importer: Debug + Send + Sync {
     /// # Errors
     /// As [`Self::layers`], and for scales that are not finite.
     fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor>;
+
+    /// The quantized tensors beside those: [`Self::values`] has their numbers.
+    ///
+    /// # Errors
+    /// As [`Self::layers`].
+    fn decoded(&self, source: &dyn TensorSource) -> Result<Vec<DecodedLayer>> {
+        let _ = source;
+        Ok(Vec::new())
+    }
+
+    /// The numbers `[rows, cols]` that the codes of the layer at `path` stand for, f32.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    fn values(&self, path: &str, source: &dyn TensorSource) -> Result<Tensor<'static>> {
+        let weight = self.decode(path, source)?.unpack()?;
+        Tensor::from_f32(vec![weight.rows(), weight.cols()], &weight.dequantize())
+    }
 }
 
 /// The reader for a model's `quantization_config`; errors name `folder`, where the model lies.
@@ -300,6 +352,7 @@ pub trait Importer: Debug + Send + Sync {
 /// configuration.
 pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
     let file = folder.join("config.json");
+    let readable: Vec<_> = FORMATS.into_iter().filter(|name| *name != onnx::NAME).collect();
     match config.get("quant_method").and_then(Value::as_str) {
         Some(awq::NAME) => Ok(Box::new(awq::Reader::new(config, folder)?)),
         Some(bitsandbytes::NAME) => Ok(Box::new(bitsandbytes::Reader::new(config, folder)?)),
@@ -309,7 +362,7 @@ pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
         Some(compressed_tensors::NAME) => Ok(Box::new(compressed_tensors::Reader::new(config, folder)?)),
         Some(other) => Err(Error::Unsupported {
             what: format!("{}: quantization_config.quant_method `{other}`", file.display()),
-            remedy: format!("models of these formats can be read: {}", FORMATS.join(", ")),
+            remedy: format!("models of these formats can be read: {}", readable.join(", ")),
         }),
         // MLX names no method.
         None if config.get("bits").is_some() => Ok(Box::new(mlx::Reader::new(config, folder)?)),

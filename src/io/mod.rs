@@ -47,6 +47,7 @@ pub(crate) use index::INDEX_FILE;
 pub use index::Index;
 pub use journal::{Journal, Recovered};
 pub use layout::{FileLayout, Place};
+pub(crate) use map::Map;
 pub use shards::{CheckpointWriter, Shard, ShardPlan};
 pub use size::ByteSize;
 pub use source::{Source, SourceFile};

@@ -31,6 +31,7 @@ pub mod free_range;
 pub mod free_range_backward;
 pub mod gate;
 pub mod gate_backward;
+pub mod gather_columns;
 pub mod group_absmean;
 pub mod group_bounds;
 pub mod group_dequantize;
@@ -115,6 +116,7 @@ pub static ALL: &[&KernelSpec] = &[
     add::Add::SPEC,
     add_bias::AddBias::SPEC,
     scale_shift::ScaleShift::SPEC,
+    gather_columns::GatherColumns::SPEC,
     im2col::Im2col::SPEC,
     col2im::Col2im::SPEC,
     pool2d::Pool2d::SPEC,

@@ -1,6 +1,6 @@
 //! From the tensors of a checkpoint to the parts of a model, each checked against the shape the config asks for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -24,6 +24,8 @@ pub(super) struct Loader {
     device: Device,
     importer: Option<Box<dyn Importer>>,
     quantized: HashMap<String, (LayerSpec, LayerInput)>,
+    /// Layers that are quantized in the files and read in floating point.
+    decoded: HashSet<String>,
     /// What was loaded, where the model is to train.
     trained: Option<Loaded>,
 }
@@ -54,6 +56,8 @@ impl Loader {
             None => None,
         };
         let layers = importer.as_ref().map(|i| i.layers(&checkpoint)).transpose()?.unwrap_or_default();
+        let decoded = importer.as_ref().map(|i| i.decoded(&checkpoint)).transpose()?.unwrap_or_default();
+        let decoded = decoded.into_iter().map(|decoded| decoded.layer.path).collect();
         let mut quantized = HashMap::with_capacity(layers.len());
         for layer in layers {
             let input = activations.of(layer.input.clone());
@@ -64,7 +68,7 @@ impl Loader {
             return Err(Error::config("activations", detail));
         }
         let (folder, device) = (folder.to_path_buf(), device.clone());
-        Ok(Self { folder, values: Values::Stored(checkpoint), device, importer, quantized, trained: None })
+        Ok(Self { folder, values: Values::Stored(checkpoint), device, importer, quantized, decoded, trained: None })
     }
 
     /// A loader of a model that is to train, with the tensors of a folder or file.
@@ -80,7 +84,7 @@ impl Loader {
     fn training(folder: &Path, device: &Device, values: Values) -> Self {
         let (folder, device) = (folder.to_path_buf(), device.clone());
         let trained = Some(Loaded::default());
-        Self { folder, values, device, importer: None, quantized: HashMap::new(), trained }
+        Self { folder, values, device, importer: None, quantized: HashMap::new(), decoded: HashSet::new(), trained }
     }
 
     /// The parameters that were loaded for training, in the order of the model.
@@ -119,7 +123,7 @@ impl Loader {
 
     /// What the inputs of quantized layers become: exact if all of them do.
     pub(super) fn activations(&self) -> ActivationPrecision {
-        match self.quantized.values().all(|(_, input)| *input == LayerInput::Exact) {
+        match self.quantized.values().all(|(_, input)| input.rounding().is_exact()) {
             true => ActivationPrecision::Exact,
             false => ActivationPrecision::Int8,
         }
@@ -161,7 +165,10 @@ impl Loader {
             }
             None => {
                 let name = format!("{path}.weight");
-                let tensor = self.tensor(&name, &[cols, N * rows])?.transposed();
+                let tensor = match self.decoded.contains(path) {
+                    true => self.tensor(&name, &[N * rows, cols])?,
+                    false => self.tensor(&name, &[cols, N * rows])?.transposed(),
+                };
                 self.release(&name);
                 let upload = |range| self.weight(&name, &tensor.rows_in(range), Layout::Transposed);
                 ranges.clone().map(upload)
@@ -232,7 +239,12 @@ impl Loader {
             Values::Stored(checkpoint) => checkpoint,
             Values::Drawn(drawn) => return drawn.tensor(name, shape),
         };
-        let tensor = checkpoint.tensor(name)?;
+        let decoded =
+            name.strip_suffix(".weight").filter(|path| self.decoded.contains(*path)).zip(self.importer.as_ref());
+        let tensor = match decoded {
+            Some((path, importer)) => importer.values(path, checkpoint)?,
+            None => checkpoint.tensor(name)?,
+        };
         expect(checkpoint.path_of(name).unwrap_or(&self.folder), name, tensor.shape(), shape)?;
         Ok(tensor)
     }

@@ -60,7 +60,13 @@ impl LatentWeight {
             }
             (LayerInput::Tokens, Some(_)) => Some(values.cols),
             (LayerInput::Blocks, Some(span)) => Some(int8_block(span, values.cols)),
-            (LayerInput::TokensAsymmetric | LayerInput::Static { .. } | LayerInput::Outliers { .. }, Some(_)) => {
+            (
+                LayerInput::TokensAsymmetric
+                | LayerInput::Static { .. }
+                | LayerInput::Outliers { .. }
+                | LayerInput::Ordered { .. },
+                Some(_),
+            ) => {
                 return refuse("training takes int8 without zero points or outliers: blocks or tokens");
             }
         };

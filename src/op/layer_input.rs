@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::int8::{group_int8, int8, int8_block};
 use super::outliers::{add_outliers, split_outliers};
 use super::token_int8::{int8_asymmetric, int8_static};
-use super::{Activations, GroupWeight, group};
+use super::{Activations, GroupWeight, gather_columns, group};
 use crate::device::{Device, Recorder};
 use crate::error::{Error, Result};
 use crate::pack::PackedTensor;
@@ -43,6 +43,13 @@ pub enum LayerInput {
         #[serde(default)]
         kept: bool,
     },
+    /// Its features in another order, that of the codes: place `i` is taken by feature `columns[i]`.
+    Ordered {
+        /// Every feature once.
+        columns: Vec<u32>,
+        /// What it becomes after that.
+        then: Box<LayerInput>,
+    },
 }
 
 impl LayerInput {
@@ -51,20 +58,41 @@ impl LayerInput {
         *self == Self::Exact
     }
 
+    /// What values become, in whatever order they are.
+    pub fn rounding(&self) -> &Self {
+        match self {
+            Self::Ordered { then, .. } => then.rounding(),
+            _ => self,
+        }
+    }
+
+    /// The order of the features, if it is another than that of the model.
+    pub fn columns(&self) -> Option<&[u32]> {
+        match self {
+            Self::Ordered { columns, .. } => Some(columns),
+            _ => None,
+        }
+    }
+
     /// Whether codes have a zero point, so that a weight needs the sums of its rows.
     pub fn is_asymmetric(&self) -> bool {
         match self {
             Self::Exact | Self::Blocks | Self::Tokens | Self::Outliers { .. } => false,
             Self::TokensAsymmetric => true,
             Self::Static { zero, .. } => *zero != 0,
+            Self::Ordered { then, .. } => then.is_asymmetric(),
         }
     }
 
     /// Uploads a weight with all that a product with such an input needs.
     ///
     /// # Errors
-    /// As [`GroupWeight::upload`], [`GroupWeight::with_row_sums`] and [`GroupWeight::with_kept`].
+    /// As [`GroupWeight::upload`], [`GroupWeight::with_row_sums`], [`GroupWeight::with_kept`] and
+    /// [`GroupWeight::with_order`].
     pub fn upload(&self, device: &Device, weight: &PackedTensor) -> Result<GroupWeight> {
+        if let Self::Ordered { columns, then } = self {
+            return then.upload(device, weight)?.with_order(device, columns);
+        }
         let uploaded = GroupWeight::upload(device, weight)?;
         match self {
             Self::Outliers { kept: true, .. } => uploaded.with_kept(device, weight),
@@ -91,6 +119,14 @@ impl LayerInput {
                 add_outliers(rec, &split, weight, &y)?;
                 return Ok(y);
             }
+            Self::Ordered { then, .. } => {
+                let Some(order) = weight.order() else {
+                    let (expected, found) = ("a weight with the order of its columns".to_owned(), "none".to_owned());
+                    return Err(Error::Shape { op: "layer input", expected, found });
+                };
+                let x = gather_columns(rec, x, order)?;
+                return then.apply(rec, &x, weight);
+            }
         };
         group_int8(rec, &x, weight)
     }
@@ -107,6 +143,8 @@ impl fmt::Display for LayerInput {
                 let kept = if *kept { ", f16 weights" } else { "" };
                 write!(f, "int8 by token, outliers from {threshold}{kept}")
             }
+            Self::Ordered { then, .. } if then.is_exact() => f.pad("in another order"),
+            Self::Ordered { then, .. } => write!(f, "in another order, {then}"),
             Self::Static { scale, zero: 0 } => write!(f, "int8, scale {scale:.4e}"),
             Self::Static { scale, zero } => write!(f, "int8, scale {scale:.4e}, zero {zero}"),
         }
@@ -150,6 +188,9 @@ impl ActivationPrecision {
     /// What a layer's input becomes that was made for `own`.
     pub fn of(self, own: LayerInput) -> LayerInput {
         match (self, own) {
+            (_, LayerInput::Ordered { columns, then }) => {
+                LayerInput::Ordered { columns, then: Box::new(self.of(*then)) }
+            }
             (Self::Exact, _) => LayerInput::Exact,
             (Self::Int8, LayerInput::Exact) => LayerInput::Blocks,
             (Self::Auto | Self::Int8, own) => own,

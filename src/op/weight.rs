@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Activations, param};
+use super::{Activations, ColumnOrder, param};
 use crate::device::{Buffer, Caps, Device};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -126,6 +126,7 @@ pub struct GroupWeight {
     parts: Vec<GroupPart>,
     row_sums: Option<Buffer>,
     kept: Option<DenseWeight>,
+    order: Option<ColumnOrder>,
 }
 
 /// Some rows of a quantized weight.
@@ -168,7 +169,7 @@ impl GroupWeight {
             Ok(GroupPart { rows, codes, scales, zeros })
         };
         let parts = split_rows(rows, row_bytes, limit)?.into_iter().map(upload).collect::<Result<_>>()?;
-        Ok(Self { scheme, rows, cols, parts, row_sums: None, kept: None })
+        Ok(Self { scheme, rows, cols, parts, row_sums: None, kept: None, order: None })
     }
 
     /// With the sum of the weights of each row, f32, which a product with activations needs that have zero points.
@@ -216,6 +217,24 @@ impl GroupWeight {
         Ok(Self { kept: Some(kept), ..self })
     }
 
+    /// With the order in which the columns of its codes are: place `i` is taken by input feature `columns[i]`. It is
+    /// [`LayerInput::Ordered`](super::LayerInput::Ordered) that brings inputs into it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless each input feature is there once, and those of the device.
+    pub fn with_order(self, device: &Device, columns: &[u32]) -> Result<Self> {
+        if columns.len() != self.cols {
+            let (expected, found) = (format!("an order of {} columns", self.cols), columns.len().to_string());
+            return Err(Error::Shape { op: "column order", expected, found });
+        }
+        Ok(Self { order: Some(ColumnOrder::upload(device, columns)?), ..self })
+    }
+
+    /// The order of its columns, where it is another than that of the input.
+    pub(super) fn order(&self) -> Option<&ColumnOrder> {
+        self.order.as_ref()
+    }
+
     /// What outliers meet, where it is kept.
     pub(super) fn kept(&self) -> Option<&DenseWeight> {
         self.kept.as_ref()
@@ -235,7 +254,7 @@ impl GroupWeight {
             return Err(Error::Shape { op: "weight", expected, found });
         }
         let part = GroupPart { rows: 0..rows, codes, zeros: scales.clone(), scales };
-        Ok(Self { scheme, rows, cols, parts: vec![part], row_sums: None, kept: None })
+        Ok(Self { scheme, rows, cols, parts: vec![part], row_sums: None, kept: None, order: None })
     }
 
     /// Reads codes, scales and zero points back, not what is kept beside them.
@@ -293,7 +312,7 @@ impl GroupWeight {
     pub fn bytes(&self) -> usize {
         let zeros = |p: &GroupPart| if self.scheme.is_symmetric() { 0 } else { p.zeros.bytes() };
         let sums = self.row_sums.as_ref().map_or(0, Buffer::bytes);
-        let kept = self.kept.as_ref().map_or(0, DenseWeight::bytes);
+        let kept = self.kept.as_ref().map_or(0, DenseWeight::bytes) + self.order.as_ref().map_or(0, ColumnOrder::bytes);
         self.parts.iter().map(|p| p.codes.bytes() + p.scales.bytes() + zeros(p)).sum::<usize>() + sums + kept
     }
 

@@ -1,4 +1,4 @@
-//! A run whose result is one file: all layers into a hidden folder beside it, in the default format and resumable as ever; then
+//! A run whose result is one file, or no model: all layers into a hidden folder beside it, in the default format and resumable as ever; then
 //! that folder into the file, one tensor at a time.
 
 use super::exported::{is_whole, stage};
@@ -12,17 +12,17 @@ use crate::eval::evaluate_folders;
 use crate::export::{self, LayerRecord, Record, Sizes};
 use crate::progress::Progress;
 
-/// [`super::quantize_model`] for a format that holds a whole model in `file`.
+/// [`super::quantize_model`] for a format that holds a whole model in `file`, or one that holds no model.
 pub(super) async fn converted(
     device: &Device,
     quantizer: &dyn Quantizer,
     request: &QuantizeRequest,
-    file: &'static str,
+    file: Option<&'static str>,
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
     original::check_quality(&request.model, request.quality.as_ref())?;
     // Holds the name while the work lasts.
-    let staging = stage(&request.out, Some(file), request.force)?;
+    let staging = stage(&request.out, file, request.force)?;
     let folder = beside(&request.out, "codes");
     let first = QuantizeRequest { out: folder.clone(), force: true, quality: None, ..request.clone() };
     let outcome = match finished(quantizer, &first) {
@@ -43,7 +43,8 @@ pub(super) async fn converted(
         let evaluation = match &request.quality {
             Some(text) => {
                 let reference = Some(request.reference());
-                Some(evaluate_folders(device, staging.path(), reference, text, progress).await?)
+                let written = if exporter.is_model() { staging.path() } else { &folder };
+                Some(evaluate_folders(device, written, reference, text, progress).await?)
             }
             None => None,
         };
@@ -55,7 +56,7 @@ pub(super) async fn converted(
         };
         let layers = record.layers.into_iter().map(bytes).collect();
         let record = Record { layers, sizes, quality: evaluation.as_ref().and_then(quality), ..record };
-        if !is_whole(&request.out, file) {
+        if !file.is_some_and(|file| is_whole(&request.out, file)) {
             record.write(staging.path())?;
         }
         staging.commit()?;

@@ -14,6 +14,7 @@ mod int8;
 mod layers;
 mod learned;
 mod llm_int8;
+mod model_part;
 mod observation;
 mod original;
 mod output;
@@ -33,6 +34,7 @@ mod tensors;
 mod ternary;
 mod tune;
 mod two_stages;
+mod verify;
 mod walk;
 
 use std::collections::BTreeMap;

@@ -47,9 +47,10 @@ pub async fn quantize_model(
     request: &QuantizeRequest,
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
-    match export::exporter(&request.format)?.whole_file() {
-        Some(file) => converted(device, quantizer, request, file, progress).await,
-        None => quantize_folder(device, quantizer, request, progress).await,
+    let exporter = export::exporter(&request.format)?;
+    match exporter.is_converted() {
+        true => converted(device, quantizer, request, exporter.whole_file(), progress).await,
+        false => quantize_folder(device, quantizer, request, progress).await,
     }
 }
 
@@ -113,8 +114,8 @@ pub(super) async fn straight(
     let mut skip = Skip::new(&request.skip)?;
     let layers = linear_layers(&checkpoint, &config, &mut skip);
     let aim = export::exporter_for(&request.format, &config)?;
-    // A format that holds a whole model in one file is made of a folder in the default format.
-    let exporter = export::exporter(if aim.whole_file().is_some() { FORMATS[0] } else { &request.format })?;
+    // A format that is no folder of this kind is made of one in the default format.
+    let exporter = export::exporter(if aim.is_converted() { FORMATS[0] } else { &request.format })?;
     let unmeasurable = original::check_quality(&request.model, request.quality.as_ref())?;
     let before = plan(&layers, quantizer, &BTreeMap::new(), request)?;
     let footprint = Footprint::new(&checkpoint, &layers, &*aim, |layer| before.get(&layer.path).is_some())?;

@@ -1,7 +1,7 @@
 //! A quantized model written in another format: the same codes, laid out and described otherwise.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -9,14 +9,13 @@ use serde_json::Value;
 use super::changes::Changes;
 use super::companions::copy_companions;
 use super::exported::Exported;
-use super::parts::same;
+use super::model_part::Part;
 use super::pipeline::HEAD;
-use super::rounded::Rounded;
 use super::{Skip, linear_layers};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::bitnet::Unpacked;
-use crate::export::{self, Container, Exporter, Importer, LayerSpec, ReadBack, WholeModel};
+use crate::export::{self, Container, DecodedLayer, Exporter, Fit, Importer, LayerSpec, WholeModel};
 use crate::io::{Checkpoint, CheckpointWriter, Staging, TensorInfo, TensorSpec, is_conv1d, read_config};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
@@ -31,6 +30,8 @@ pub(super) struct Original {
     config: Value,
     importer: Box<dyn Importer>,
     layers: HashMap<String, LayerSpec>,
+    /// Quantized layers and embeddings that are written in floating point.
+    decoded: HashMap<String, DecodedLayer>,
     /// The type of its other tensors.
     dtype: Dtype,
 }
@@ -52,11 +53,13 @@ impl Original {
             let what = format!("{}: a model without quantized or ternary layers", folder.display());
             return Err(Error::Unsupported { what, remedy: "quantize it with `bitsmith quantize`".into() });
         }
+        let decoded = importer.decoded(&checkpoint)?.into_iter().map(|decoded| (decoded.layer.path.clone(), decoded));
+        let decoded = decoded.collect();
         let name = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
         let name = name.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let folder = folder.to_path_buf();
-        let mut original = Self { folder, name, checkpoint, config, importer, layers, dtype: Dtype::F32 };
-        let kept = |info: &&TensorInfo| original.layer_of(info).is_none();
+        let mut original = Self { folder, name, checkpoint, config, importer, layers, decoded, dtype: Dtype::F32 };
+        let kept = |info: &&TensorInfo| matches!(original.part_of(info), Part::Kept(_));
         let dtype = original.checkpoint.infos().filter(kept).find_map(|info| info.dtype.dtype());
         original.dtype = dtype.unwrap_or(Dtype::F32);
         Ok(original)
@@ -84,20 +87,27 @@ impl Original {
         self.layers.get(path).filter(|_| part != "bias")
     }
 
-    /// Kept tensors and quantized layers in the order of the files; a layer stands where its first tensor stood.
-    fn parts(&self) -> Vec<Part<'_>> {
-        let mut seen = HashSet::new();
-        let part = |info| match self.layer_of(info) {
-            None => Some(Part::Kept(info)),
-            Some(layer) => seen.insert(layer.path.as_str()).then_some(Part::Layer(layer)),
-        };
-        self.checkpoint.infos().filter_map(part).collect()
+    /// What a tensor is, or is part of.
+    fn part_of<'a>(&'a self, info: &'a TensorInfo) -> Part<'a> {
+        let decoded = info.name.rsplit_once('.').filter(|(_, part)| *part != "bias");
+        match (self.layer_of(info), decoded.and_then(|(path, _)| self.decoded.get(path))) {
+            (Some(layer), _) => Part::Layer(layer),
+            (None, Some(decoded)) => Part::Decoded(decoded),
+            (None, None) => Part::Kept(info),
+        }
     }
 
-    fn layers(&self) -> impl Iterator<Item = &LayerSpec> {
+    /// Kept tensors and quantized layers in the order of the files; a layer stands where its first tensor stood.
+    pub(super) fn parts(&self) -> Vec<Part<'_>> {
+        let mut seen = HashSet::new();
+        let parts = self.checkpoint.infos().map(|info| self.part_of(info));
+        parts.filter(|part| matches!(part, Part::Kept(_)) || seen.insert(part.name().to_owned())).collect()
+    }
+
+    pub(super) fn layers(&self) -> impl Iterator<Item = &LayerSpec> {
         let layer = |part| match part {
             Part::Layer(layer) => Some(layer),
-            Part::Kept(_) => None,
+            Part::Kept(_) | Part::Decoded(_) => None,
         };
         self.parts().into_iter().filter_map(layer)
     }
@@ -107,6 +117,7 @@ impl Original {
         let matrices = linear_layers(&self.checkpoint, &self.config, &mut Skip::new(&[])?).into_iter();
         let mut kept: Vec<String> =
             matrices.map(|layer| layer.path).filter(|path| !self.layers.contains_key(path)).collect();
+        kept.extend(self.decoded.keys().filter(|path| !kept.contains(path)).cloned().collect::<BTreeSet<_>>());
         if !self.layers.contains_key(HEAD) && !kept.iter().any(|path| path == HEAD) {
             kept.push(HEAD.to_owned());
         }
@@ -117,7 +128,7 @@ impl Original {
     pub(super) fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
         let (mut changes, mut others) = (Changes::new(exporter, strict), Vec::new());
         for layer in self.layers() {
-            changes.add(layer, is_conv1d(&self.config, &layer.path))?;
+            changes.add(&self.told(exporter, layer)?, is_conv1d(&self.config, &layer.path))?;
             if exporter.input(layer) != layer.input {
                 others.push(&layer.path);
             }
@@ -128,6 +139,14 @@ impl Original {
             return Err(Error::Unsupported { what, remedy: "leave --strict out to write it all the same".to_owned() });
         }
         let mut notes = changes.notes();
+        let decoded: Vec<DecodedLayer> = self.decoded.values().cloned().collect();
+        notes
+            .extend(DecodedLayer::notes(&decoded).into_iter().map(|note| format!("note: {note}; so they are written")));
+        if let (Some(DecodedLayer { layer, reason }), true) = (decoded.first(), strict) {
+            let what = format!("{} in {}: {reason}", layer.path, exporter.name());
+            let remedy = format!("leave --strict out to write it in {}", self.dtype);
+            return Err(Error::Unsupported { what, remedy });
+        }
         if !others.is_empty() {
             notes.push(format!(
                 "note: readers of {name} round the inputs of {} layer(s) otherwise than those of the original",
@@ -135,6 +154,14 @@ impl Original {
             ));
         }
         Ok(notes)
+    }
+
+    /// The layer as a format is asked about it: scales that f16 has are f16, in whatever type they are.
+    fn told(&self, exporter: &dyn Exporter, layer: &LayerSpec) -> Result<LayerSpec> {
+        let half = LayerSpec { scheme: layer.scheme.with_scale_type(Dtype::F16), ..layer.clone() };
+        let gained = exporter.fit(layer) != Fit::Exact && exporter.fit(&half) == Fit::Exact;
+        let halves = |weight: &PackedTensor| weight.scales.iter().all(|scale| Dtype::F16.round(*scale) == *scale);
+        Ok(if gained && halves(&self.weight(layer)?) { half } else { layer.clone() })
     }
 
     /// Writes the model in a format, into a folder, and compares what it holds with the original.
@@ -178,19 +205,41 @@ impl Original {
         for part in self.parts() {
             match part {
                 Part::Kept(info) => specs.extend(container.kept(&info.plain())?),
+                Part::Decoded(decoded) => specs.extend(container.kept(&self.float(decoded))?),
                 Part::Layer(layer) => specs.extend(exporter.tensors(layer, self.dtype)?),
             }
         }
         Ok(specs)
     }
 
-    /// The bytes of a kept tensor in a container; none if it is left out.
-    fn converted(&self, info: &TensorInfo, container: &dyn Container) -> Result<Option<Cow<'_, [u8]>>> {
-        let plain = info.plain();
-        match container.kept(&plain)? {
-            Some(_) => container.convert(&plain, self.checkpoint.plain(&info.name)?).map(Some),
-            None => Ok(None),
+    /// What a layer is that is written in floating point.
+    fn float(&self, DecodedLayer { layer, .. }: &DecodedLayer) -> TensorInfo {
+        let (name, shape) = (format!("{}.weight", layer.path), vec![layer.rows, layer.cols]);
+        TensorInfo { name, dtype: self.dtype.into(), shape, range: 0..layer.rows * layer.cols * self.dtype.bytes() }
+    }
+
+    /// The name of a tensor in floating point, and its bytes in a container; none if it is left out.
+    pub(super) fn converted<'a>(
+        &'a self,
+        part: &Part<'a>,
+        container: &dyn Container,
+    ) -> Result<Option<(String, Cow<'a, [u8]>)>> {
+        let plain = match part {
+            Part::Kept(info) => info.plain(),
+            Part::Decoded(decoded) => self.float(decoded),
+            Part::Layer(_) => return Ok(None),
+        };
+        if container.kept(&plain)?.is_none() {
+            return Ok(None);
         }
+        let bytes = match part {
+            Part::Decoded(DecodedLayer { layer, .. }) => {
+                self.dtype.encode(&self.importer.values(&layer.path, &self.checkpoint)?.to_f32()).into()
+            }
+            _ => self.checkpoint.plain(&plain.name)?,
+        };
+        let bytes = container.convert(&plain, bytes)?;
+        Ok(Some((plain.name, bytes)))
     }
 
     fn layer_bytes(&self, exporter: &dyn Exporter) -> Result<u64> {
@@ -217,9 +266,9 @@ impl Original {
                 return Err(Error::Cancelled);
             }
             match part {
-                Part::Kept(info) => {
-                    if let Some(bytes) = self.converted(info, container)? {
-                        writer.write(&info.name, &bytes)?;
+                Part::Kept(_) | Part::Decoded(_) => {
+                    if let Some((name, bytes)) = self.converted(&part, container)? {
+                        writer.write(&name, &bytes)?;
                     }
                 }
                 Part::Layer(layer) => {
@@ -235,61 +284,17 @@ impl Original {
         writer.finish()
     }
 
-    fn weight(&self, layer: &LayerSpec) -> Result<PackedTensor> {
+    pub(super) fn weight(&self, layer: &LayerSpec) -> Result<PackedTensor> {
         let weight = self.importer.decode(&layer.path, &self.checkpoint)?;
         Ok(PackedTensor { scheme: layer.scheme, ..weight })
     }
 
-    /// Opens the written folder as any reader does, and compares all of it with the original. What it returns tells how
-    /// far weights are from what they were, where the format rounds them.
-    fn verify(&self, exporter: &dyn Exporter, container: &dyn Container, folder: &Path) -> Result<Option<String>> {
-        let written = Checkpoint::open(folder)?;
-        let reader = export::importer(&read_config(folder)?["quantization_config"], folder)?;
-        let found: HashSet<String> = reader.layers(&written)?.into_iter().map(|layer| layer.path).collect();
-        let wrong = |what: &str| Error::format(folder, format!("{what} does not read back as it was written"));
-        let codes = |layer: &&LayerSpec| exporter.read_back(layer) == ReadBack::Codes;
-        // A module's name is that of its tensors without their last part.
-        let path_of = |layer: &LayerSpec| {
-            let name = container.read_name(&format!("{}.weight", layer.path));
-            name.strip_suffix(".weight").map_or_else(|| layer.path.clone(), str::to_owned)
-        };
-        if found != self.layers().filter(codes).map(path_of).collect() {
-            return Err(wrong("the list of layers"));
-        }
-        let mut rounded = Rounded::default();
-        for part in self.parts() {
-            let equal = match part {
-                Part::Kept(info) => match self.converted(info, container)? {
-                    Some(bytes) => written.raw(&container.read_name(&info.name))?.bytes == &bytes[..],
-                    None => true,
-                },
-                Part::Layer(layer) => match exporter.read_back(layer) {
-                    ReadBack::Codes => {
-                        let meant = exporter.as_read(layer, self.weight(layer)?)?;
-                        same(&reader.decode(&path_of(layer), &written)?, &meant, exporter.scale_error())
-                    }
-                    ReadBack::Values(limit) => {
-                        let tensor = written.tensor(&format!("{}.weight", path_of(layer)))?;
-                        let conv1d = is_conv1d(&self.config, &layer.path);
-                        let values = if conv1d { tensor.transposed().to_f32() } else { tensor.to_f32() };
-                        rounded.add(&values, &self.weight(layer)?.unpack()?.dequantize()) <= limit.into()
-                    }
-                },
-            };
-            if !equal {
-                return Err(wrong(part.name()));
-            }
-            self.release(&part);
-        }
-        Ok(rounded.note())
-    }
-
     /// Lets the system take back the memory of what was read.
-    fn release(&self, part: &Part<'_>) {
+    pub(super) fn release(&self, part: &Part<'_>) {
         match part {
             Part::Kept(info) => self.checkpoint.release(&info.name),
-            Part::Layer(layer) => {
-                let of_layer = |info: &&TensorInfo| self.layer_of(info).is_some_and(|other| other.path == layer.path);
+            Part::Layer(_) | Part::Decoded(_) => {
+                let of_layer = |info: &&TensorInfo| self.part_of(info).name() == part.name();
                 self.checkpoint.infos().filter(of_layer).for_each(|info| self.checkpoint.release(&info.name));
             }
         }
@@ -307,22 +312,4 @@ fn ternary(layer: &LayerSpec, importer: &dyn Importer, checkpoint: &Checkpoint) 
     let unused = weight.codes().iter().all(|code| *code >= Bits::TERNARY.min_code());
     let three = Scheme::new(Bits::TERNARY, scheme.span(), Zero::Symmetric).with_scale_type(scheme.scale_type());
     Ok(unused.then_some(three))
-}
-
-/// What becomes of a tensor, or of several.
-#[derive(Clone, Copy)]
-enum Part<'a> {
-    /// It stays as it is.
-    Kept(&'a TensorInfo),
-    /// They are a layer that is written anew.
-    Layer(&'a LayerSpec),
-}
-
-impl Part<'_> {
-    fn name(&self) -> &str {
-        match self {
-            Self::Kept(info) => &info.name,
-            Self::Layer(layer) => &layer.path,
-        }
-    }
 }

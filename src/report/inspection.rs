@@ -85,7 +85,10 @@ impl Inspection {
             None => Ok(None),
         });
         match found {
-            Ok(Some((name, found))) => (format, layers) = (Some(name), found),
+            Ok(Some((name, found, read))) => {
+                (format, layers) = (Some(name), found);
+                notes.extend(read);
+            }
             Ok(None) => {}
             // The tensors can be listed all the same.
             Err(error @ Error::Unsupported { .. }) => notes.push(format!("listed as stored: {error}")),
@@ -112,14 +115,17 @@ fn quantization(path: &Path) -> Result<Option<Value>> {
     Ok(read_config(path)?.get("quantization_config").filter(|config| !config.is_null()).cloned())
 }
 
+/// The name of the format, all quantized layers by path, and how some of them are read, one a line.
 fn quantized_layers(
     config: &Value,
     path: &Path,
     checkpoint: &Checkpoint,
-) -> Result<(String, HashMap<String, LayerSpec>)> {
+) -> Result<(String, HashMap<String, LayerSpec>, Vec<String>)> {
     let importer = export::importer(config, path)?;
-    let layers = importer.layers(checkpoint)?.into_iter().map(|layer| (layer.path.clone(), layer));
-    Ok((importer.name().to_owned(), layers.collect()))
+    let decoded = importer.decoded(checkpoint)?;
+    let notes = export::DecodedLayer::notes(&decoded);
+    let layers = importer.layers(checkpoint)?.into_iter().chain(decoded.into_iter().map(|decoded| decoded.layer));
+    Ok((importer.name().to_owned(), layers.map(|layer| (layer.path.clone(), layer)).collect(), notes))
 }
 
 /// The quantized layer that a tensor is part of: any but its bias.

@@ -129,6 +129,35 @@ def mlx(folder):
     return np.array(load_model(folder)[0](mx.array([TOKENS])).astype(mx.float32))[0]
 
 
+def inputs(path, width):
+    """For the layer at a path, whoever asks."""
+    return np.random.default_rng(sum(map(ord, path))).standard_normal((8, width)).astype(np.float32)
+
+
+def layers_of(folder):
+    return sorted(file.name[:-len(".onnx")] for file in folder.glob("*.onnx"))
+
+
+def onnxruntime(folder):
+    """The products of all layers, one after the other."""
+    import onnxruntime as ort
+    products = []
+    for path in layers_of(folder):
+        session = ort.InferenceSession(str(folder / f"{path}.onnx"), providers=["CPUExecutionProvider"])
+        width = session.get_inputs()[0].shape[1]
+        products.append(session.run(None, {"input": inputs(path, width)})[0].ravel())
+    assert products, f"no layer in {folder}"
+    return np.concatenate(products)
+
+
+def products(folder):
+    """The same from the weights."""
+    weights = load_file(folder / "model.safetensors")
+    paths = sorted(name[:-len(".weight")] for name in weights if name.endswith("_proj.weight"))
+    return np.concatenate([(inputs(path, weights[f"{path}.weight"].shape[1]) @ weights[f"{path}.weight"].numpy().T).ravel()
+                           for path in paths])
+
+
 FOUR, ZEROS = ["--bits", "4", "--group-size", "32"], ["--bits", "4", "--group-size", "32", "--asymmetric"]
 EIGHT = ["--bits", "8", "--group-size", "32"]
 # Format: program, packages that the table names, limit, settings of the quantization.
@@ -141,6 +170,9 @@ CASES = {
     "awq": [(transformers, ("transformers", "gptqmodel"), HALF, ZEROS)],
     "auto-round": [(transformers, ("transformers", "auto-round"), HALF, FOUR)],
     "mlx": [(mlx, ("mlx-lm", "mlx"), EXACT, FOUR), (mlx, ("mlx-lm", "mlx"), EXACT, ZEROS)],
+    "onnx": [(onnxruntime, ("onnxruntime",), EXACT, FOUR), (onnxruntime, ("onnxruntime",), EXACT, ZEROS),
+             (onnxruntime, ("onnxruntime",), EXACT, ["--bits", "8", "--group-size", "channel"]),
+             (onnxruntime, ("onnxruntime",), EXACT, ["--bits", "2", "--group-size", "16", "--asymmetric"])],
     "bitsandbytes": [(transformers, ("transformers", "bitsandbytes"), INT8, ["--method", "llm-int8"])],
 }
 # Tensors of a layer: codes; scales, with the axis of groups, or of rows; zero points.
@@ -150,6 +182,8 @@ PARTS = {
     "awq": (".qweight", (".scales", 0), ".qzeros"),
     "auto-round": (".qweight", (".scales", 0), ".qzeros"),
     "mlx": (".weight", (".scales", 1), ".biases"),
+    # Of one group a row as well: to the next one, wherever it is.
+    "onnx": (".codes", (".scales", None), ".zeros"),
     "bitsandbytes": (".weight", (".SCB", 0), None),
 }
 
@@ -161,10 +195,28 @@ def nibbles(tensor):
 
 def one_off(tensor):
     """A zero point more for every other output feature, or a bias that is an eighth larger: a step of 4 bits."""
+    if tensor.dtype == torch.uint8:
+        return (tensor & 0xF0) | ((tensor + 1) & 15)
     if tensor.dtype == torch.int32:
         pairs = tensor.contiguous().view(torch.uint8)
         return ((pairs & 0xF0) | ((pairs + 1) & 15)).view(torch.int32)
     return tensor * 1.125
+
+
+def change_onnx(folder, suffix, change):
+    """Changes the constants of a name where they lie."""
+    import onnx
+    for path in layers_of(folder):
+        graph = onnx.load(folder / f"{path}.onnx", load_external_data=False).graph
+        sizes = {attribute.name: attribute.i for attribute in graph.node[0].attribute}
+        for tensor in (tensor for tensor in graph.initializer if tensor.name.endswith(suffix)):
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            with open(folder / place["location"], "r+b") as file:
+                file.seek(int(place["offset"]))
+                kind = np.float32 if tensor.data_type == onnx.TensorProto.FLOAT else np.uint8
+                values = torch.tensor(np.frombuffer(file.read(int(place["length"])), kind).reshape(sizes["N"], -1).copy())
+                file.seek(int(place["offset"]))
+                file.write(change(values).numpy().tobytes())
 
 
 # Bytes of a block of GGUF, of its scales, and those of a minimum.
@@ -198,18 +250,22 @@ def damaged_gguf(source, folder):
         yield fault, to
 
 
-def damaged(source, folder, name):
+def damaged(source, folder, name, settings):
     """Copies with one fault each."""
     if name == "gguf":
         yield from damaged_gguf(source, folder)
         return
     codes, (scales, axis), zeros = PARTS[name]
     faults = {"scale moved": (scales, lambda t: t.roll(1, axis)), "codes swapped": (codes, nibbles)}
-    if zeros:
+    if zeros and (name != "onnx" or "--asymmetric" in settings):
         faults["zero point off"] = (zeros, one_off)
     for number, (fault, (suffix, change)) in enumerate(faults.items()):
         to = folder / f"fault{number}"
         shutil.copytree(source, to)
+        if name == "onnx":
+            change_onnx(to, suffix, change)
+            yield fault, to
+            continue
         tensors = load_file(to / "model.safetensors")
         hit = [k for k in tensors if ".layers." in k and k.endswith(suffix) and "norm" not in k]
         assert hit, f"no tensor ends with {suffix}"
@@ -244,12 +300,14 @@ def judged(scratch, name, case):
     run("quantize", scratch.parent / "model", "--out", scratch / "ours", *settings, "--format", name, "--device", "cpu")
     if name == "compressed-tensors":
         (scratch / "plain").symlink_to(scratch / "ours")
+    elif name == "onnx":
+        run("quantize", scratch.parent / "model", "--out", scratch / "plain", *settings, "--device", "cpu")
     else:
         run("export", scratch / "ours", "--format", "compressed-tensors", "--out", scratch / "plain")
     decoded(scratch / "plain", scratch / "reference")
-    expected = quietly(transformers, scratch / "reference")
+    expected = quietly(products if name == "onnx" else transformers, scratch / "reference")
     error = distance(quietly(program, scratch / "ours"), expected)
-    noticed = {fault: distance(quietly(program, at), expected) for fault, at in damaged(scratch / "ours", scratch, name)}
+    noticed = {fault: distance(quietly(program, at), expected) for fault, at in damaged(scratch / "ours", scratch, name, settings)}
     good = error <= limit and all(found > limit for found in noticed.values())
     read_by = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     faults = ", ".join(f"{fault} {found:.2g}" for fault, found in noticed.items())

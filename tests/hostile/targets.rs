@@ -131,6 +131,12 @@ pub fn quantization(bytes: &[u8]) -> Result<()> {
         assert_eq!((weight.rows, weight.cols, weight.scheme), (layer.rows, layer.cols, layer.scheme));
         assert_eq!(weight.scales.len(), layer.scheme.groups(layer.rows, layer.cols).count());
         assert_eq!(weight.unpack()?.codes().len(), layer.rows * layer.cols);
+        let columns = layer.input.columns().map(<[u32]>::len);
+        assert!(columns.is_none_or(|columns| columns == layer.cols));
+    }
+    for decoded in importer.decoded(&case)? {
+        let values = importer.values(&decoded.layer.path, &case)?;
+        assert_eq!((values.rows(), values.cols()), (decoded.layer.rows, decoded.layer.cols));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Cases of embed and cast: all exact.
+//! Cases of embed, gather_columns and cast: all exact.
 
 use super::Wanted;
 use crate::check::case::{Binding, Case};
@@ -8,6 +8,7 @@ use crate::dispatch::{Kernel, Role, Variant};
 use crate::dtype::Dtype;
 use crate::kernel::cast::{self, Cast};
 use crate::kernel::embed::{self, Embed};
+use crate::kernel::gather_columns::{self, GatherColumns};
 use crate::random::{Random, words};
 
 /// Around a workgroup of 64, and odd, so that the last word is half used.
@@ -19,6 +20,9 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     for (rows, cols, tokens) in [(1, 1, 1), (7, 33, 5), (11, 64, 13), (130, 5, 66)] {
         embeds(wanted, rows, cols, tokens, &mut cases);
+    }
+    for (rows, cols) in [(1, 1), (3, 255), (2, 256), (5, 257), (1, 1031)] {
+        cases.extend(wanted(GatherColumns::SPEC).into_iter().map(|variant| gathers(rows, cols, variant)));
     }
     casts(wanted, &mut cases);
     cases
@@ -43,6 +47,17 @@ fn embeds(wanted: Wanted<'_>, rows: usize, cols: usize, tokens: usize, cases: &m
             cases.push(Case::new::<Embed>(variant.clone(), size, &params, bindings));
         }
     }
+}
+
+/// Columns in a random order.
+fn gathers(rows: usize, cols: usize, variant: Variant) -> Case {
+    let mut random = Random::new(u(rows * 31 + cols));
+    let x = Binding::In(random.normals(rows * cols).into_iter().map(f32::to_bits).collect());
+    let mut columns: Vec<u32> = (0..u(cols)).collect();
+    (1..cols).for_each(|i| columns.swap(i, random.below(u(i) + 1) as usize));
+    let out = Binding::Out(rows * cols, Tolerance::EXACT);
+    let params = gather_columns::Params { rows: u(rows), cols: u(cols) };
+    Case::new::<GatherColumns>(variant, format!("{rows}x{cols}"), &params, vec![x, Binding::In(columns), out])
 }
 
 fn casts(wanted: Wanted<'_>, cases: &mut Vec<Case>) {

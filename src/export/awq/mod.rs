@@ -22,13 +22,12 @@ use serde_json::{Value, json};
 
 pub use self::reader::Reader;
 use super::layer_tensors::{
-    F16_ERROR, by_row, codes_of, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
+    F16_ERROR, by_row, codes_of, other_input, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
 };
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{StoredDtype, TensorSpec};
-use crate::op::LayerInput;
 use crate::pack::PackedTensor;
 use crate::scheme::Span;
 
@@ -66,8 +65,8 @@ impl Exporter for Awq {
     fn fit(&self, layer: &LayerSpec) -> Fit {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         let name = layer.path.rsplit('.').next().unwrap_or(&layer.path);
-        if layer.input != LayerInput::Exact {
-            return Fit::Refused("readers compute with exact activations; use --activations none".to_owned());
+        if let Some(refused) = other_input(&layer.input) {
+            return refused;
         }
         if scheme.bits().get() != 4 {
             return Fit::Refused("the format holds 4 bits only; use --bits 4".to_owned());

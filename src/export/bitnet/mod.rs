@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use self::reader::Reader;
 pub use self::unpacked::Unpacked;
+use super::layer_tensors::ordered;
 use super::{Exporter, Fit, LayerSpec, Stored};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -63,6 +64,9 @@ impl Exporter for Bitnet {
         let refused = |reason: &str| Fit::Refused(reason.to_owned());
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
+        }
+        if let Some(refused) = ordered(&layer.input) {
+            return refused;
         }
         match scheme.span() {
             _ if !scheme.bits().is_ternary() => refused("the format holds ternary weights only; use --method ternary"),

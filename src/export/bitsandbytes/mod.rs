@@ -13,7 +13,7 @@ mod reader;
 use serde_json::{Value, json};
 
 pub use self::reader::Reader;
-use super::layer_tensors::{by_row, codes_of, tensor_name};
+use super::layer_tensors::{by_row, codes_of, ordered, tensor_name};
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -58,6 +58,9 @@ impl Exporter for BitsAndBytes {
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
         }
+        if let Some(refused) = ordered(&layer.input) {
+            return refused;
+        }
         let by_row = matches!(scheme.span(), Span::Channel | Span::Tensor);
         if scheme.bits().get() != 8 || !scheme.is_symmetric() || !by_row {
             return Fit::Refused(
@@ -84,8 +87,7 @@ impl Exporter for BitsAndBytes {
         weight.check()?;
         layer.check(weight)?;
         let names = self.tensors(layer, model_dtype)?.into_iter().map(|tensor| tensor.name);
-        let scales: Vec<f32> =
-            by_row(&weight.scales, weight.scheme, weight.rows).iter().map(|scale| scale * STEPS).collect();
+        let scales: Vec<f32> = by_row(&weight.scales, weight.scheme, weight.rows).into_iter().map(largest).collect();
         let codes = codes_of(weight)?.into_iter().map(signed).collect();
         Ok(names.zip([codes, Dtype::F32.encode(&scales), vec![0]]).collect())
     }
@@ -134,6 +136,13 @@ impl Exporter for BitsAndBytes {
     fn scale_error(&self) -> f32 {
         f32::EPSILON
     }
+}
+
+/// The largest magnitude of a row of this scale. The package takes weights in f16, so that its own are such numbers.
+fn largest(scale: f32) -> f32 {
+    let near = scale * STEPS;
+    let half = Dtype::F16.round(near);
+    if half / STEPS == scale { half } else { near }
 }
 
 /// An 8-bit code counted from -128, modulo 256: the bits of an I8, and back.

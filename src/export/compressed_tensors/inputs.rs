@@ -26,7 +26,7 @@ impl Inputs {
     pub(super) fn of(input: &LayerInput) -> Option<Self> {
         match input {
             LayerInput::Exact => Some(Self::Exact),
-            LayerInput::Blocks => None,
+            LayerInput::Blocks | LayerInput::Ordered { .. } => None,
             // What becomes of outliers lies beside the groups.
             LayerInput::Tokens | LayerInput::Outliers { .. } => Some(Self::Tokens { symmetric: true }),
             LayerInput::TokensAsymmetric => Some(Self::Tokens { symmetric: false }),

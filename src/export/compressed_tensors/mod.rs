@@ -36,6 +36,7 @@ use serde_json::Value;
 
 use self::inputs::Inputs;
 pub use self::reader::Reader;
+use super::layer_tensors::ordered;
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -128,6 +129,9 @@ impl Exporter for CompressedTensors {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
+        }
+        if let Some(refused) = ordered(&layer.input) {
+            return refused;
         }
         if Inputs::of(&layer.input).is_none() {
             return Fit::Refused(NO_BLOCKS.to_owned());

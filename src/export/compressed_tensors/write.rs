@@ -59,7 +59,7 @@ fn threshold(layers: &[LayerSpec]) -> Result<Option<f32>> {
     let own = |layer: &LayerSpec| match layer.input {
         LayerInput::Tokens => Some(None),
         LayerInput::Outliers { threshold, .. } => Some(Some(threshold)),
-        LayerInput::Exact | LayerInput::Blocks | LayerInput::TokensAsymmetric | LayerInput::Static { .. } => None,
+        _ => None,
     };
     let mut thresholds = layers.iter().filter_map(|layer| Some((layer, own(layer)?)));
     let Some((_, first)) = thresholds.next() else { return Ok(None) };

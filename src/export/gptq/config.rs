@@ -186,7 +186,7 @@ pub(super) fn write(flavour: Gptq, layers: &[LayerSpec], kept: &[String]) -> Res
         return Ok(config);
     }
     config["quant_method"] = NAME.into();
-    config["desc_act"] = false.into();
+    config["desc_act"] = layers.iter().any(|layer| layer.input.columns().is_some()).into();
     config["lm_head"] = false.into();
     config["checkpoint_format"] = if version_2 { "gptq_v2" } else { "gptq" }.into();
     config["pack_dtype"] = "int32".into();

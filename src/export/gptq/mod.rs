@@ -8,6 +8,9 @@
 //! | `scales` | F16 | `[G, out]` |
 //! | `g_idx` | I32 | `[in]`, the group of each input feature |
 //!
+//! With act-order (`desc_act`) groups are not of neighbours: `g_idx` is any sequence in which each group is there as often as
+//! it is large. Such a layer is taken apart into codes whose groups are of neighbours and [`LayerInput::Ordered`].
+//!
 //! Version 1 of the format, which every reader takes, stores zero points less one. A zero point of 0 is then the largest code,
 //! which readers do not agree on; so symmetric layers are written in version 1, and those with zero points in version 2, which
 //! stores them as they are. One model has one version: it can hold only one of the two kinds.
@@ -19,7 +22,7 @@ use serde_json::Value;
 
 pub use self::reader::Reader;
 use super::layer_tensors::{
-    F16_ERROR, by_row, codes_of, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
+    F16_ERROR, by_row, codes_of, other_input, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
 };
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
@@ -72,8 +75,12 @@ impl Exporter for Gptq {
 
     fn fit(&self, layer: &LayerSpec) -> Fit {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
-        if layer.input != LayerInput::Exact {
-            return Fit::Refused("readers compute with exact activations; use --activations none".to_owned());
+        let refused = match &layer.input {
+            LayerInput::Ordered { then, .. } if *self == Self::Gptq => other_input(then),
+            input => other_input(input),
+        };
+        if let Some(refused) = refused {
+            return refused;
         }
         if *self == Self::AutoRound && !scheme.is_symmetric() {
             return Fit::Refused("it stores zero points less one, and none for a zero point of 0; use gptq".to_owned());
@@ -111,19 +118,23 @@ impl Exporter for Gptq {
         let &PackedTensor { scheme, rows, cols, .. } = weight;
         let (bits, groups) = (scheme.bits(), scheme.groups(rows, cols));
         let per_row = groups.per_row().max(1);
-        let codes = transposed(&codes_of(weight)?, rows, cols);
+        let (mut codes, mut index) = (transposed(&codes_of(weight)?, rows, cols), vec![0; cols]);
+        (0..cols).for_each(|col| index[col] = (col / groups.size()) as u32);
+        if let Some(columns) = layer.input.columns() {
+            codes = to_places(&codes, rows, columns);
+            index = to_places(&index, 1, columns);
+        }
         let mut zeros = transposed(&zeros_by_row(weight), rows, per_row);
         if scheme.is_symmetric() {
             zeros.iter_mut().for_each(|zero| *zero = less_one(*zero, bits));
         }
         let scales = transposed(&by_row(&weight.scales, scheme, rows), rows, per_row);
-        let index = (0..cols).flat_map(|col| ((col / groups.size()) as u32).to_le_bytes());
         Ok(names
             .zip([
                 words_to_bytes(&Packing::Columns.pack(&codes, cols, rows, bits)?),
                 words_to_bytes(&Packing::Rows.pack(&zeros, per_row, rows, bits)?),
                 Dtype::F16.encode(&scales),
-                index.collect(),
+                words_to_bytes(&index),
             ])
             .collect())
     }
@@ -135,6 +146,15 @@ impl Exporter for Gptq {
     fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value> {
         config::write(*self, layers, kept)
     }
+}
+
+/// Rows of `width` values each, of which row `i` goes to place `columns[i]`.
+fn to_places<T: Copy>(rows: &[T], width: usize, columns: &[u32]) -> Vec<T> {
+    let mut placed = rows.to_vec();
+    for (row, column) in rows.chunks_exact(width).zip(columns) {
+        placed[*column as usize * width..][..width].copy_from_slice(row);
+    }
+    placed
 }
 
 /// A zero point as version 1 stores it.

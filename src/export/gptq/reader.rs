@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::{CODES, GROUP_INDEX, NAME, SCALES, ZEROS, plus_one};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::export::layer_tensors::{FLOATS, LayerTensors, bytes_to_words, scale_type, transposed};
 use crate::export::{Importer, LayerSpec, Stored, TensorSource};
 use crate::io::StoredDtype;
@@ -62,24 +62,34 @@ impl Reader {
         let why = format!("{cols} x {rows} codes of {bits} bits in groups of {}", shape.span);
         let scales = tensors.shaped(SCALES, &FLOATS, &[per_row, rows], &why)?;
         let zeros = tensors.shaped(ZEROS, &WORDS, &[per_row, Packing::Rows.words(1, rows, bits)], &why)?;
+        let mut input = LayerInput::Exact;
         if let Some(index) = tensors.find(GROUP_INDEX, &WORDS)? {
             if index.shape != [cols] {
                 return Err(tensors.wrong(format!("{GROUP_INDEX} has shape {:?}; {why} make it [{cols}]", index.shape)));
             }
             let size = if let Span::Group(size) = shape.span { size.into() } else { cols };
-            if let Some(at) = bytes_to_words(index.bytes).iter().enumerate().position(|(i, g)| *g as usize != i / size)
-            {
-                let what =
-                    format!("{path}.{GROUP_INDEX} of {} takes column {at} out of its order", self.folder.display());
-                let remedy = "columns in another order (desc_act) cannot be computed with; quantize with desc_act off";
-                return Err(Error::Unsupported { what, remedy: remedy.to_owned() });
-            }
+            let columns = by_group(&bytes_to_words(index.bytes), size).map_err(|detail| tensors.wrong(detail))?;
+            input = columns.map_or(input, |columns| LayerInput::Ordered { columns, then: Box::default() });
         }
         let zero = if self.config.symmetric { Zero::Symmetric } else { Zero::Stored };
         let scheme = Scheme::new(bits, shape.span, zero).with_scale_type(scale_type(&scales));
-        let layer = LayerSpec { path: path.to_owned(), scheme, rows, cols, input: LayerInput::Exact };
+        let layer = LayerSpec { path: path.to_owned(), scheme, rows, cols, input };
         Ok(Parts { layer, codes, zeros, scales })
     }
+}
+
+/// The columns by their groups, those of a group in the order of the file; none if they are so already. `Err` says which
+/// group has not as many columns as it should.
+fn by_group(index: &[u32], size: usize) -> std::result::Result<Option<Vec<u32>>, String> {
+    let mut columns: Vec<u32> = (0..).take(index.len()).collect();
+    columns.sort_by_key(|column| index[*column as usize]);
+    if let Some(at) = (0..index.len()).find(|at| index[columns[*at] as usize] as usize != at / size) {
+        let (found, group) = (index[columns[at] as usize], at / size);
+        return Err(format!(
+            "{GROUP_INDEX} has a column in group {found} where {size} columns a group leave one to {group}"
+        ));
+    }
+    Ok((!columns.is_sorted()).then_some(columns))
 }
 
 impl Importer for Reader {
@@ -96,10 +106,13 @@ impl Importer for Reader {
     fn decode(&self, path: &str, source: &dyn TensorSource) -> Result<PackedTensor> {
         let Parts { layer, codes, zeros, scales } = self.parts(path, source)?;
         let tensors = LayerTensors { folder: &self.folder, path, source };
-        let LayerSpec { scheme, rows, cols, .. } = layer;
+        let LayerSpec { scheme, rows, cols, input, .. } = layer;
         let (bits, per_row) = (scheme.bits(), scales.shape[0]);
         let scales = transposed(&tensors.numbers(SCALES, &scales)?, per_row, rows);
-        let codes = Packing::Columns.unpack(&bytes_to_words(codes.bytes), cols, rows, bits)?;
+        let mut codes = Packing::Columns.unpack(&bytes_to_words(codes.bytes), cols, rows, bits)?;
+        if let Some(columns) = input.columns() {
+            codes = columns.iter().flat_map(|column| &codes[*column as usize * rows..][..rows]).copied().collect();
+        }
         let codes = Packing::Rows.pack(&transposed(&codes, cols, rows), rows, cols, bits)?;
         let zeros = Packing::Rows.unpack(&bytes_to_words(zeros.bytes), per_row, rows, bits)?;
         let mut zeros = transposed(&zeros, per_row, rows);

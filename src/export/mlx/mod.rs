@@ -16,12 +16,11 @@ mod reader;
 use serde_json::Value;
 
 pub use self::reader::Reader;
-use super::layer_tensors::{by_row, tensor_name, words_to_bytes, zeros_by_row};
+use super::layer_tensors::{by_row, other_input, tensor_name, words_to_bytes, zeros_by_row};
 use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::io::{StoredDtype, TensorSpec};
-use crate::op::LayerInput;
 use crate::pack::{PackedTensor, Packing};
 use crate::scheme::{Scheme, Span};
 
@@ -62,8 +61,8 @@ impl Exporter for Mlx {
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
         }
-        if layer.input != LayerInput::Exact {
-            return Fit::Refused("readers compute with exact activations; use --activations none".to_owned());
+        if let Some(refused) = other_input(&layer.input) {
+            return refused;
         }
         let Some(size) = group_size(scheme, cols) else {
             return Fit::Refused(format!(

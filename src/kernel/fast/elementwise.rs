@@ -1,6 +1,6 @@
 //! Fast [`activate`](crate::kernel::activate), [`gate`](crate::kernel::gate), [`add`](crate::kernel::add),
-//! [`add_bias`](crate::kernel::add_bias), [`scale_by`](crate::kernel::scale_by) and
-//! [`scale_shift`](crate::kernel::scale_shift).
+//! [`add_bias`](crate::kernel::add_bias), [`scale_by`](crate::kernel::scale_by),
+//! [`scale_shift`](crate::kernel::scale_shift) and [`gather_columns`](crate::kernel::gather_columns).
 
 use super::exp::exp;
 use super::rows;
@@ -62,6 +62,18 @@ pub fn scale_shift(p: &add_bias::Params, _: &Variant, bindings: Bindings<'_>) {
     rows::each(&mut out.f32_mut()[..rows * cols], cols, rows::per_task(cols), |first, out| {
         let x = x.f32()[first * cols..].chunks_exact(cols);
         out.chunks_exact_mut(cols).zip(x).for_each(|(out, x)| scale_shift_row(x, scale.f32(), shift.f32(), out));
+    });
+}
+
+/// [`Kernel::run`](crate::dispatch::Kernel::run) of gather_columns.
+pub fn gather_columns(p: &add_bias::Params, _: &Variant, bindings: Bindings<'_>) {
+    let [x, columns, mut out] = bindings.take();
+    let (rows, cols) = (p.rows as usize, p.cols as usize);
+    rows::each(&mut out.f32_mut()[..rows * cols], cols, rows::per_task(cols), |first, out| {
+        let x = x.f32()[first * cols..].chunks_exact(cols);
+        for (out, x) in out.chunks_exact_mut(cols).zip(x) {
+            out.iter_mut().zip(columns.words()).for_each(|(out, column)| *out = x[*column as usize]);
+        }
     });
 }
 
