@@ -15,7 +15,7 @@ MODE = next((a for a in sys.argv[2:] if a.startswith("--")), "")
 NAMES = [a for a in sys.argv[2:] if not a.startswith("--")]
 SOURCES, OUTPUT = pathlib.Path("cuda"), pathlib.Path("cuda/ptx")
 # 8.0 is what the loader asks for at least. Division, square root and subnormals as IEEE has them, which is the default.
-OPTIONS = ["--gpu-architecture=compute_80", "--std=c++17", "--include-path=cuda"]
+OPTIONS = ["--gpu-architecture=compute_80", "--std=c++17", "--device-as-default-execution-space", "--include-path=cuda"]
 # A source may ask for more in a line of its own: "// options: --fmad=false".
 MORE = re.compile(r"^// options: (.*)$", re.M)
 # What the PTX is assembled for to see registers and instructions: the oldest card it runs on, and a newer one.
