@@ -1,7 +1,7 @@
 // out[out_offset + b * out_stride + row] = sum over k of x[b, k] * (code - zero) * scale, for up to BATCH rows of x. A block
 // takes ROWS rows of codes; a thread takes eight columns at a time.
 // constants: BITS BATCH ROWS WG
-#include "part/product.cuh"
+#include "part/few.cuh"
 #include "part/reduce.cuh"
 
 template <u32 BATCH, u32 ROWS>
@@ -50,3 +50,24 @@ KERNEL_OF(64, matvec_group)
         product<8, 1>(x, codes, scales, zeros, out, p, v);
     }
 }
+
+// Entries for up to 8 rows of x by tensor cores: width of the codes, type of the activations, rows of the weight a block.
+#define FEW(name, bits, split, rows)                                                                                    \
+    KERNEL_OF(256, name)                                                                                                \
+    (const u32* x, const u32* codes, const u32* scales, const u32* zeros, float* out, GroupParams p, Variant v) {       \
+        few<bits, split, rows / 16, 1>(x, codes, scales, zeros, out, p, v);                                             \
+    }
+FEW(matvec_group_2_f16_32, 2, false, 32)
+FEW(matvec_group_2_f16_64, 2, false, 64)
+FEW(matvec_group_2_f32_32, 2, true, 32)
+FEW(matvec_group_2_f32_64, 2, true, 64)
+FEW(matvec_group_3_f16_32, 3, false, 32)
+FEW(matvec_group_3_f16_64, 3, false, 64)
+FEW(matvec_group_3_f32_32, 3, true, 32)
+FEW(matvec_group_3_f32_64, 3, true, 64)
+FEW(matvec_group_4_f16_32, 4, false, 32)
+FEW(matvec_group_4_f16_64, 4, false, 64)
+FEW(matvec_group_4_f32_32, 4, true, 32)
+FEW(matvec_group_4_f32_64, 4, true, 64)
+FEW(matvec_group_8_f16_32, 8, false, 32)
+FEW(matvec_group_8_f32_32, 8, true, 32)
