@@ -35,6 +35,8 @@ constexpr unsigned WARP = 32;
 constexpr std::size_t MOST_DECLARED = 48 * 1024, MOST_SHARED = 163 * 1024;
 // Nothing may lie between two arrays for the address sanitizer to see that one ends.
 constexpr std::size_t REDZONE = 32;
+// Where the memory that a launch asks for begins: behind all that may be declared, and what lies between.
+constexpr std::size_t DYNAMIC = MOST_DECLARED + 64 * REDZONE;
 
 struct Copy {
     void* to;
@@ -77,11 +79,11 @@ class Launch {
 public:
     Launch(const Entry& entry, Index grid, Index block, std::size_t dynamic, void** arguments)
         : entry(entry), grid(grid), size(block), arguments(arguments), dynamic(dynamic), threads(block.x),
-          warps((block.x + WARP - 1) / WARP), memory(MOST_DECLARED + MOST_SHARED + 256) {
+          warps((block.x + WARP - 1) / WARP), memory(DYNAMIC + MOST_SHARED + 256) {
         const auto at = reinterpret_cast<std::uintptr_t>(memory.data());
         arena = memory.data() + (128 - at % 128) % 128;
-        ASAN_POISON_MEMORY_REGION(arena, MOST_DECLARED + MOST_SHARED);
-        ASAN_UNPOISON_MEMORY_REGION(arena + MOST_DECLARED, dynamic);
+        ASAN_POISON_MEMORY_REGION(arena, DYNAMIC + MOST_SHARED);
+        ASAN_UNPOISON_MEMORY_REGION(arena + DYNAMIC, dynamic);
     }
     ~Launch() { ASAN_UNPOISON_MEMORY_REGION(memory.data(), memory.size()); }
     Launch(const Launch&) = delete;
@@ -97,13 +99,13 @@ public:
         end += (bytes + 15) / 16 * 16 + REDZONE;
         taken += bytes;
         if (taken > MOST_DECLARED) throw std::runtime_error("more than 48 KiB of shared memory are declared");
-        if (end > MOST_DECLARED) throw std::runtime_error("the emulation has no room for so many shared arrays");
+        if (end > DYNAMIC) throw std::runtime_error("the emulation has no room for so many shared arrays");
         declared.push_back({which, offset, bytes});
         ASAN_UNPOISON_MEMORY_REGION(arena + offset, bytes);
         std::memset(arena + offset, GARBAGE, bytes);
         return arena + offset;
     }
-    unsigned char* shared_dynamic() { return arena + MOST_DECLARED; }
+    unsigned char* shared_dynamic() { return arena + DYNAMIC; }
 
     void block_barrier(Site site);
     const Shown* warp_exchange(const void* bytes, std::size_t count, Site site);
@@ -111,7 +113,7 @@ public:
 private:
     void begin_block(Index block) {
         for (const Declaration& d : declared) std::memset(arena + d.offset, GARBAGE, d.bytes);
-        std::memset(arena + MOST_DECLARED, GARBAGE, dynamic);
+        std::memset(arena + DYNAMIC, GARBAGE, dynamic);
         for (unsigned i = 0; i < threads.size(); i++) {
             threads[i].place = {{i, 0, 0}, block, size, grid};
             threads[i].exchanges = 0;
