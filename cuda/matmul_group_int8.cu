@@ -2,7 +2,8 @@
 // of 64 rows of x and 64 rows of w. A block of threads stages 16 quads of both at a time; a thread keeps 4x4 integer sums
 // of a block of activations and 4x4 sums of all blocks.
 // constants: BITS
-#include "part/product.cuh"
+#include "part/few_int8.cuh"
+#include "part/many_int8.cuh"
 #include "part/tile.cuh"
 
 KERNEL_OF(256, matmul_group_int8)
@@ -35,7 +36,7 @@ KERNEL_OF(256, matmul_group_int8)
                 const uint4 w = *reinterpret_cast<const uint4*>(w_tile + k * TILE_STRIDE + at_row);
                 const u32 of_x[4] = {a.x, a.y, a.z, a.w}, of_w[4] = {w.x, w.y, w.z, w.w};
                 UNROLL for (u32 b = 0; b < 4; b++) {
-                    UNROLL for (u32 r = 0; r < 4; r++) sums[b][r] = __dp4a(i32(of_x[b]), i32(of_w[r]), sums[b][r]);
+                    UNROLL for (u32 r = 0; r < 4; r++) sums[b][r] = dot4(of_x[b], of_w[r], sums[b][r]);
                 }
             }
             __syncthreads();
@@ -57,3 +58,31 @@ KERNEL_OF(256, matmul_group_int8)
         }
     }
 }
+
+// Entries by tensor cores: width of the codes, rows of the weight and of x a block.
+#define FEW(name, bits, rows)                                                                                           \
+    KERNEL_OF(256, name)                                                                                                \
+    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,      \
+     float* out, Int8Params p, Variant v) {                                                                             \
+        few_int8<bits, rows / 16, 2>({x, x_scales, x_sums, codes, scales, zeros, out}, p, v);                           \
+    }
+#define MANY(name, bits, rows, batch)                                                                                   \
+    KERNEL_OF(256, name)                                                                                                \
+    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,      \
+     float* out, Int8Params p, Variant v) {                                                                             \
+        many_int8<bits, rows, batch, 4, 2>({x, x_scales, x_sums, codes, scales, zeros, out}, p, v);                     \
+    }
+FEW(matmul_group_int8_2_32x16, 2, 32)
+FEW(matmul_group_int8_2_64x16, 2, 64)
+MANY(matmul_group_int8_2_64x32, 2, 64, 32)
+MANY(matmul_group_int8_2_64x64, 2, 64, 64)
+MANY(matmul_group_int8_2_128x128, 2, 128, 128)
+FEW(matmul_group_int8_4_32x16, 4, 32)
+FEW(matmul_group_int8_4_64x16, 4, 64)
+MANY(matmul_group_int8_4_64x32, 4, 64, 32)
+MANY(matmul_group_int8_4_64x64, 4, 64, 64)
+MANY(matmul_group_int8_4_128x128, 4, 128, 128)
+FEW(matmul_group_int8_8_32x16, 8, 32)
+MANY(matmul_group_int8_8_64x32, 8, 64, 32)
+MANY(matmul_group_int8_8_64x64, 8, 64, 64)
+MANY(matmul_group_int8_8_128x128, 8, 128, 128)

@@ -2,7 +2,7 @@
 // BATCH rows of x. A block of threads takes ROWS rows of codes; a thread takes 16 columns of a block of activations at a
 // time. Where all columns have one scale on both sides, integers are added, exactly below 2^24, and scaled at the end.
 // constants: BITS BATCH ROWS WG
-#include "part/product.cuh"
+#include "part/few_int8.cuh"
 #include "part/reduce.cuh"
 
 template <u32 BATCH, u32 ROWS>
@@ -35,7 +35,7 @@ DEVICE void product(const u32* x, const float* x_scales, const i32* x_sums, cons
             UNROLL for (u32 r = 0; r < ROWS; r++) {
                 const u32 g = min(first_row + r, p.rows - 1) * p.groups_per_row + k / p.group;
                 i32 dot = (quad_bias(bits) - i32(zero_at(zeros, g, v.zero, bits))) * x_sum;
-                UNROLL for (u32 q = 0; q < 4; q++) dot = __dp4a(i32(a[q]), i32(quads[r][q]), dot);
+                UNROLL for (u32 q = 0; q < 4; q++) dot = dot4(a[q], quads[r][q], dot);
                 sums[r][b] += float(dot) * (once ? 1.0f : scale_at(scales, g, v.scale) * x_scales[at]);
             }
         }
@@ -61,3 +61,18 @@ KERNEL_OF(64, matvec_group_int8)
         product<8, 1>(x, x_scales, x_sums, codes, scales, zeros, out, p, v);
     }
 }
+
+// Entries for up to 8 rows of x by tensor cores: width of the codes, rows of the weight a block.
+#define FEW(name, bits, rows)                                                                                           \
+    KERNEL_OF(256, name)                                                                                                \
+    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,      \
+     float* out, Int8Params p, Variant v) {                                                                             \
+        few_int8<bits, rows / 16, 1>({x, x_scales, x_sums, codes, scales, zeros, out}, p, v);                           \
+    }
+FEW(matvec_group_int8_2_32, 2, 32)
+FEW(matvec_group_int8_2_64, 2, 64)
+FEW(matvec_group_int8_3_32, 3, 32)
+FEW(matvec_group_int8_3_64, 3, 64)
+FEW(matvec_group_int8_4_32, 4, 32)
+FEW(matvec_group_int8_4_64, 4, 64)
+FEW(matvec_group_int8_8_32, 8, 32)

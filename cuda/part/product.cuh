@@ -30,3 +30,23 @@ DEVICE u64 eight_in_row(const u32* row, u32 words, u32 k, u32 bits) {
     const u32 low = bits_from(row, words, k * bits);
     return bits == 8 ? low | u64(bits_from(row, words, k * bits + 32)) << 32 : low;
 }
+
+// sum + the product of four bytes each.
+DEVICE i32 dot4(u32 a, u32 b, i32 sum) {
+#ifdef HOST
+    return __dp4a(i32(a), i32(b), sum);
+#else
+    i32 out;
+    asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
+    return out;
+#endif
+}
+
+// What the products with int8 activations read and write.
+struct Int8Operands {
+    const u32* x;
+    const float* x_scales;
+    const i32* x_sums;
+    const u32 *codes, *scales, *zeros;
+    float* out;
+};
