@@ -171,6 +171,79 @@ void group(const std::string& name, const Sizes& s, u32 bits, u32 x_type, u32 sc
         tile_batch, expected, tolerance);
 }
 
+// Where a row is one block and one group, the result is the product of an integer and a scale, and must be equal.
+void int8(const std::string& name, const Sizes& s, u32 bits, u32 scale_type, u32 zero_kind, u32 tile_rows, u32 tile_batch) {
+    seed = s.rows * 37 + s.cols + bits;
+    const Weight w(s, bits, scale_type, zero_kind);
+    const u32 blocks = (s.cols + s.block - 1) / s.block, block_words = (s.block + 3) / 4;
+    Words x_words(size_t(s.batch) * blocks * block_words), x_scales(size_t(s.batch) * blocks), x_sums(size_t(s.batch) * blocks);
+    // What is behind the last column of a block's room is nobody's.
+    std::memset(x_words.at, 0x5a, x_words.count * 4);
+    std::vector<int> x;
+    for (u32 b = 0; b < s.batch; b++) {
+        for (u32 k = 0; k < s.cols; k++) {
+            const int code = int(uniform() * 255) - 127;
+            const size_t at = size_t(b) * blocks + k / s.block;
+            reinterpret_cast<int8_t*>(x_words.at + at * block_words)[k % s.block] = int8_t(code);
+            x_sums.at[at] += u32(code);
+            x.push_back(code);
+        }
+    }
+    for (u32 i = 0; i < s.batch * blocks; i++) x_scales.at[i] = std::bit_cast<u32>(float(0.005 + 0.01 * uniform()));
+    std::vector<double> expected;
+    for (u32 b = 0; b < s.batch; b++) {
+        for (u32 row = 0; row < s.rows; row++) {
+            double sum = 0;
+            for (u32 block = 0; block < blocks; block++) {
+                int64_t dot = 0;
+                for (u32 k = block * s.block; k < std::min(s.cols, (block + 1) * s.block); k++) {
+                    dot += int64_t(w.steps(s, row, k)) * x[size_t(b) * s.cols + k];
+                }
+                const float scale = float(w.scales[row * w.groups_per_row + block * s.block / s.group]) *
+                                    std::bit_cast<float>(x_scales.at[b * blocks + block]);
+                sum += blocks == 1 ? double(float(dot) * scale) : double(dot) * scale;
+            }
+            expected.push_back(sum);
+        }
+    }
+    const double size = 0.02 * std::fmax(1.0, (1 << bits) / 3.0) * std::sqrt(s.cols);
+    const double tolerance = blocks == 1 ? 0.0 : 8 * 1.2e-7 * std::sqrt(s.cols / 16 + 1) * size;
+    const Int8 p{s.batch, s.rows, s.cols, s.group, w.groups_per_row, w.words_per_row, s.block, 0, 0};
+    const Variant v{0, 0, scale_type, 3, zero_kind, 0, 0, 0, {bits, s.batch == 1 ? 1u : 8u, 0, 0}};
+    run(name, described(s, bits, scale_type, zero_kind), s, p, v,
+        {&x_words, &x_scales, &x_sums, &w.code_words, &w.scale_words, &w.zero_words}, tile_rows, tile_batch, expected, tolerance);
+}
+
+void int8s(bool all) {
+    for (u32 bits : {2, 3, 4, 8}) {
+        for (u32 rows : {32, 64}) {
+            const std::string name = "matvec_group_int8_" + std::to_string(bits) + "_" + std::to_string(rows);
+            if (!emulation::find(name.c_str())) continue;
+            int8(name, {1, 1, 128, 128, 128}, bits, F16, BYTE, rows, 8);
+            int8(name, {8, rows + 1, 1280, 128, 128}, bits, F16, BYTE, rows, 8);
+            int8(name, {3, rows - 1, 1408, 1408, 1408}, bits, F32, MIDDLE, rows, 8);
+            if (!all) continue;
+            int8(name, {7, 2 * rows, 1536, 768, 256}, bits, BF16, BYTE, rows, 8);
+            int8(name, {2, 5, bits == 3 ? 1408u : 1344u, 128, 128}, bits, F16, BYTE, rows, 8);
+            int8(name, {2, 5, bits == 3 ? 384u : 320u, 512, 512}, bits, F16, BYTE, rows, 8);
+        }
+        struct Tile { u32 rows, batch; };
+        for (Tile tile : {Tile{64, 16}, Tile{32, 16}, Tile{64, 32}, Tile{64, 64}, Tile{128, 128}}) {
+            const std::string name = "matmul_group_int8_" + std::to_string(bits) + "_" + std::to_string(tile.rows) + "x" + std::to_string(tile.batch);
+            if (!emulation::find(name.c_str())) continue;
+            const bool whole = tile.batch == 16;
+            int8(name, {whole ? 15 : tile.batch + 1, tile.rows + 1, 256, 128, 128}, bits, F16, BYTE, tile.rows, tile.batch);
+            int8(name, {9, 67, 448, 448, 448}, bits, F16, BYTE, tile.rows, tile.batch);
+            if (!whole) int8(name, {9, 67, 320, 32, 32}, bits, F16, BYTE, tile.rows, tile.batch);
+            if (!all) continue;
+            if (!whole) int8(name, {13, 31, 448, 192, 96}, bits, F32, MIDDLE, tile.rows, tile.batch);
+            if (!whole) int8(name, {13, 31, 384, 128, 64}, bits, BF16, BYTE, tile.rows, tile.batch);
+            int8(name, {1, 1, 64, 64, 64}, bits, F16, MIDDLE, tile.rows, tile.batch);
+            int8(name, {whole ? 16 : 2 * tile.batch, 3 * tile.rows, 256, 256, 128}, bits, F16, BYTE, tile.rows, tile.batch);
+        }
+    }
+}
+
 const char* type_name(u32 type) { return type == F16 ? "f16" : "f32"; }
 
 void groups(bool all) {
@@ -215,6 +288,7 @@ int main(int count, char** arguments) {
     const bool all = count < 2 || std::string(arguments[1]) != "few";
     try {
         groups(all);
+        int8s(all);
     } catch (const std::runtime_error& error) {
         std::printf("%s\n", error.what());
         return 2;
