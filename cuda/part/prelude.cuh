@@ -22,7 +22,7 @@ template <class T> struct SameType { using type = T; };
 // A function of the device.
 #define DEVICE static __device__ __forceinline__
 // Memory of a block: SHARED(float[64], parts).
-#define SHARED(kind, name) __shared__ __align__(16) SameType<kind>::type name
+#define SHARED(kind, name) __shared__ __align__(16) typename SameType<kind>::type name
 // The memory that the launch asks for, as bytes.
 #define SHARED_DYNAMIC(name) extern __shared__ __align__(128) u8 name[]
 #define UNROLL _Pragma("unroll")

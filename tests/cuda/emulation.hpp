@@ -106,8 +106,8 @@ struct EmulatedUnit;
 #define DEVICE static inline
 #define SHARED(kind, name)                                                                                             \
     static const char name##_declared = 0;                                                                             \
-    auto& name = *static_cast<SameType<kind>::type*>(                                                         \
-        emulation::shared(&name##_declared, sizeof(SameType<kind>::type)))
+    auto& name = *static_cast<typename SameType<kind>::type*>(                                                                \
+        emulation::shared(&name##_declared, sizeof(typename SameType<kind>::type)))
 #define SHARED_DYNAMIC(name) unsigned char* const name = emulation::shared_dynamic()
 #define UNROLL
 
