@@ -11,7 +11,7 @@ using i8 = signed char;
 using i32 = int;
 using i64 = long long;
 
-template <class T> struct SameType { using type = T; };
+template <class T> using Same = T;
 
 #ifdef HOST
 #include "emulation.hpp"
@@ -21,8 +21,9 @@ template <class T> struct SameType { using type = T; };
 #define KERNEL_OF(threads, name) extern "C" __global__ void __launch_bounds__(threads) name
 // A function of the device.
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 // Memory of a block: SHARED(float[64], parts).
-#define SHARED(kind, name) __shared__ __align__(16) typename SameType<kind>::type name
+#define SHARED(kind, name) __shared__ __align__(16) Same<kind> name
 // The memory that the launch asks for, as bytes.
 #define SHARED_DYNAMIC(name) extern __shared__ __align__(128) u8 name[]
 #define UNROLL _Pragma("unroll")

@@ -39,6 +39,7 @@ impl Kernel for StoreRows {
     const NAME: &'static str = "store_rows";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/store_rows.wgsl");
+    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/store_rows.ptx"));
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

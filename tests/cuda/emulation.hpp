@@ -104,10 +104,10 @@ struct EmulatedUnit;
     extern "C" void name
 #define KERNEL(name) KERNEL_OF(0, name)
 #define DEVICE static inline
+#define DEVICE_MEMBER
 #define SHARED(kind, name)                                                                                             \
     static const char name##_declared = 0;                                                                             \
-    auto& name = *static_cast<typename SameType<kind>::type*>(                                                                \
-        emulation::shared(&name##_declared, sizeof(typename SameType<kind>::type)))
+    auto& name = *static_cast<Same<kind>*>(emulation::shared(&name##_declared, sizeof(Same<kind>)))
 #define SHARED_DYNAMIC(name) unsigned char* const name = emulation::shared_dynamic()
 #define UNROLL
 
