@@ -68,7 +68,7 @@ impl Kernel for ActivationQuantize {
     const NAME: &'static str = "activation_quantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/activation_quantize.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/activation_quantize.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("activation_quantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::activation_quantize::run);
 
     fn variants() -> Vec<Variant> {

@@ -52,7 +52,7 @@ impl Kernel for Argmax {
     const NAME: &'static str = "argmax";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/argmax.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/argmax.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("argmax");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::argmax);
 
     fn variants() -> Vec<Variant> {

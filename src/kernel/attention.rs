@@ -65,7 +65,7 @@ impl Kernel for Attention {
     const NAME: &'static str = "attention";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/attention.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/attention.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("attention");
     const FAST: Option<CpuRun<Params>> = Some(fast::attention::run);
 
     fn variants() -> Vec<Variant> {

@@ -46,7 +46,7 @@ impl Kernel for Cast {
     const NAME: &'static str = "cast";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/cast.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/cast.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("cast");
 
     fn variants() -> Vec<Variant> {
         vec![narrow(Dtype::F16), narrow(Dtype::Bf16), widen(Dtype::F16), widen(Dtype::Bf16)]

@@ -40,7 +40,7 @@ impl Kernel for Embed {
     const NAME: &'static str = "embed";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/embed.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/embed.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("embed");
 
     fn variants() -> Vec<Variant> {
         Dtype::ALL.map(variant).to_vec()

@@ -44,7 +44,7 @@ impl Kernel for FakeQuant {
     const NAME: &'static str = "fake_quant";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/fake_quant.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/fake_quant.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("fake_quant");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::fake_quant::run);
 
     fn variants() -> Vec<Variant> {

@@ -51,7 +51,7 @@ impl Kernel for GroupDequantize {
     const NAME: &'static str = "group_dequantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_dequantize.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/group_dequantize.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("group_dequantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_dequantize::run);
 
     fn variants() -> Vec<Variant> {

@@ -31,6 +31,7 @@ impl Kernel for Matmul {
     const NAME: &'static str = "matmul";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matmul.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matmul");
     const FAST: Option<CpuRun<Self::Params>> = Some(super::fast::matmul::run);
 
     fn variants() -> Vec<Variant> {

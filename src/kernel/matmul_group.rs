@@ -32,6 +32,7 @@ impl Kernel for MatmulGroup {
     const NAME: &'static str = "matmul_group";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matmul_group.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matmul_group");
     const FAST: Option<CpuRun<Self::Params>> = Some(super::fast::matmul_group::run);
 
     fn variants() -> Vec<Variant> {

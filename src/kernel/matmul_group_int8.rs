@@ -30,6 +30,7 @@ impl Kernel for MatmulGroupInt8 {
     const NAME: &'static str = "matmul_group_int8";
     const ACCESS: &'static [Access] = product_int8::ACCESS;
     const WGSL: &'static str = include_str!("../../shaders/matmul_group_int8.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matmul_group_int8");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::product_int8::run);
 
     fn variants() -> Vec<Variant> {

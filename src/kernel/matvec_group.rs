@@ -38,6 +38,7 @@ impl Kernel for MatvecGroup {
     const NAME: &'static str = "matvec_group";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matvec_group.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matvec_group");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::matvec_group::run);
 
     fn variants() -> Vec<Variant> {

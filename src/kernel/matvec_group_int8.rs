@@ -37,6 +37,7 @@ impl Kernel for MatvecGroupInt8 {
     const NAME: &'static str = "matvec_group_int8";
     const ACCESS: &'static [Access] = product_int8::ACCESS;
     const WGSL: &'static str = include_str!("../../shaders/matvec_group_int8.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matvec_group_int8");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::product_int8::run);
 
     fn variants() -> Vec<Variant> {

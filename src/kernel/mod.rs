@@ -1,5 +1,13 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
+/// The PTX of a kernel, in builds that have a use for it.
+macro_rules! ptx {
+    ($name:literal) => {
+        if cfg!(feature = "cuda") { Some(include_str!(concat!("../../cuda/ptx/", $name, ".ptx"))) } else { None }
+    };
+}
+use ptx;
+
 pub mod activate;
 pub mod activate_backward;
 pub mod activation_dequantize;

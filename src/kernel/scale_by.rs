@@ -30,7 +30,7 @@ impl Kernel for ScaleBy {
     const NAME: &'static str = "scale_by";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/scale_by.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/scale_by.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("scale_by");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -39,7 +39,7 @@ impl Kernel for StoreRows {
     const NAME: &'static str = "store_rows";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/store_rows.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/store_rows.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("store_rows");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -82,7 +82,7 @@ impl Kernel for TokenQuantize {
     const NAME: &'static str = "token_quantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/token_quantize.wgsl");
-    const PTX: Option<&'static str> = Some(include_str!("../../cuda/ptx/token_quantize.ptx"));
+    const PTX: Option<&'static str> = super::ptx!("token_quantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::token_quantize::run);
 
     fn variants() -> Vec<Variant> {

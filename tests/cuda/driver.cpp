@@ -97,6 +97,9 @@ State& state() {
     return *all;
 }
 
+// Whether a context answers nothing else after this code.
+bool ends_context(int code) { return code == ILLEGAL_ADDRESS || code == 702 || code == 710 || (code >= 714 && code <= 719); }
+
 thread_local bool context_current = false;
 
 // What a handle points to is of no use but to be told from others.
@@ -112,7 +115,7 @@ template <class Do> int call(const char* name, bool in_context, Do act) {
     const std::lock_guard lock(s.mutex);
     if (s.sticky != SUCCESS) return s.sticky;
     if (const int planned = s.plan.answer(name); planned != SUCCESS) {
-        if (planned >= ILLEGAL_ADDRESS && planned < 800) s.sticky = planned;
+        if (ends_context(planned)) s.sticky = planned;
         return planned;
     }
     if (std::string(name) != "cuInit" && !s.initialized) return NOT_INITIALIZED;

@@ -2,7 +2,7 @@
 
 use bitsmith::device::cuda::CudaDevice;
 use bitsmith::dispatch::{Access, Bindings, Kernel, Variant};
-use bitsmith::{Device, Recorder, Result, check};
+use bitsmith::{Buffer, Device, Recorder, Result, check};
 
 /// Plays a scene and tells how it went.
 pub fn play(scene: &str) -> String {
@@ -28,7 +28,8 @@ fn work() -> Result<String> {
     let device = Device::Cuda(CudaDevice::open(0)?.into());
     let say = |result: Result<()>| result.map_or_else(|error| error.to_string(), |()| "ok".to_owned());
     let steps: Vec<String> = (0..3).map(|_| say(step(&device))).collect();
-    let memory = say(device.alloc(1 << 20).map(drop));
+    let more: Result<Vec<Buffer>> = (0..2).map(|_| device.alloc(48 << 10)).collect();
+    let memory = say(more.map(drop));
     Ok(format!("steps: {}; memory: {memory}; after: {}", steps.join(", "), say(step(&device))))
 }
 
