@@ -263,8 +263,8 @@ int cuMemAlloc_v2(Pointer* address, std::size_t bytes) {
         // A device aligns by 256 as well. The size is not rounded, for the address sanitizer to see its end.
         void* memory = nullptr;
         if (posix_memalign(&memory, 256, bytes) != 0) return OUT_OF_MEMORY;
-        // Zeros would hide what is never written.
-        std::memset(memory, 0x7f, bytes);
+        // Zeros would hide what is never written. Memory that is only reserved is never touched.
+        if (bytes <= 64 << 20) std::memset(memory, 0x7f, bytes);
         *address = reinterpret_cast<Pointer>(memory);
         s.memory[*address] = bytes;
         s.taken += bytes;

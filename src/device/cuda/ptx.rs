@@ -15,9 +15,9 @@ pub struct Entry {
 ///
 /// ```
 /// use bitsmith::device::cuda::entries;
-/// let ptx = ".visible .entry add(.param .u64 a, .param .align 4 .b8 b[12])\n.maxntid 256, 1, 1\n{ ret; }";
+/// let ptx = ".visible .entry double(.param .u64 a, .param .align 4 .b8 b[12])\n.maxntid 256, 1, 1\n{ ret; }";
 /// let found = &entries(ptx)[0];
-/// assert_eq!((found.name.as_str(), &found.params[..], found.threads), ("add", &[8, 12][..], Some(256)));
+/// assert_eq!((found.name.as_str(), &found.params[..], found.threads), ("double", &[8, 12][..], Some(256)));
 /// ```
 pub fn entries(ptx: &str) -> Vec<Entry> {
     ptx.split(".entry").skip(1).filter_map(entry).collect()
