@@ -4,7 +4,7 @@
 
 struct Params { u32 rows, cols; };
 
-KERNEL(argmax)(const u32* values, u32* indices, Params p, Variant) {
+KERNEL_OF(1024, argmax)(const u32* values, u32* indices, Params p, Variant) {
     const u32 row = block_index();
     if (row >= p.rows) return;
     u64 best = NOTHING_LARGE;

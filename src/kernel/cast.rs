@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::{self, EXACT, HALF};
-use crate::dispatch::{Access, Bindings, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CudaLaunch, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -55,6 +55,12 @@ impl Kernel for Cast {
     fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
         let words = (p.count as usize * to(variant).bytes()).div_ceil(4);
         linear_grid(words.div_ceil(WG as usize))
+    }
+
+    /// A thread takes eight elements.
+    fn cuda(p: &Params, _: &Variant) -> Option<CudaLaunch> {
+        let grid = linear_grid((p.count as usize).div_ceil(8 * WG as usize));
+        Some(CudaLaunch { entry: Self::NAME, grid, block: WG, shared: 0 })
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

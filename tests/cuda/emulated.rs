@@ -43,6 +43,18 @@ pub fn bare_without(function: &str) -> Result<PathBuf, String> {
     build(&format!("without-{function}"), &bare_sources(), &[&format!("-D{function}=renamed")])
 }
 
+/// A program that runs launches from a file (`replay.cpp`), with every kernel that `wanted` takes by its source, under a
+/// sanitizer.
+///
+/// # Errors
+/// As [`driver`].
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub fn sanitized(name: &str, options: &[&str], wanted: impl Fn(&Path) -> bool) -> Result<PathBuf, String> {
+    let own = ["tests/cuda/replay.cpp", "tests/cuda/emulation.cpp"].map(|source| root().join(source));
+    let kernels = files(&root().join("cuda"), "cu").into_iter().filter(|path| wanted(path));
+    build(name, &own.into_iter().chain(kernels).collect::<Vec<_>>(), options)
+}
+
 fn bare_sources() -> Vec<PathBuf> {
     DRIVER.iter().chain(&["tests/cuda/doubled.cu"]).map(|source| root().join(source)).collect()
 }
@@ -78,7 +90,9 @@ fn build(name: &str, sources: &[PathBuf], options: &[&str]) -> Result<PathBuf, S
     let library = folder.join(format!("libcuda-{:016x}.so", digest((), &objects)?));
     if !library.exists() {
         let partial = library.with_extension("partial");
-        run(Command::new(compiler()).arg("-shared").arg("-o").arg(&partial).args(&objects))?;
+        let program = options.iter().any(|option| option.starts_with("-fsanitize"));
+        let kind = if program { "-pthread" } else { "-shared" };
+        run(Command::new(compiler()).args(options).arg(kind).arg("-o").arg(&partial).args(&objects))?;
         fs::rename(&partial, &library).map_err(|e| e.to_string())?;
     }
     // What older sources were made into.

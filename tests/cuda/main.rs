@@ -2,6 +2,7 @@
 //! device behaves on one that is emulated on the host. Each scene runs in a process of its own, as a driver may end it.
 
 mod emulated;
+mod sanitized;
 mod scene;
 
 use std::path::Path;
@@ -32,7 +33,11 @@ fn main() {
         Err(why) => trials.push(Trial::test(format!("broken drivers: {why}"), || Ok(())).with_ignored_flag(true)),
     }
     match emulated::driver() {
-        Ok(driver) => trials.extend(whole(&driver)),
+        Ok(driver) => {
+            trials.extend(whole(&driver));
+            trials.push(Trial::test("kernels under the address sanitizer", sanitized::addresses));
+            trials.push(Trial::test("kernels under the thread sanitizer", sanitized::threads));
+        }
         Err(why) => trials.push(Trial::test(format!("the emulated driver: {why}"), || Ok(())).with_ignored_flag(true)),
     }
     libtest_mimic::run(&arguments, trials).exit();
