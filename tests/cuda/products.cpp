@@ -73,7 +73,8 @@ void run(const std::string& name, const std::string& what, const Sizes& s, Param
     const u32 stride = s.rows + 5;
     p.out_offset = OFFSET;
     p.out_stride = stride;
-    std::vector<float> out(size_t(s.batch) * stride + OFFSET, KEPT);
+    // Room behind the result, as far as a tile that ignores the number of rows would write.
+    std::vector<float> out(size_t(s.batch) * stride + OFFSET + 128 * stride, KEPT);
     std::vector<const void*> pointers;
     for (const Words* words : inputs) pointers.push_back(words->at);
     pointers.push_back(out.data());
@@ -91,7 +92,7 @@ void run(const std::string& name, const std::string& what, const Sizes& s, Param
         return;
     }
     for (size_t i = 0; i < out.size(); i++) {
-        const bool inside = i >= OFFSET && (i - OFFSET) % stride < s.rows;
+        const bool inside = i >= OFFSET && (i - OFFSET) / stride < s.batch && (i - OFFSET) % stride < s.rows;
         const double want = inside ? expected[(i - OFFSET) / stride * s.rows + (i - OFFSET) % stride] : KEPT;
         if (!(std::abs(out[i] - want) <= (inside ? tolerance : 0.0))) {
             std::printf("%s %s: element %zu is %g and not %g, allowed %g\n", name.c_str(), what.c_str(), i, double(out[i]), want, tolerance);
@@ -253,6 +254,7 @@ void groups(bool all) {
             for (u32 rows : {32, 64}) {
                 if (bits == 8 && rows == 64) continue;
                 const std::string name = "matvec_group_" + std::to_string(bits) + "_" + type_name(x) + "_" + std::to_string(rows);
+                if (!emulation::find(name.c_str())) continue;
                 group(name, {1, 1, 128, 128, 0}, bits, x, F16, BYTE, rows, 8);
                 group(name, {8, rows + 1, 1280, 128, 0}, bits, x, F16, BYTE, rows, 8);
                 if (!all) continue;
