@@ -5,7 +5,7 @@
 //! less: a tile is chosen that is as large as leaves about a block for each of [`PROCESSORS`]. Entries for up to 16 rows
 //! of x read the weight straight into registers, 128 columns at a time; the others stage 64 columns of both operands.
 
-use super::product::GroupParams;
+use super::product::{DenseParams, GroupParams};
 use super::product_int8::Int8Params;
 use crate::dispatch::{CudaLaunch, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
@@ -65,6 +65,13 @@ const MATMUL_GROUP: &[Entry] = &[
     ("matmul_group_8_f32_64x64", 8, false, 64, 64),
 ];
 
+/// Weights in f16, as codes of 16 bits.
+const MATMUL: &[Entry] = &[
+    ("matmul_f16_f16_64x32", 16, true, 64, 32),
+    ("matmul_f16_f16_128x64", 16, true, 128, 64),
+    ("matmul_f16_f32_64x32", 16, false, 64, 32),
+];
+
 const MATVEC_INT8: &[Entry] = &[
     ("matvec_group_int8_2_32", 2, false, 32, 8),
     ("matvec_group_int8_2_64", 2, false, 64, 8),
@@ -109,6 +116,12 @@ pub(super) fn matmul_group(p: &GroupParams, variant: &Variant) -> Option<CudaLau
     largest(MATMUL_GROUP, bits, half, p.rows, batch)
 }
 
+pub(super) fn matmul(p: &DenseParams, variant: &Variant) -> Option<CudaLaunch> {
+    let fits = variant.dtype(Role::Weight) == Dtype::F16 && p.cols.is_multiple_of(8) && p.cols > 0;
+    let half = variant.dtype(Role::Activation) == Dtype::F16;
+    if fits { largest(MATMUL, 16, half, p.rows, p.batch) } else { None }
+}
+
 pub(super) fn matvec_int8(p: &Int8Params, variant: &Variant) -> Option<CudaLaunch> {
     let bits = variant.get("BITS");
     if int8_fits(p, bits, 128) { largest(MATVEC_INT8, bits, false, p.rows, p.batch) } else { None }
@@ -138,11 +151,13 @@ fn int8_fits(p: &Int8Params, bits: u32, step: u32) -> bool {
     words_fit(bits, p.words_per_row) && whole && spans(p.block, p.cols, step)
 }
 
-/// The entry of the largest tile that leaves enough blocks, or of the smallest. Up to 64 rows of x are one tile's.
+/// The entry of the largest tile that leaves enough blocks, or of the smallest. Up to 64 rows of x are one tile's where
+/// there is such a tile.
 fn largest(entries: &[Entry], bits: u32, half: bool, rows: u32, batch: u32) -> Option<CudaLaunch> {
-    let fitting = || entries.iter().filter(|e| e.1 == bits && e.2 == half && e.4 >= batch.min(64));
-    let least = fitting().map(|e| e.4).min()?;
-    let tiles = || fitting().filter(|e| e.4 == least || batch > 64);
+    let fitting = || entries.iter().filter(|e| e.1 == bits && e.2 == half);
+    let most = fitting().map(|e| e.4).max()?;
+    let least = fitting().map(|e| e.4).filter(|n| *n >= batch.min(64).min(most)).min()?;
+    let tiles = || fitting().filter(|e| e.4 == least || batch > 64 && e.4 > least);
     let blocks = |e: &Entry| rows.div_ceil(e.3) as usize * batch.div_ceil(e.4) as usize;
     let large = tiles().filter(|e| blocks(e) >= PROCESSORS).max_by_key(|e| e.3 * e.4);
     let entry = large.or_else(|| tiles().min_by_key(|e| e.3 * e.4))?;
@@ -189,6 +204,14 @@ mod tests {
             let found = found.map(|launch| (launch.entry, launch.grid[0] * launch.grid[1]));
             assert_eq!(found, expected, "{batch} x {rows} x {cols} groups of {size} {x:?}");
         }
+        let dense = |x, batch, cols| {
+            let params = DenseParams { batch, rows: 8192, cols, out_offset: 0, out_stride: 8192 };
+            matmul(&params, &crate::kernel::matmul::variant(Dtype::F16, x)).map(|launch| launch.entry)
+        };
+        assert_eq!(dense(InputType::F16, 9, 4096), Some("matmul_f16_f16_64x32"));
+        assert_eq!(dense(InputType::F16, 512, 4096), Some("matmul_f16_f16_128x64"));
+        assert_eq!(dense(InputType::F32, 512, 4096), Some("matmul_f16_f32_64x32"));
+        assert_eq!(dense(InputType::F32, 512, 4092), None);
         let few = |b: u8, rows, cols, size| {
             let variant = matvec_group::variant(bits(b), false, Dtype::F32, InputType::F32, Reduce::Shared, 1);
             matvec_group(&group(1, rows, cols, size, b.into()), &variant).map(|launch| launch.entry)
@@ -219,16 +242,18 @@ mod tests {
         for (source, entries) in [
             (include_str!("../../cuda/matvec_group.cu"), MATVEC_GROUP),
             (include_str!("../../cuda/matmul_group.cu"), MATMUL_GROUP),
+            (include_str!("../../cuda/matmul.cu"), MATMUL),
             (include_str!("../../cuda/matvec_group_int8.cu"), MATVEC_INT8),
             (include_str!("../../cuda/matmul_group_int8.cu"), MATMUL_INT8),
         ] {
             let lines = || source.lines().filter(|l| l.starts_with("FEW(") || l.starts_with("MANY("));
             assert_eq!(lines().count(), entries.len(), "{}", entries[0].0);
             for (name, bits, _, rows, batch) in entries {
-                let line = lines().find(|line| line.contains(&format!("({name}, {bits}, ")));
+                let line = lines().find(|line| line.contains(&format!("({name}, ")));
                 let line = line.unwrap_or_else(|| panic!("no entry {name}"));
                 let size = if line.starts_with("FEW") { format!(" {rows})") } else { format!(" {rows}, {batch}") };
-                assert!(line.contains(&size), "{line}: {size}");
+                let width = if *bits == 16 { String::new() } else { format!(", {bits}, ") };
+                assert!(line.contains(&size) && line.contains(&width), "{line}: {size}");
             }
         }
     }
