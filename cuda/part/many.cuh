@@ -7,6 +7,9 @@
 #pragma once
 #include "part/stage.cuh"
 
+// Columns that tensor cores sum at most: they round towards zero, so that errors of longer sums would add up.
+constexpr u32 MANY_SUMMED = 256;
+
 template <u32 BITS, bool SPLIT, u32 BM, u32 BN, u32 WM, u32 WN>
 DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const u32* __restrict__ scales,
                  const u32* __restrict__ zeros, float* __restrict__ out, const GroupParams& p, const Variant& v) {
@@ -85,8 +88,8 @@ DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const
     const auto read_groups = [&](u32 group) {
         UNROLL for (u32 i = 0; i < 2 * MT; i++) {
             const u32 row = min(place.first_row + warp_row + 8 * i + g, p.rows - 1), at = row * p.groups_per_row + group;
-            next_scale[i] = scale_at(scales, at, v.scale);
-            next_zero[i] = u32(zero_at(zeros, at, v.zero, BITS));
+            next_scale[i] = BITS == 16 ? 1.0f : scale_at(scales, at, v.scale);
+            next_zero[i] = BITS == 16 ? 0 : u32(zero_at(zeros, at, v.zero, BITS));
         }
     };
     // Adds the sums of a group, scaled; of f32 activations, those of a step.
@@ -124,7 +127,7 @@ DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const
             // Past the last column activations are 0, and the last group goes on.
             if (k >= group_end) {
                 if constexpr (!SPLIT) settle(x_stage);
-                group_end = (k / p.group + 1) * p.group;
+                group_end = min((k / p.group + 1) * p.group, (k / MANY_SUMMED + 1) * MANY_SUMMED);
                 UNROLL for (u32 i = 0; i < 2 * MT; i++) {
                     scale[i] = next_scale[i];
                     zero[i] = next_zero[i] * 0x10001u;
@@ -136,8 +139,8 @@ DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const
             u32 upper[MT][4], under[MT][4];
             UNROLL for (u32 m = 0; m < MT; m++) {
                 const u32 row = warp_row + 16 * m + g;
-                pairs_of<BITS>(upper[m], staged_codes<BITS>(w_stage, row, c, t), zero[2 * m]);
-                pairs_of<BITS>(under[m], staged_codes<BITS>(w_stage, row + 8, c, t), zero[2 * m + 1]);
+                staged_pairs<BITS>(upper[m], w_stage, row, c, t, zero[2 * m]);
+                staged_pairs<BITS>(under[m], w_stage, row + 8, c, t, zero[2 * m + 1]);
             }
             UNROLL for (u32 j = 0; j < NT; j++) {
                 UNROLL for (u32 plane = 0; plane < (SPLIT ? 2 : 1); plane++) {

@@ -1,4 +1,5 @@
-// Rows of a packed weight staged in shared memory, 64 columns at a time, for products with many rows of x.
+// Rows of a weight staged in shared memory, 64 columns at a time, for products with many rows of x: packed codes of BITS
+// bits, or with 16 f16.
 #pragma once
 #include "part/fragment.cuh"
 #include "part/product.cuh"
@@ -7,11 +8,12 @@ constexpr u32 MANY_WARPS = 8, MANY_THREADS = 32 * MANY_WARPS, MANY_COLS = 64;
 // What a block may declare.
 constexpr u32 SHARED_BYTES = 48 * 1024;
 
-// Rows of BITS / 2 units of 16 bytes each hold the codes of 64 columns. Units change place so that those that a warp reads
+// Rows of BITS / 2 units of 16 bytes each hold 64 columns. Units change place so that those that a warp reads
 // together lie in different banks.
 template <u32 BITS> DEVICE u32 code_unit(u32 row, u32 unit) {
     constexpr u32 UNITS = BITS / 2;
-    const u32 moved = UNITS == 2 ? unit ^ (row / 4 % 2) : UNITS == 4 ? unit ^ (row / 2 % 2 * 2) : unit;
+    const u32 moved = UNITS == 2 ? unit ^ (row / 4 % 2) : UNITS == 4 ? unit ^ (row / 2 % 2 * 2)
+                      : UNITS == 8 ? unit ^ (row % 2 * 4) : unit;
     return (row * UNITS + moved) * 16;
 }
 
@@ -24,6 +26,15 @@ template <u32 BITS> DEVICE Codes staged_codes(const u8* stage, u32 row, u32 c, u
     } else {
         const uint2 two = *reinterpret_cast<const uint2*>(stage + code_unit<BITS>(row, 2 * c + t / 2) + t % 2 * 8);
         return {two.x, two.y};
+    }
+}
+
+// The t-th eight weights of the c-th 32 columns of a staged row as pairs of f16, less the zero point.
+template <u32 BITS> DEVICE void staged_pairs(u32 (&pairs)[4], const u8* stage, u32 row, u32 c, u32 t, u32 zero) {
+    if constexpr (BITS == 16) {
+        pairs_of(pairs, *reinterpret_cast<const uint4*>(stage + code_unit<16>(row, 4 * c + t)));
+    } else {
+        pairs_of<BITS>(pairs, staged_codes<BITS>(stage, row, c, t), zero);
     }
 }
 

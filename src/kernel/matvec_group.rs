@@ -7,7 +7,8 @@ use super::matvec::{MAX_BATCH, batch_and_rows};
 use super::part::{self, HALF, InputType, Reduce};
 use super::product;
 pub use super::product::GroupParams as Params;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use super::tensor_core;
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -56,6 +57,10 @@ impl Kernel for MatvecGroup {
 
     fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
         linear_grid(p.rows.div_ceil(variant.get("ROWS")) as usize)
+    }
+
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        tensor_core::matvec_group(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

@@ -7,7 +7,8 @@ use super::matvec::{MAX_BATCH, batch_and_rows};
 use super::part::{self, HALF, QUADS, Reduce};
 use super::product_int8;
 pub use super::product_int8::Int8Params as Params;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use super::tensor_core;
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -53,6 +54,10 @@ impl Kernel for MatvecGroupInt8 {
 
     fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
         linear_grid(p.rows.div_ceil(variant.get("ROWS")) as usize)
+    }
+
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        tensor_core::matvec_int8(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

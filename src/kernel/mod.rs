@@ -82,6 +82,7 @@ pub mod sign_step;
 pub mod softmax_loss;
 pub mod squared_error;
 pub mod store_rows;
+mod tensor_core;
 pub mod token_quantize;
 pub mod weight_noise;
 pub mod zero_point_correct;

@@ -56,6 +56,8 @@ void put(Words& words, size_t i, u32 bits, u32 type) {
     else reinterpret_cast<uint16_t*>(words.at)[i] = uint16_t(bits);
 }
 
+const char* type_name(u32 type) { return type == F16 ? "f16" : "f32"; }
+
 struct Sizes { u32 batch, rows, cols, group, block; };
 
 constexpr float KEPT = -77.0f;
@@ -73,7 +75,8 @@ void run(const std::string& name, const std::string& what, const Sizes& s, Param
     const u32 stride = s.rows + 5;
     p.out_offset = OFFSET;
     p.out_stride = stride;
-    std::vector<float> out(size_t(s.batch) * stride + OFFSET, KEPT);
+    // Room behind the result, as far as a tile that ignores the number of rows would write.
+    std::vector<float> out(size_t(s.batch) * stride + OFFSET + 128 * stride, KEPT);
     std::vector<const void*> pointers;
     for (const Words* words : inputs) pointers.push_back(words->at);
     pointers.push_back(out.data());
@@ -91,7 +94,7 @@ void run(const std::string& name, const std::string& what, const Sizes& s, Param
         return;
     }
     for (size_t i = 0; i < out.size(); i++) {
-        const bool inside = i >= OFFSET && (i - OFFSET) % stride < s.rows;
+        const bool inside = i >= OFFSET && (i - OFFSET) / stride < s.batch && (i - OFFSET) % stride < s.rows;
         const double want = inside ? expected[(i - OFFSET) / stride * s.rows + (i - OFFSET) % stride] : KEPT;
         if (!(std::abs(out[i] - want) <= (inside ? tolerance : 0.0))) {
             std::printf("%s %s: element %zu is %g and not %g, allowed %g\n", name.c_str(), what.c_str(), i, double(out[i]), want, tolerance);
@@ -171,6 +174,35 @@ void group(const std::string& name, const Sizes& s, u32 bits, u32 x_type, u32 sc
         tile_batch, expected, tolerance);
 }
 
+// Weights in f16.
+void dense(const std::string& name, const Sizes& s, u32 x_type, u32 tile_rows, u32 tile_batch) {
+    seed = s.rows * 41 + s.cols;
+    Words x_words(size_t(s.batch) * s.cols), w_words(size_t(s.rows) * s.cols / 2 + 1);
+    std::vector<double> x, w;
+    for (u32 i = 0; i < s.batch * s.cols; i++) {
+        const Stored value = stored(uniform() - 0.5, x_type);
+        put(x_words, i, value.bits, x_type);
+        x.push_back(value.value);
+    }
+    for (u32 i = 0; i < s.rows * s.cols; i++) {
+        const Stored value = stored(0.04 * (uniform() - 0.5), F16);
+        put(w_words, i, value.bits, F16);
+        w.push_back(value.value);
+    }
+    std::vector<double> expected;
+    for (u32 b = 0; b < s.batch; b++) {
+        for (u32 row = 0; row < s.rows; row++) {
+            double sum = 0;
+            for (u32 k = 0; k < s.cols; k++) sum += w[size_t(row) * s.cols + k] * x[size_t(b) * s.cols + k];
+            expected.push_back(sum);
+        }
+    }
+    const double tolerance = 8 * 1.2e-7 * std::sqrt(s.cols) * 0.02 * std::sqrt(s.cols);
+    const Variant v{F16, x_type, 0, 0, 0, 0, 0, 0, {}};
+    run(name, described(s, 16, 0, 0), s, Dense{s.batch, s.rows, s.cols, 0, 0}, v, {&x_words, &w_words}, tile_rows, tile_batch, expected,
+        tolerance);
+}
+
 // Where a row is one block and one group, the result is the product of an integer and a scale, and must be equal.
 void int8(const std::string& name, const Sizes& s, u32 bits, u32 scale_type, u32 zero_kind, u32 tile_rows, u32 tile_batch) {
     seed = s.rows * 37 + s.cols + bits;
@@ -214,6 +246,19 @@ void int8(const std::string& name, const Sizes& s, u32 bits, u32 scale_type, u32
         {&x_words, &x_scales, &x_sums, &w.code_words, &w.scale_words, &w.zero_words}, tile_rows, tile_batch, expected, tolerance);
 }
 
+void denses(bool all) {
+    struct Tile { u32 x, rows, batch; };
+    for (Tile tile : {Tile{F16, 64, 32}, Tile{F16, 128, 64}, Tile{F32, 64, 32}}) {
+        const std::string name = std::string("matmul_f16_") + type_name(tile.x) + "_" + std::to_string(tile.rows) + "x" + std::to_string(tile.batch);
+        if (!emulation::find(name.c_str())) continue;
+        dense(name, {tile.batch + 1, tile.rows + 1, 200, 0, 0}, tile.x, tile.rows, tile.batch);
+        if (!all) continue;
+        dense(name, {1, 1, 8, 0, 0}, tile.x, tile.rows, tile.batch);
+        dense(name, {tile.batch - 1, tile.rows - 1, 64, 0, 0}, tile.x, tile.rows, tile.batch);
+        dense(name, {2 * tile.batch, 67, 712, 0, 0}, tile.x, tile.rows, tile.batch);
+    }
+}
+
 void int8s(bool all) {
     for (u32 bits : {2, 3, 4, 8}) {
         for (u32 rows : {32, 64}) {
@@ -244,8 +289,6 @@ void int8s(bool all) {
     }
 }
 
-const char* type_name(u32 type) { return type == F16 ? "f16" : "f32"; }
-
 void groups(bool all) {
     for (u32 bits : {2, 3, 4, 8}) {
         for (u32 x : {F16, F32}) {
@@ -253,6 +296,7 @@ void groups(bool all) {
             for (u32 rows : {32, 64}) {
                 if (bits == 8 && rows == 64) continue;
                 const std::string name = "matvec_group_" + std::to_string(bits) + "_" + type_name(x) + "_" + std::to_string(rows);
+                if (!emulation::find(name.c_str())) continue;
                 group(name, {1, 1, 128, 128, 0}, bits, x, F16, BYTE, rows, 8);
                 group(name, {8, rows + 1, 1280, 128, 0}, bits, x, F16, BYTE, rows, 8);
                 if (!all) continue;
@@ -289,6 +333,7 @@ int main(int count, char** arguments) {
     try {
         groups(all);
         int8s(all);
+        denses(all);
     } catch (const std::runtime_error& error) {
         std::printf("%s\n", error.what());
         return 2;
