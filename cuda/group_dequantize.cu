@@ -15,11 +15,9 @@ KERNEL(group_dequantize)(const u32* codes, const u32* scales, const u32* zeros, 
             const u32 g = row_group + col / p.group;
             const float scale = scale_at(scales, g, v.scale), zero = zero_at(zeros, g, v.zero, bits);
             const u64 eight = eight_codes(codes, row_word, col, bits);
-            float values[8];
-            UNROLL for (u32 k = 0; k < 8; k++) values[k] = (float(u32(eight >> (k * bits)) & ((1u << bits) - 1)) - zero) * scale;
-            float4* four = reinterpret_cast<float4*>(to + col);
-            four[0] = make_float4(values[0], values[1], values[2], values[3]);
-            four[1] = make_float4(values[4], values[5], values[6], values[7]);
+            Eight values;
+            UNROLL for (u32 k = 0; k < 8; k++) values.at[k] = (float(u32(eight >> (k * bits)) & ((1u << bits) - 1)) - zero) * scale;
+            store_eight(to + col, values);
         } else {
             for (u32 c = col; c < end; c++) {
                 const u32 g = row_group + c / p.group;

@@ -84,6 +84,13 @@ DEVICE i32 nearest_integer_by(float value, float scale, float inverse, u32 round
     return nearest_integer(value, scale, rounding, 0.0f);
 }
 
+// The same of `nearest_shifted`.
+DEVICE i32 nearest_shifted_by(float value, float scale, float inverse, float offset) {
+    const float quotient = value * inverse + offset, nearest = rintf(quotient);
+    if (is_clear(quotient, nearest)) return i32(nearest);
+    return nearest_shifted(value, scale, offset);
+}
+
 // A number in (0, 1) from a seed and a position.
 DEVICE float uniform_at(u32 seed, u32 position) {
     u32 h = (position * 0x9e3779b1u) ^ (seed * 0x85ebca77u) ^ 0x27d4eb2fu;

@@ -47,3 +47,13 @@ DEVICE Eight eight_elements(const u32* words, u32 i, u32 type) {
     }
     return eight;
 }
+
+// Writes eight f32 at a multiple of four.
+DEVICE void store_eight(float* to, const Eight& eight) {
+    float4* four = reinterpret_cast<float4*>(to);
+    four[0] = make_float4(eight.at[0], eight.at[1], eight.at[2], eight.at[3]);
+    four[1] = make_float4(eight.at[4], eight.at[5], eight.at[6], eight.at[7]);
+}
+
+// Elements i to i + 7 of f32; i is a multiple of 8.
+DEVICE Eight eight_floats(const float* from, u32 i) { return eight_elements(reinterpret_cast<const u32*>(from), i, F32); }

@@ -1,6 +1,6 @@
 //! Builds a driver that emulates CUDA on the host, from `tests/cuda` and all of `cuda/*.cu`, with the system's C++
-//! compiler (`$CXX`, else `c++`). Objects are kept in the target folder and made again when anything they are made from
-//! has changed.
+//! compiler (`$CXX`, else `c++`) and more options (`$CXXFLAGS`). Objects are kept in the target folder and made again when
+//! anything they are made from has changed.
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::{OsStr, OsString};
@@ -78,6 +78,8 @@ fn build(name: &str, sources: &[PathBuf], options: &[&str]) -> Result<PathBuf, S
     let lock = File::create(folder.join("lock")).map_err(|e| e.to_string())?;
     lock.lock().map_err(|e| e.to_string())?;
     let headers = [("tests/cuda", "hpp"), ("cuda/part", "cuh")].map(|(f, e)| files(&root().join(f), e)).concat();
+    let more = std::env::var("CXXFLAGS").unwrap_or_default();
+    let options = &options.iter().copied().chain(more.split_whitespace()).collect::<Vec<_>>()[..];
     let shared = digest((&version, options, FLAGS), &headers)?;
     let objects = sources.iter().map(|source| {
         let stem = source.file_stem().unwrap_or_default().to_string_lossy();

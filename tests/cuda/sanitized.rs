@@ -65,8 +65,7 @@ impl Launch {
     }
 
     fn threads(&self) -> usize {
-        let all = self.grid.iter().chain([&self.block.max(32)]);
-        all.map(|n| *n as usize).product()
+        self.grid.iter().map(|n| *n as usize).product::<usize>() * self.block.max(32) as usize
     }
 }
 
