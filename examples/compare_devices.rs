@@ -31,15 +31,22 @@ pub async fn run() -> Result<Vec<Run>> {
     Ok(runs)
 }
 
-/// The CPU and all adapters, software ones too.
+/// The CPU, all adapters, software ones too, and all NVIDIA cards.
 async fn devices() -> Result<Vec<Device>> {
-    #[allow(unused_mut, reason = "without wgpu there is only the CPU")]
+    #[allow(unused_mut, reason = "without wgpu and CUDA there is only the CPU")]
     let mut all = vec![Device::cpu()];
     #[cfg(feature = "wgpu")]
     {
         use bitsmith::device::wgpu::WgpuDevice;
         for index in 0..WgpuDevice::list().await.len() {
             all.push(Device::Wgpu(WgpuDevice::open(index).await?.into()));
+        }
+    }
+    #[cfg(feature = "cuda")]
+    {
+        use bitsmith::device::cuda::CudaDevice;
+        for index in 0..CudaDevice::list().map_or(0, |cards| cards.len()) {
+            all.push(Device::Cuda(CudaDevice::open(index)?.into()));
         }
     }
     Ok(all)

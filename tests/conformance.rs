@@ -1,5 +1,10 @@
 //! One suite for every device: each case of each kernel in each variant, on each device present, against the plain
-//! twin. `BITSMITH_REQUIRE=wgpu` makes a missing device a failure; a device that is absent is named.
+//! twin. `BITSMITH_REQUIRE=wgpu,cuda` makes a missing device a failure; a device that is absent is named. CUDA runs twice:
+//! on the cards that are there, and on a driver that emulates one, built from the same kernels for the host.
+
+#[cfg(feature = "cuda")]
+#[path = "cuda/emulated.rs"]
+mod emulated;
 
 use bitsmith::Device;
 use bitsmith::check::{self, Case};
@@ -13,6 +18,7 @@ fn main() {
     let mut trials = vec![Trial::test("every variant of every kernel has a case", complete)];
     trials.extend(device_trials("cpu", Ok(Device::cpu())));
     trials.extend(wgpu_trials());
+    trials.extend(cuda_trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -34,6 +40,27 @@ fn wgpu_trials() -> Vec<Trial> {
 #[cfg(not(feature = "wgpu"))]
 fn wgpu_trials() -> Vec<Trial> {
     device_trials("wgpu", Err("built without the feature wgpu".to_owned()))
+}
+
+/// The cards of this machine, and the emulation. A bundle that runs far from its sources has no emulation.
+#[cfg(feature = "cuda")]
+fn cuda_trials() -> Vec<Trial> {
+    use bitsmith::device::cuda::CudaDevice;
+    let open = |device: bitsmith::Result<CudaDevice>| device.map(|d| Device::Cuda(d.into())).map_err(|e| e.to_string());
+    let mut trials = match CudaDevice::list() {
+        Ok(cards) => {
+            (0..cards.len()).flat_map(|i| device_trials(&format!("cuda:{i}"), open(CudaDevice::open(i)))).collect()
+        }
+        Err(error) => device_trials("cuda", Err(error.to_string())),
+    };
+    let driver = emulated::driver().and_then(|library| open(CudaDevice::open_from(&library, 0)));
+    trials.extend(device_trials("emulated cuda", driver));
+    trials
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_trials() -> Vec<Trial> {
+    device_trials("cuda", Err("built without the feature cuda".to_owned()))
 }
 
 /// The cases on one device; without it one trial that is ignored, or fails where the device is required.

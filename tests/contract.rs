@@ -1,7 +1,12 @@
 //! Every variant of every kernel against its contract, without a device: the shader parses and validates, its bindings
 //! and parameters are those of the contract, it fits portable limits, and it translates to SPIR-V, MSL and HLSL.
+//! The CUDA side of each is compared too, see `cuda/contract.rs`.
 //! With `BITSMITH_DUMP_SHADERS` set to a folder every variant is also written there, for `.ci/tint`.
 #![cfg(feature = "wgpu")]
+
+#[cfg(feature = "cuda")]
+#[path = "cuda/contract.rs"]
+mod cuda;
 
 use std::path::Path;
 
@@ -25,6 +30,9 @@ fn main() {
             Trial::test(format!("{}/{variant}", spec.name), move || check(spec, &variant).map_err(Failed::from))
         })
     });
+    let trials = trials.collect::<Vec<_>>().into_iter();
+    #[cfg(feature = "cuda")]
+    let trials = trials.chain(cuda::trials());
     libtest_mimic::run(&arguments, trials.collect()).exit();
 }
 

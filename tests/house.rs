@@ -38,8 +38,14 @@ const MAX_RUST_LINES: usize = 400;
 const MAX_SHADER_LINES: usize = 200;
 
 /// The files that may hold unsafe code, each with its reason at the top.
-const UNSAFE: [&str; 4] =
-    ["src/io/map.rs", "src/kernel/fast/gemm.rs", "src/kernel/fast/simd/x86.rs", "src/kernel/fast/simd/x86_int8.rs"];
+const UNSAFE: [&str; 6] = [
+    "src/device/cuda/context.rs",
+    "src/device/cuda/driver.rs",
+    "src/io/map.rs",
+    "src/kernel/fast/gemm.rs",
+    "src/kernel/fast/simd/x86.rs",
+    "src/kernel/fast/simd/x86_int8.rs",
+];
 
 /// Names that say nothing about what is inside.
 const NO_NAMES: [&str; 5] = ["utils", "util", "helpers", "common", "misc"];
@@ -108,6 +114,8 @@ fn every_kernel_has_its_files() {
     };
     let kernels: BTreeSet<String> = bitsmith::kernel::ALL.iter().map(|k| k.name.to_owned()).collect();
     assert_eq!(stems("shaders", "wgsl"), kernels, "shaders/*.wgsl against kernel::ALL");
+    assert_eq!(stems("cuda", "cu"), kernels, "cuda/*.cu against kernel::ALL");
+    assert_eq!(stems("cuda/ptx", "ptx"), kernels, "cuda/ptx/*.ptx against kernel::ALL");
     let twins = stems("src/kernel", "rs");
     assert!(kernels.is_subset(&twins), "no twin: {:?}", kernels.difference(&twins));
     let parts: BTreeSet<String> = stems("shaders/part", "wgsl");

@@ -33,6 +33,8 @@ pub(super) fn copy(device: &Device, effort: &Effort) -> Result<Copy> {
         Device::Cpu(_) => Ok(cpu(effort)),
         #[cfg(feature = "wgpu")]
         Device::Wgpu(gpu) => wgpu(device, gpu, effort),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => cuda(device, gpu, effort),
     }
 }
 
@@ -85,6 +87,29 @@ fn wgpu(device: &Device, gpu: &crate::device::wgpu::WgpuDevice, effort: &Effort)
         None => Ok(Copy {
             gb_s: 2.0 * bytes as f64 * f64::from(COPIES) / seconds / 1e9,
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            by: "the device's own copy of a buffer",
+            sum_gb_s: None,
+        }),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(device: &Device, gpu: &crate::device::cuda::CudaDevice, effort: &Effort) -> Result<Copy> {
+    /// Copies of one pass, so that waiting hardly counts.
+    const COPIES: u32 = 8;
+    let bytes = effort.working_set;
+    let (from, to) = (device.alloc(bytes)?, device.alloc(bytes)?);
+    let mut failed = None;
+    let seconds = fastest(effort, || {
+        let turns = (0..COPIES).map(|turn| if turn % 2 == 0 { (&from, &to) } else { (&to, &from) });
+        let done = turns.into_iter().try_for_each(|(from, to)| gpu.copy(from, to)).and_then(|()| gpu.finish());
+        failed = done.err().or(failed.take());
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(Copy {
+            gb_s: 2.0 * bytes as f64 * f64::from(COPIES) / seconds / 1e9,
+            bytes,
             by: "the device's own copy of a buffer",
             sum_gb_s: None,
         }),

@@ -26,7 +26,7 @@ pub struct KernelBench {
 /// The kernels of one device.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeviceBench {
-    /// What `--device` takes: `cpu`, `wgpu:0`.
+    /// What `--device` takes: `cpu`, `wgpu:0`, `cuda:0`.
     pub device: String,
     /// Name, as the driver or the maker of the processor gives it.
     pub name: String,

@@ -105,6 +105,14 @@ fn seconds(device: &Device, recording: Recording) -> Result<f64> {
             finished(gpu, device)?;
             Ok(start.elapsed().as_secs_f64())
         }
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => {
+            gpu.finish()?;
+            let start = Instant::now();
+            device.submit(recording)?;
+            gpu.finish()?;
+            Ok(start.elapsed().as_secs_f64())
+        }
     }
 }
 

@@ -175,6 +175,16 @@ impl Case {
         memory
     }
 
+    /// The bytes of the parameters, and the words of each binding before the dispatch, without guards: for who runs the
+    /// kernel by other means than a device.
+    pub fn data(&self) -> (&[u8], Vec<Vec<u32>>) {
+        let words = |binding: &Binding| match binding {
+            Binding::In(words) | Binding::InOut(words, _) => words.clone(),
+            Binding::Out(n, _) => vec![POISON; *n],
+        };
+        (&self.params, self.bindings.iter().map(words).collect())
+    }
+
     /// The memory of the bindings before the dispatch: data, poison, and guards around everything that is written.
     fn memory(&self) -> Vec<Vec<u32>> {
         let fill = |binding: &Binding| match binding {

@@ -3,13 +3,14 @@
 #[cfg(feature = "wgpu")]
 use crate::device::{Caps, DeviceKind};
 use crate::device::{Device, DeviceRequest};
-#[cfg(not(feature = "wgpu"))]
+#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
 use crate::error::Error;
 use crate::error::Result;
 
 /// Opens what is asked for; every GPU must pass the [self-test](super::self_test).
 ///
-/// `auto` takes the first real GPU that passes, else the CPU; a software adapter is used only when asked for by name.
+/// `auto` takes the first NVIDIA card that passes through CUDA, else the first real GPU that passes, else the CPU; a
+/// software adapter is used only when asked for by name.
 ///
 /// ```
 /// use bitsmith::check::open_device;
@@ -24,8 +25,12 @@ use crate::error::Result;
 pub async fn open_device(request: &DeviceRequest) -> Result<Device> {
     match request {
         DeviceRequest::Cpu => Ok(Device::cpu()),
-        DeviceRequest::Auto => Ok(best_gpu().await.unwrap_or_else(Device::cpu)),
+        DeviceRequest::Auto => Ok(match best_cuda().await {
+            Some(device) => device,
+            None => best_gpu().await.unwrap_or_else(Device::cpu),
+        }),
         DeviceRequest::Wgpu(index) => wgpu(index.unwrap_or(0)).await,
+        DeviceRequest::Cuda(index) => cuda(index.unwrap_or(0)).await,
     }
 }
 
@@ -54,6 +59,42 @@ async fn best_gpu() -> Option<Device> {
 
 #[cfg(not(feature = "wgpu"))]
 async fn best_gpu() -> Option<Device> {
+    None
+}
+
+#[cfg(feature = "cuda")]
+async fn cuda(index: usize) -> Result<Device> {
+    let device = Device::Cuda(crate::device::cuda::CudaDevice::open(index)?.into());
+    super::self_test(&device).await?;
+    Ok(device)
+}
+
+#[cfg(not(feature = "cuda"))]
+async fn cuda(_: usize) -> Result<Device> {
+    Err(Error::config("device", "this bitsmith was built without the feature `cuda`; use wgpu or cpu"))
+}
+
+/// Without a driver there is nothing to tell: most machines have none.
+#[cfg(feature = "cuda")]
+async fn best_cuda() -> Option<Device> {
+    let cards = match crate::device::cuda::CudaDevice::list() {
+        Ok(cards) => cards.len(),
+        Err(error) => {
+            tracing::debug!(%error, "CUDA is not used");
+            0
+        }
+    };
+    for index in 0..cards {
+        match cuda(index).await {
+            Ok(device) => return Some(device),
+            Err(error) => tracing::warn!(%error, "this card is not used through CUDA"),
+        }
+    }
+    None
+}
+
+#[cfg(not(feature = "cuda"))]
+async fn best_cuda() -> Option<Device> {
     None
 }
 

@@ -1,6 +1,6 @@
 //! `bitsmith devices`.
 
-use bitsmith::report::{DeviceReport, DeviceReports};
+use bitsmith::report::{AbsentDevice, DeviceReport, DeviceReports};
 use bitsmith::{Device, Result, check};
 use clap::Args;
 
@@ -25,8 +25,12 @@ impl Devices {
     pub(super) async fn run(&self) -> Result<()> {
         let cpu = Device::cpu();
         let cpu = DeviceReport::new("cpu", cpu.caps(), simd(), check::self_test(&cpu).await);
-        let devices = std::iter::once(cpu).chain(gpus().await).collect();
-        let devices = DeviceReports { devices };
+        let (cards, absent) = match cards().await {
+            Ok(cards) => (cards, Vec::new()),
+            Err(error) => (Vec::new(), vec![AbsentDevice { device: "cuda".into(), why: error.to_string() }]),
+        };
+        let devices = std::iter::once(cpu).chain(gpus().await).chain(cards).collect();
+        let devices = DeviceReports { devices, absent };
         if self.output.json { stdout::json(&devices) } else { stdout::text(&devices.to_string()) }
     }
 }
@@ -49,6 +53,26 @@ async fn gpus() -> Vec<DeviceReport> {
 #[cfg(not(feature = "wgpu"))]
 async fn gpus() -> Vec<DeviceReport> {
     Vec::new()
+}
+
+/// All NVIDIA cards, those that cannot be opened too, or why there are none.
+#[cfg(feature = "cuda")]
+async fn cards() -> Result<Vec<DeviceReport>> {
+    use bitsmith::device::cuda::CudaDevice;
+    let mut reports = Vec::new();
+    for (index, caps) in CudaDevice::list()?.iter().enumerate() {
+        let test = match CudaDevice::open(index) {
+            Ok(device) => check::self_test(&Device::Cuda(device.into())).await,
+            Err(error) => Err(error),
+        };
+        reports.push(DeviceReport::new(format!("cuda:{index}"), caps, Vec::new(), test));
+    }
+    Ok(reports)
+}
+
+#[cfg(not(feature = "cuda"))]
+async fn cards() -> Result<Vec<DeviceReport>> {
+    Ok(Vec::new())
 }
 
 /// Instruction sets of this processor that kernels may use.

@@ -13,14 +13,16 @@ pub(super) enum Raw {
     Cpu(Arc<CpuMemory>),
     #[cfg(feature = "wgpu")]
     Wgpu(::wgpu::Buffer),
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<super::cuda::CudaMemory>),
 }
 
 impl Raw {
     pub(super) fn cpu(&self) -> Result<&CpuMemory> {
         match self {
             Self::Cpu(memory) => Ok(memory),
-            #[cfg(feature = "wgpu")]
-            Self::Wgpu(_) => Err(foreign()),
+            #[cfg(any(feature = "wgpu", feature = "cuda"))]
+            _ => Err(foreign()),
         }
     }
 
@@ -28,7 +30,15 @@ impl Raw {
     pub(super) fn wgpu(&self) -> Result<&::wgpu::Buffer> {
         match self {
             Self::Wgpu(buffer) => Ok(buffer),
-            Self::Cpu(_) => Err(foreign()),
+            _ => Err(foreign()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn cuda(&self) -> Result<&super::cuda::CudaMemory> {
+        match self {
+            Self::Cuda(memory) => Ok(memory),
+            _ => Err(foreign()),
         }
     }
 
@@ -38,14 +48,16 @@ impl Raw {
             (Self::Cpu(a), Self::Cpu(b)) => Arc::ptr_eq(a, b),
             #[cfg(feature = "wgpu")]
             (Self::Wgpu(a), Self::Wgpu(b)) => a == b,
-            #[cfg(feature = "wgpu")]
+            #[cfg(feature = "cuda")]
+            (Self::Cuda(a), Self::Cuda(b)) => Arc::ptr_eq(a, b),
+            #[cfg(any(feature = "wgpu", feature = "cuda"))]
             _ => false,
         }
     }
 }
 
 /// The error for a buffer of one device handed to another.
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn foreign() -> Error {
     Error::Device { device: "buffer".into(), detail: "it belongs to another device; upload it to this one".into() }
 }

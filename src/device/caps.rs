@@ -18,7 +18,7 @@ pub enum DeviceKind {
 pub struct Caps {
     /// Name, as its driver gives it.
     pub name: String,
-    /// Interface: `cpu`, `vulkan`, `metal`, `dx12`, `webgpu`.
+    /// Interface: `cpu`, `cuda`, `vulkan`, `metal`, `dx12`, `webgpu`.
     pub backend: String,
     /// Driver and version.
     pub driver: String,

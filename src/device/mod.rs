@@ -5,6 +5,8 @@ mod buffer;
 mod caps;
 mod cpu;
 mod cpu_words;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod pool;
 mod profile;
 mod recording;
@@ -36,6 +38,9 @@ pub enum Device {
     /// A GPU (or software adapter) through wgpu.
     #[cfg(feature = "wgpu")]
     Wgpu(Arc<wgpu::WgpuDevice>),
+    /// An NVIDIA card through CUDA.
+    #[cfg(feature = "cuda")]
+    Cuda(Arc<cuda::CudaDevice>),
 }
 
 impl Device {
@@ -57,6 +62,8 @@ impl Device {
             Self::Cpu(cpu) => cpu.caps(),
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.caps(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.caps(),
         }
     }
 
@@ -80,6 +87,8 @@ impl Device {
             Self::Cpu(cpu) => cpu.submit(&recording),
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.submit(&recording),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.submit(&recording),
         }
     }
 
@@ -108,6 +117,8 @@ impl Device {
             }
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.run(recording, buffers).await,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.run(recording.as_ref(), buffers),
         }
     }
 
@@ -141,6 +152,8 @@ impl Device {
             Self::Cpu(cpu) => cpu.profile(&recording).map(Some),
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.profile(&recording).await,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.profile(&recording).map(Some),
         }
     }
 
@@ -150,6 +163,8 @@ impl Device {
             Self::Cpu(cpu) => cpu.submissions(),
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.submissions(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.submissions(),
         }
     }
 
@@ -159,6 +174,8 @@ impl Device {
             Self::Cpu(_) => 0,
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.pipelines(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.pipelines(),
         }
     }
 
@@ -190,6 +207,8 @@ impl Device {
             // As large as buffers of a GPU commonly are.
             #[cfg(feature = "wgpu")]
             Self::Wgpu(_) => self.caps().max_buffer_bytes.min(1 << 30),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_) => self.caps().max_buffer_bytes.min(1 << 30),
         };
         let pieces = (0..bytes.div_ceil(piece)).map(|_| self.create(piece));
         pieces.collect::<Result<Vec<_>>>().map(drop)
@@ -200,6 +219,8 @@ impl Device {
             Self::Cpu(cpu) => cpu.pool(),
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.pool(),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.pool(),
         }
     }
 
@@ -222,6 +243,8 @@ impl Device {
             },
             #[cfg(feature = "wgpu")]
             Self::Wgpu(gpu) => gpu.create(bytes).map(Raw::Wgpu),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(gpu) => gpu.create(bytes).map(|memory| Raw::Cuda(Arc::new(memory))),
         }
     }
 
@@ -233,6 +256,8 @@ impl Device {
             }
             #[cfg(feature = "wgpu")]
             (Self::Wgpu(gpu), raw) => gpu.write(raw.wgpu()?, bytes),
+            #[cfg(feature = "cuda")]
+            (Self::Cuda(gpu), raw) => gpu.write(raw.cuda()?, bytes),
         }
     }
 }

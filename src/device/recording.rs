@@ -42,7 +42,10 @@ pub(super) struct Step<'a> {
     pub(super) spec: &'static KernelSpec,
     pub(super) variant: &'a Variant,
     pub(super) params: &'a [u8],
-    #[cfg_attr(not(feature = "wgpu"), allow(dead_code, reason = "the CPU loops over the parameters"))]
+    #[cfg_attr(
+        not(any(feature = "wgpu", feature = "cuda")),
+        allow(dead_code, reason = "the CPU loops over the parameters")
+    )]
     pub(super) grid: [u32; 3],
     pub(super) buffers: &'a [Bound],
 }

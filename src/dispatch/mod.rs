@@ -2,11 +2,13 @@
 //! plain twin; a device runs any kernel from that statement and knows none by name.
 
 mod bindings;
+mod cuda;
 mod variant;
 
 use std::fmt::Debug;
 
 pub use bindings::{Bindings, MAX_BINDINGS, View};
+pub use cuda::{CUDA_VARIANT_WORDS, CudaLaunch};
 pub use variant::{Needs, Part, Role, Variant};
 
 /// What a kernel does with a binding.
@@ -36,6 +38,8 @@ pub trait Kernel: Sized + 'static {
     const ACCESS: &'static [Access];
     /// The shader's body; the variant's parts complete it.
     const WGSL: &'static str;
+    /// The kernel for NVIDIA cards, made from `cuda/NAME.cu`.
+    const PTX: Option<&'static str> = None;
     /// A fast CPU implementation for kernels that are hot there.
     const FAST: Option<CpuRun<Self::Params>> = None;
 
@@ -45,6 +49,12 @@ pub trait Kernel: Sized + 'static {
     /// Workgroup counts.
     fn grid(params: &Self::Params, variant: &Variant) -> [u32; 3];
 
+    /// A launch of its own on CUDA. Without one the entry has the kernel's name, blocks are workgroups, and their
+    /// threads are the variant's constant `WG`, or what the entry says of itself.
+    fn cuda(_params: &Self::Params, _variant: &Variant) -> Option<CudaLaunch> {
+        None
+    }
+
     /// The plain twin: the specification, written as loops over the formula.
     fn run(params: &Self::Params, variant: &Variant, bindings: Bindings<'_>);
 
@@ -53,9 +63,11 @@ pub trait Kernel: Sized + 'static {
         name: Self::NAME,
         access: Self::ACCESS,
         wgsl: Self::WGSL,
+        ptx: Self::PTX,
         params: size_of::<Self::Params>(),
         variants: Self::variants,
         grid: |params, variant| Self::grid(&bytemuck::pod_read_unaligned(params), variant),
+        cuda: |params, variant| Self::cuda(&bytemuck::pod_read_unaligned(params), variant),
         run: |params, variant, bindings| Self::run(&bytemuck::pod_read_unaligned(params), variant, bindings),
         fast: match Self::FAST {
             Some(_) => Some(|params, variant, bindings| {
@@ -80,12 +92,16 @@ pub struct KernelSpec {
     pub access: &'static [Access],
     /// The shader's body.
     pub wgsl: &'static str,
+    /// The kernel for NVIDIA cards.
+    pub ptx: Option<&'static str>,
     /// Bytes of the parameters.
     pub params: usize,
     /// Every variant there is.
     pub variants: fn() -> Vec<Variant>,
     /// Workgroup counts.
     pub grid: fn(&[u8], &Variant) -> [u32; 3],
+    /// A launch of its own on CUDA.
+    pub cuda: fn(&[u8], &Variant) -> Option<CudaLaunch>,
     /// The plain twin.
     pub run: ErasedRun,
     /// The fast CPU implementation.

@@ -46,6 +46,8 @@ pub struct Part {
     pub wgsl: &'static str,
     /// What it supplies.
     pub role: Role,
+    /// Its number among the parts of its role on CUDA, from 1; 0 for roles that do not vary there.
+    pub id: u32,
     /// What it needs.
     pub needs: Needs,
     /// The storage type it reads, where that is what it is about.
@@ -69,7 +71,7 @@ impl Hash for Part {
 
 /// The most that a variant has.
 const MOST_PARTS: usize = 6;
-const MOST_CONSTANTS: usize = 4;
+pub(super) const MOST_CONSTANTS: usize = 4;
 
 /// One way to run a kernel: the parts that complete its shader and its constants.
 ///

@@ -32,6 +32,7 @@ impl Kernel for Activate {
     const NAME: &'static str = "activate";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/activate.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("activate");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::activate);
 
     fn variants() -> Vec<Variant> {

@@ -21,6 +21,7 @@ impl Kernel for ActivateBackward {
     const NAME: &'static str = "activate_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/activate_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("activate_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise_backward::activate);
 
     fn variants() -> Vec<Variant> {

@@ -22,6 +22,7 @@ impl Kernel for ActivationDequantize {
     const NAME: &'static str = "activation_dequantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/activation_dequantize.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("activation_dequantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::activation_dequantize::run);
 
     fn variants() -> Vec<Variant> {

@@ -11,7 +11,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::EXACT;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 use crate::scheme::{Rounding, divide_exact, nearest_integer};
 
 /// The kernel.
@@ -68,6 +68,7 @@ impl Kernel for ActivationQuantize {
     const NAME: &'static str = "activation_quantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/activation_quantize.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("activation_quantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::activation_quantize::run);
 
     fn variants() -> Vec<Variant> {
@@ -76,6 +77,12 @@ impl Kernel for ActivationQuantize {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         linear_grid(p.rows as usize * p.blocks())
+    }
+
+    /// Long blocks take more threads: few of them come at once.
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        let block = if p.block > 2048 { 512 } else { WG };
+        Some(CudaLaunch { entry: Self::NAME, grid: Self::grid(p, variant), block, shared: 0 })
     }
 
     fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {

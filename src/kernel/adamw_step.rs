@@ -52,6 +52,7 @@ impl Kernel for AdamWStep {
     const NAME: &'static str = "adamw_step";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/adamw_step.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("adamw_step");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::train::adamw_step);
 
     fn variants() -> Vec<Variant> {

@@ -20,6 +20,7 @@ impl Kernel for Add {
     const NAME: &'static str = "add";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/add.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("add");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::add);
 
     fn variants() -> Vec<Variant> {

@@ -27,6 +27,7 @@ impl Kernel for AddBias {
     const NAME: &'static str = "add_bias";
     const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read];
     const WGSL: &'static str = include_str!("../../shaders/add_bias.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("add_bias");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::add_bias);
 
     fn variants() -> Vec<Variant> {

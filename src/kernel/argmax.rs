@@ -6,7 +6,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::LARGEST;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ impl Kernel for Argmax {
     const NAME: &'static str = "argmax";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/argmax.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("argmax");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::argmax);
 
     fn variants() -> Vec<Variant> {
@@ -60,6 +61,12 @@ impl Kernel for Argmax {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         linear_grid(p.rows as usize)
+    }
+
+    /// Long rows take more threads: few of them come at once.
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        let block = if p.cols > 8192 { 1024 } else { WG };
+        Some(CudaLaunch { entry: Self::NAME, grid: Self::grid(p, variant), block, shared: 0 })
     }
 
     fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {

@@ -12,7 +12,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::fast;
 use super::part::Reduce;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 
 /// The kernel.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl Kernel for Attention {
     const NAME: &'static str = "attention";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/attention.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("attention");
     const FAST: Option<CpuRun<Params>> = Some(fast::attention::run);
 
     fn variants() -> Vec<Variant> {
@@ -73,6 +74,14 @@ impl Kernel for Attention {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         linear_grid(p.sequences as usize * p.tokens as usize * p.heads as usize)
+    }
+
+    /// Many queries come by tiles of 32, which share the keys and values that they read.
+    fn cuda(p: &Params, _: &Variant) -> Option<CudaLaunch> {
+        let tiles = p.sequences as usize * p.tokens.div_ceil(32) as usize;
+        let takes = p.tokens > 8 && p.head_dim <= 128 && p.head_dim.is_multiple_of(4);
+        let grid = linear_grid(tiles * p.heads as usize);
+        takes.then_some(CudaLaunch { entry: "attention_tile", grid, block: 256, shared: 0 })
     }
 
     fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {

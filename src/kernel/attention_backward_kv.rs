@@ -36,6 +36,7 @@ impl Kernel for AttentionBackwardKv {
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/attention_backward_kv.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("attention_backward_kv");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::attention_backward::keys_and_values);
 
     fn variants() -> Vec<Variant> {

@@ -20,6 +20,7 @@ impl Kernel for AttentionBackwardQ {
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/attention_backward_q.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("attention_backward_q");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::attention_backward::queries);
 
     fn variants() -> Vec<Variant> {

@@ -36,6 +36,7 @@ impl Kernel for BestLoss {
     const NAME: &'static str = "best_loss";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/best_loss.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("best_loss");
 
     fn variants() -> Vec<Variant> {
         Reduce::ALL.map(variant).to_vec()

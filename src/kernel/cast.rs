@@ -5,7 +5,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::{self, EXACT, HALF};
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -48,6 +48,7 @@ impl Kernel for Cast {
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/cast.wgsl");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::cast::run);
+    const PTX: Option<&'static str> = super::ptx!("cast");
 
     fn variants() -> Vec<Variant> {
         vec![narrow(Dtype::F16), narrow(Dtype::Bf16), widen(Dtype::F16), widen(Dtype::Bf16)]
@@ -56,6 +57,12 @@ impl Kernel for Cast {
     fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
         let words = (p.count as usize * to(variant).bytes()).div_ceil(4);
         linear_grid(words.div_ceil(WG as usize))
+    }
+
+    /// A thread takes eight elements.
+    fn cuda(p: &Params, _: &Variant) -> Option<CudaLaunch> {
+        let grid = linear_grid((p.count as usize).div_ceil(8 * WG as usize));
+        Some(CudaLaunch { entry: Self::NAME, grid, block: WG, shared: 0 })
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

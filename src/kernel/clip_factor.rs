@@ -34,6 +34,7 @@ impl Kernel for ClipFactor {
     const NAME: &'static str = "clip_factor";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/clip_factor.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("clip_factor");
 
     fn variants() -> Vec<Variant> {
         Reduce::ALL.map(variant).to_vec()

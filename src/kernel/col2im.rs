@@ -18,6 +18,7 @@ impl Kernel for Col2im {
     const NAME: &'static str = "col2im";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/col2im.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("col2im");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::windows::col2im);
 
     fn variants() -> Vec<Variant> {

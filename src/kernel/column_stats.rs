@@ -38,6 +38,7 @@ impl Kernel for ColumnStats {
     const NAME: &'static str = "column_stats";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/column_stats.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("column_stats");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::column_stats::column_stats);
 
     fn variants() -> Vec<Variant> {

@@ -16,6 +16,7 @@ impl Kernel for ColumnSum {
     const NAME: &'static str = "column_sum";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/column_sum.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("column_sum");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::norm_backward::columns);
 
     fn variants() -> Vec<Variant> {

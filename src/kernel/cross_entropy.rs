@@ -38,6 +38,7 @@ impl Kernel for CrossEntropy {
     const NAME: &'static str = "cross_entropy";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/cross_entropy.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("cross_entropy");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::cross_entropy);
 
     fn variants() -> Vec<Variant> {

@@ -39,6 +39,7 @@ impl Kernel for Dropout {
     const NAME: &'static str = "dropout";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/dropout.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("dropout");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::dropout::run);
 
     fn variants() -> Vec<Variant> {

@@ -41,6 +41,7 @@ impl Kernel for Embed {
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/embed.wgsl");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::embed::run);
+    const PTX: Option<&'static str> = super::ptx!("embed");
 
     fn variants() -> Vec<Variant> {
         Dtype::ALL.map(variant).to_vec()

@@ -34,6 +34,7 @@ impl Kernel for EmbedBackward {
     const NAME: &'static str = "embed_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/embed_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("embed_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise_backward::embed);
 
     fn variants() -> Vec<Variant> {

@@ -8,7 +8,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::part::{self, EXACT, HALF};
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::nearest_shifted;
 
@@ -44,6 +44,7 @@ impl Kernel for FakeQuant {
     const NAME: &'static str = "fake_quant";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/fake_quant.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("fake_quant");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::fake_quant::run);
 
     fn variants() -> Vec<Variant> {
@@ -52,6 +53,12 @@ impl Kernel for FakeQuant {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         linear_grid((p.rows as usize * p.cols as usize).div_ceil(WG as usize))
+    }
+
+    /// A thread takes eight columns.
+    fn cuda(p: &Params, _: &Variant) -> Option<CudaLaunch> {
+        let grid = linear_grid((p.rows as usize * p.cols.div_ceil(8) as usize).div_ceil(WG as usize));
+        Some(CudaLaunch { entry: Self::NAME, grid, block: WG, shared: 0 })
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

@@ -33,6 +33,7 @@ impl Kernel for FakeQuantBackward {
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/fake_quant_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("fake_quant_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::fake_quant::backward);
 
     fn variants() -> Vec<Variant> {

@@ -42,6 +42,7 @@ impl Kernel for FakeRange {
     const NAME: &'static str = "fake_range";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/fake_range.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("fake_range");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -30,6 +30,7 @@ impl Kernel for FakeRangeBackward {
     const NAME: &'static str = "fake_range_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/fake_range_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("fake_range_backward");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -25,6 +25,7 @@ impl Kernel for FreeRange {
     const NAME: &'static str = "free_range";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/free_range.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("free_range");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -24,6 +24,7 @@ impl Kernel for FreeRangeBackward {
     const NAME: &'static str = "free_range_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/free_range_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("free_range_backward");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

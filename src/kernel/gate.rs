@@ -16,6 +16,7 @@ impl Kernel for Gate {
     const NAME: &'static str = "gate";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/gate.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("gate");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::gate);
 
     fn variants() -> Vec<Variant> {

@@ -21,6 +21,7 @@ impl Kernel for GateBackward {
     const NAME: &'static str = "gate_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/gate_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("gate_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise_backward::gate);
 
     fn variants() -> Vec<Variant> {

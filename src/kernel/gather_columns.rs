@@ -17,6 +17,7 @@ impl Kernel for GatherColumns {
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/gather_columns.wgsl");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::gather_columns);
+    const PTX: Option<&'static str> = super::ptx!("gather_columns");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -41,6 +41,7 @@ impl Kernel for GroupAbsmean {
     const NAME: &'static str = "group_absmean";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_absmean.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("group_absmean");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_absmean::run);
 
     fn variants() -> Vec<Variant> {

@@ -41,6 +41,7 @@ impl Kernel for GroupBounds {
     const NAME: &'static str = "group_bounds";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_bounds.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("group_bounds");
 
     fn variants() -> Vec<Variant> {
         Dtype::ALL.into_iter().flat_map(|d| Lanes::ALL.map(|l| variant(d, l))).collect()

@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::code::{code_at, zero_at};
 use super::part::{self, HALF, ZERO_MIDDLE};
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -51,6 +51,7 @@ impl Kernel for GroupDequantize {
     const NAME: &'static str = "group_dequantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_dequantize.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("group_dequantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_dequantize::run);
 
     fn variants() -> Vec<Variant> {
@@ -60,6 +61,12 @@ impl Kernel for GroupDequantize {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         linear_grid((p.rows as usize * p.cols as usize).div_ceil(WG as usize))
+    }
+
+    /// A thread takes eight columns.
+    fn cuda(p: &Params, _: &Variant) -> Option<CudaLaunch> {
+        let grid = linear_grid((p.rows as usize * p.cols.div_ceil(8) as usize).div_ceil(WG as usize));
+        Some(CudaLaunch { entry: Self::NAME, grid, block: WG, shared: 0 })
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

@@ -51,6 +51,7 @@ impl Kernel for GroupError {
     const NAME: &'static str = "group_error";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_error.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("group_error");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_error::run);
 
     fn variants() -> Vec<Variant> {

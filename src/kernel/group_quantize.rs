@@ -52,6 +52,7 @@ impl Kernel for GroupQuantize {
     const NAME: &'static str = "group_quantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_quantize.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("group_quantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_quantize::run);
 
     fn variants() -> Vec<Variant> {

@@ -76,6 +76,7 @@ impl Kernel for GroupRange {
     const NAME: &'static str = "group_range";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_range.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("group_range");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_range::run);
 
     fn variants() -> Vec<Variant> {

@@ -159,6 +159,7 @@ impl Kernel for GroupSearch {
     const NAME: &'static str = "group_search";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/group_search.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("group_search");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::group_search::run);
 
     fn variants() -> Vec<Variant> {

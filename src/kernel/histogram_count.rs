@@ -36,6 +36,7 @@ impl Kernel for HistogramCount {
     const NAME: &'static str = "histogram_count";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/histogram_count.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("histogram_count");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::histogram_count::histogram_count);
 
     fn variants() -> Vec<Variant> {

@@ -39,6 +39,7 @@ impl Kernel for HistogramRange {
     const NAME: &'static str = "histogram_range";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/histogram_range.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("histogram_range");
 
     fn variants() -> Vec<Variant> {
         Reduce::ALL.map(variant).to_vec()

@@ -31,6 +31,7 @@ impl Kernel for HistogramWiden {
     const NAME: &'static str = "histogram_widen";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/histogram_widen.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("histogram_widen");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

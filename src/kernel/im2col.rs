@@ -113,6 +113,7 @@ impl Kernel for Im2col {
     const NAME: &'static str = "im2col";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/im2col.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("im2col");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::windows::im2col);
 
     fn variants() -> Vec<Variant> {

@@ -31,6 +31,7 @@ impl Kernel for KeepBest {
     const NAME: &'static str = "keep_best";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/keep_best.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("keep_best");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -38,6 +38,7 @@ impl Kernel for KlLoss {
     const NAME: &'static str = "kl_loss";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/kl_loss.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("kl_loss");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::kl_loss);
 
     fn variants() -> Vec<Variant> {

@@ -56,6 +56,7 @@ impl Kernel for KlRows {
     const NAME: &'static str = "kl_rows";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/kl_rows.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("kl_rows");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::kl_rows);
 
     fn variants() -> Vec<Variant> {

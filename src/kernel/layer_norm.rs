@@ -15,6 +15,7 @@ impl Kernel for LayerNorm {
     const NAME: &'static str = "layer_norm";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/layer_norm.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("layer_norm");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::norm::layer);
 
     fn variants() -> Vec<Variant> {

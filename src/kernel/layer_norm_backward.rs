@@ -16,6 +16,7 @@ impl Kernel for LayerNormBackward {
     const NAME: &'static str = "layer_norm_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/layer_norm_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("layer_norm_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::norm_backward::layer);
 
     fn variants() -> Vec<Variant> {

@@ -5,7 +5,8 @@
 use super::part::{self, HALF, InputType, TILE_MATMUL};
 use super::product;
 pub use super::product::DenseParams as Params;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use super::tensor_core;
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -31,6 +32,7 @@ impl Kernel for Matmul {
     const NAME: &'static str = "matmul";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matmul.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matmul");
     const FAST: Option<CpuRun<Self::Params>> = Some(super::fast::matmul::run);
 
     fn variants() -> Vec<Variant> {
@@ -40,6 +42,10 @@ impl Kernel for Matmul {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         tiles(p.batch, p.rows)
+    }
+
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        tensor_core::matmul(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

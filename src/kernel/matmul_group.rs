@@ -7,7 +7,8 @@ use super::matmul::tiles;
 use super::part::{self, HALF, InputType, TILE_MATMUL};
 use super::product;
 pub use super::product::GroupParams as Params;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant};
+use super::tensor_core;
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -32,6 +33,7 @@ impl Kernel for MatmulGroup {
     const NAME: &'static str = "matmul_group";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matmul_group.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matmul_group");
     const FAST: Option<CpuRun<Self::Params>> = Some(super::fast::matmul_group::run);
 
     fn variants() -> Vec<Variant> {
@@ -45,6 +47,10 @@ impl Kernel for MatmulGroup {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         tiles(p.batch, p.rows)
+    }
+
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        tensor_core::matmul_group(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

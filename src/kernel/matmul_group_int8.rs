@@ -7,7 +7,8 @@ use super::matmul::tiles;
 use super::part::{self, HALF, QUADS};
 use super::product_int8;
 pub use super::product_int8::Int8Params as Params;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant};
+use super::tensor_core;
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -30,6 +31,7 @@ impl Kernel for MatmulGroupInt8 {
     const NAME: &'static str = "matmul_group_int8";
     const ACCESS: &'static [Access] = product_int8::ACCESS;
     const WGSL: &'static str = include_str!("../../shaders/matmul_group_int8.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matmul_group_int8");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::product_int8::run);
 
     fn variants() -> Vec<Variant> {
@@ -39,6 +41,10 @@ impl Kernel for MatmulGroupInt8 {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         tiles(p.batch, p.rows)
+    }
+
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        tensor_core::matmul_int8(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

@@ -49,6 +49,7 @@ impl Kernel for MatmulStrided {
     const NAME: &'static str = "matmul_strided";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/matmul_strided.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matmul_strided");
     const FAST: Option<CpuRun<Self::Params>> = Some(super::fast::matmul_strided::run);
 
     fn variants() -> Vec<Variant> {

@@ -41,6 +41,7 @@ impl Kernel for Matvec {
     const NAME: &'static str = "matvec";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matvec.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matvec");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::matvec::run);
 
     fn variants() -> Vec<Variant> {

@@ -7,7 +7,8 @@ use super::matvec::{MAX_BATCH, batch_and_rows};
 use super::part::{self, HALF, InputType, Reduce};
 use super::product;
 pub use super::product::GroupParams as Params;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use super::tensor_core;
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -38,6 +39,7 @@ impl Kernel for MatvecGroup {
     const NAME: &'static str = "matvec_group";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/matvec_group.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matvec_group");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::matvec_group::run);
 
     fn variants() -> Vec<Variant> {
@@ -55,6 +57,10 @@ impl Kernel for MatvecGroup {
 
     fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
         linear_grid(p.rows.div_ceil(variant.get("ROWS")) as usize)
+    }
+
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        tensor_core::matvec_group(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

@@ -7,7 +7,8 @@ use super::matvec::{MAX_BATCH, batch_and_rows};
 use super::part::{self, HALF, QUADS, Reduce};
 use super::product_int8;
 pub use super::product_int8::Int8Params as Params;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use super::tensor_core;
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 use crate::dtype::Dtype;
 use crate::scheme::Bits;
 
@@ -37,6 +38,7 @@ impl Kernel for MatvecGroupInt8 {
     const NAME: &'static str = "matvec_group_int8";
     const ACCESS: &'static [Access] = product_int8::ACCESS;
     const WGSL: &'static str = include_str!("../../shaders/matvec_group_int8.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("matvec_group_int8");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::product_int8::run);
 
     fn variants() -> Vec<Variant> {
@@ -52,6 +54,10 @@ impl Kernel for MatvecGroupInt8 {
 
     fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
         linear_grid(p.rows.div_ceil(variant.get("ROWS")) as usize)
+    }
+
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        tensor_core::matvec_int8(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

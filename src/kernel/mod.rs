@@ -1,5 +1,13 @@
 //! The kernels: for each the parameters, the variants and the plain CPU twin. No device is known here.
 
+/// The PTX of a kernel, in builds that have a use for it.
+macro_rules! ptx {
+    ($name:literal) => {
+        if cfg!(feature = "cuda") { Some(include_str!(concat!("../../cuda/ptx/", $name, ".ptx"))) } else { None }
+    };
+}
+use ptx;
+
 pub mod activate;
 pub mod activate_backward;
 pub mod activation_dequantize;
@@ -75,6 +83,7 @@ pub mod sign_step;
 pub mod softmax_loss;
 pub mod squared_error;
 pub mod store_rows;
+mod tensor_core;
 pub mod token_quantize;
 pub mod weight_noise;
 pub mod zero_point_correct;

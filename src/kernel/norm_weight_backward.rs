@@ -16,6 +16,7 @@ impl Kernel for NormWeightBackward {
     const NAME: &'static str = "norm_weight_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/norm_weight_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("norm_weight_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::norm_backward::weight);
 
     fn variants() -> Vec<Variant> {

@@ -34,6 +34,7 @@ impl Kernel for OutlierColumns {
     const NAME: &'static str = "outlier_columns";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/outlier_columns.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("outlier_columns");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

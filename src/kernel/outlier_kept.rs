@@ -44,6 +44,7 @@ impl Kernel for OutlierKept {
     const NAME: &'static str = "outlier_kept";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/outlier_kept.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("outlier_kept");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

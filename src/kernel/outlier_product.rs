@@ -59,6 +59,7 @@ impl Kernel for OutlierProduct {
     const ACCESS: &'static [Access] =
         &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/outlier_product.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("outlier_product");
 
     fn variants() -> Vec<Variant> {
         Dtype::ALL.into_iter().flat_map(|scale| [true, false].map(|symmetric| variant(symmetric, scale))).collect()

@@ -36,6 +36,7 @@ impl Kernel for OutlierSplit {
     const NAME: &'static str = "outlier_split";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/outlier_split.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("outlier_split");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -5,17 +5,20 @@ use crate::dispatch::{Needs, Part, Role, Variant};
 use crate::dtype::Dtype;
 
 macro_rules! part {
-    ($(#[$doc:meta])* $ident:ident, $name:literal, $role:ident $(, dtype $dtype:ident)? $(, needs $need:ident)?) => {
+    ($(#[$doc:meta])* $ident:ident, $name:literal, $role:ident $(, id $id:literal)? $(, dtype $dtype:ident)? $(, needs $need:ident)?) => {
         $(#[$doc])*
         pub static $ident: Part = Part {
             name: $name,
             wgsl: include_str!(concat!("../../shaders/part/", $name, ".wgsl")),
             role: Role::$role,
+            id: part!(@id $($id)?),
             #[allow(clippy::needless_update, reason = "most parts need nothing")]
             needs: Needs { $($need: true,)? ..NOTHING },
             dtype: part!(@dtype $($dtype)?),
         };
     };
+    (@id) => { 0 };
+    (@id $id:literal) => { $id };
     (@dtype) => { None };
     (@dtype $dtype:ident) => { Some(Dtype::$dtype) };
 }
@@ -31,57 +34,57 @@ part!(/// The index of the largest value.
 part!(/// A term of a divergence.
     KL_TERM, "kl_term", Library);
 part!(/// Weights in f32.
-    W_F32, "w_f32", Weight, dtype F32);
+    W_F32, "w_f32", Weight, id 1, dtype F32);
 part!(/// Weights in f16.
-    W_F16, "w_f16", Weight, dtype F16);
+    W_F16, "w_f16", Weight, id 2, dtype F16);
 part!(/// Weights in bf16.
-    W_BF16, "w_bf16", Weight, dtype Bf16);
+    W_BF16, "w_bf16", Weight, id 3, dtype Bf16);
 part!(/// Activations in f32.
-    X_F32, "x_f32", Activation, dtype F32);
+    X_F32, "x_f32", Activation, id 1, dtype F32);
 part!(/// Activations in f16, converted bit by bit.
-    X_F16, "x_f16", Activation, dtype F16);
+    X_F16, "x_f16", Activation, id 2, dtype F16);
 part!(/// Activations in f16, converted by the device.
-    X_F16_NATIVE, "x_f16_native", Activation, dtype F16, needs f16);
+    X_F16_NATIVE, "x_f16_native", Activation, id 2, dtype F16, needs f16);
 part!(/// Scales in f32.
-    SCALE_F32, "scale_f32", Scale, dtype F32);
+    SCALE_F32, "scale_f32", Scale, id 1, dtype F32);
 part!(/// Scales in f16.
-    SCALE_F16, "scale_f16", Scale, dtype F16);
+    SCALE_F16, "scale_f16", Scale, id 2, dtype F16);
 part!(/// Scales in bf16.
-    SCALE_BF16, "scale_bf16", Scale, dtype Bf16);
+    SCALE_BF16, "scale_bf16", Scale, id 3, dtype Bf16);
 part!(/// Codes of 2, 4 or 8 bits.
-    CODES_DENSE, "codes_dense", Codes);
+    CODES_DENSE, "codes_dense", Codes, id 1);
 part!(/// Codes of 3 bits.
-    CODES_DENSE3, "codes_dense3", Codes);
+    CODES_DENSE3, "codes_dense3", Codes, id 2);
 part!(/// Codes of any width, four a word.
-    QUADS, "quads", Codes);
+    QUADS, "quads", Codes, id 3);
 part!(/// The middle code as zero point.
-    ZERO_MIDDLE, "zero_middle", Zero);
+    ZERO_MIDDLE, "zero_middle", Zero, id 1);
 part!(/// Zero points, one a byte.
-    ZERO_BYTE, "zero_byte", Zero);
+    ZERO_BYTE, "zero_byte", Zero, id 2);
 part!(/// SiLU.
-    ACT_SILU, "act_silu", Function);
+    ACT_SILU, "act_silu", Function, id 1);
 part!(/// GELU.
-    ACT_GELU, "act_gelu", Function);
+    ACT_GELU, "act_gelu", Function, id 2);
 part!(/// GELU in its tanh form.
-    ACT_GELU_TANH, "act_gelu_tanh", Function);
+    ACT_GELU_TANH, "act_gelu_tanh", Function, id 3);
 part!(/// ReLU.
-    ACT_RELU, "act_relu", Function);
+    ACT_RELU, "act_relu", Function, id 4);
 part!(/// Squared ReLU.
-    ACT_RELU2, "act_relu2", Function);
+    ACT_RELU2, "act_relu2", Function, id 5);
 part!(/// The sigmoid.
-    ACT_SIGMOID, "act_sigmoid", Function);
+    ACT_SIGMOID, "act_sigmoid", Function, id 6);
 part!(/// The derivative of SiLU.
-    SLOPE_SILU, "slope_silu", Slope);
+    SLOPE_SILU, "slope_silu", Slope, id 1);
 part!(/// The derivative of GELU.
-    SLOPE_GELU, "slope_gelu", Slope);
+    SLOPE_GELU, "slope_gelu", Slope, id 2);
 part!(/// The derivative of GELU in its tanh form.
-    SLOPE_GELU_TANH, "slope_gelu_tanh", Slope);
+    SLOPE_GELU_TANH, "slope_gelu_tanh", Slope, id 3);
 part!(/// The derivative of ReLU.
-    SLOPE_RELU, "slope_relu", Slope);
+    SLOPE_RELU, "slope_relu", Slope, id 4);
 part!(/// The derivative of squared ReLU.
-    SLOPE_RELU2, "slope_relu2", Slope);
+    SLOPE_RELU2, "slope_relu2", Slope, id 5);
 part!(/// The derivative of the sigmoid.
-    SLOPE_SIGMOID, "slope_sigmoid", Slope);
+    SLOPE_SIGMOID, "slope_sigmoid", Slope, id 6);
 part!(/// Reductions through workgroup memory.
     REDUCE_SHARED, "reduce_shared", Reduce);
 part!(/// Reductions by subgroup operations.

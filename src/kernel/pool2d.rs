@@ -35,6 +35,7 @@ impl Kernel for Pool2d {
     const NAME: &'static str = "pool2d";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/pool2d.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("pool2d");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::windows::pool2d);
 
     fn variants() -> Vec<Variant> {

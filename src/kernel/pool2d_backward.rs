@@ -20,6 +20,7 @@ impl Kernel for Pool2dBackward {
     const NAME: &'static str = "pool2d_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/pool2d_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("pool2d_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::windows::pool2d_backward);
 
     fn variants() -> Vec<Variant> {

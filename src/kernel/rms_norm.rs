@@ -45,6 +45,7 @@ impl Kernel for RmsNorm {
     const NAME: &'static str = "rms_norm";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/rms_norm.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("rms_norm");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::norm::rms);
 
     fn variants() -> Vec<Variant> {

@@ -16,6 +16,7 @@ impl Kernel for RmsNormBackward {
     const NAME: &'static str = "rms_norm_backward";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/rms_norm_backward.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("rms_norm_backward");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::norm_backward::rms);
 
     fn variants() -> Vec<Variant> {

@@ -46,6 +46,7 @@ impl Kernel for Rope {
     const NAME: &'static str = "rope";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/rope.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("rope");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::rope::run);
 
     fn variants() -> Vec<Variant> {

@@ -31,6 +31,7 @@ impl Kernel for ScaleBy {
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/scale_by.wgsl");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::scale_by);
+    const PTX: Option<&'static str> = super::ptx!("scale_by");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

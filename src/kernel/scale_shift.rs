@@ -16,6 +16,7 @@ impl Kernel for ScaleShift {
     const NAME: &'static str = "scale_shift";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/scale_shift.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("scale_shift");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::elementwise::scale_shift);
 
     fn variants() -> Vec<Variant> {

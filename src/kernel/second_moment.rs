@@ -30,6 +30,7 @@ impl Kernel for SecondMoment {
     const NAME: &'static str = "second_moment";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/second_moment.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("second_moment");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::second_moment::run);
 
     fn variants() -> Vec<Variant> {

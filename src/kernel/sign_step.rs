@@ -39,6 +39,7 @@ impl Kernel for SignStep {
     const NAME: &'static str = "sign_step";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/sign_step.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("sign_step");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::train::sign_step);
 
     fn variants() -> Vec<Variant> {

@@ -36,6 +36,7 @@ impl Kernel for SoftmaxLoss {
     const NAME: &'static str = "softmax_loss";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/softmax_loss.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("softmax_loss");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::loss::softmax_loss);
 
     fn variants() -> Vec<Variant> {

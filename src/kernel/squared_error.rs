@@ -35,6 +35,7 @@ impl Kernel for SquaredError {
     const NAME: &'static str = "squared_error";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/squared_error.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("squared_error");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::train::squared_error);
 
     fn variants() -> Vec<Variant> {

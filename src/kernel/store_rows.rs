@@ -39,6 +39,7 @@ impl Kernel for StoreRows {
     const NAME: &'static str = "store_rows";
     const ACCESS: &'static [Access] = &[Access::Read, Access::ReadWrite];
     const WGSL: &'static str = include_str!("../../shaders/store_rows.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("store_rows");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

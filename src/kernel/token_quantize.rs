@@ -14,7 +14,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::activation_quantize::{NOT_FINITE, SMALLEST_SCALE};
 use super::part::EXACT;
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
 use crate::scheme::{Rounding, divide_exact, nearest_integer};
 
 /// The kernel.
@@ -82,6 +82,7 @@ impl Kernel for TokenQuantize {
     const NAME: &'static str = "token_quantize";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Write, Access::Write, Access::Write, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/token_quantize.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("token_quantize");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::token_quantize::run);
 
     fn variants() -> Vec<Variant> {
@@ -90,6 +91,12 @@ impl Kernel for TokenQuantize {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         linear_grid(p.rows as usize)
+    }
+
+    /// Long rows take more threads: few of them come at once.
+    fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        let block = if p.cols > 2048 { 512 } else { WG };
+        Some(CudaLaunch { entry: Self::NAME, grid: Self::grid(p, variant), block, shared: 0 })
     }
 
     fn run(p: &Params, _: &Variant, bindings: Bindings<'_>) {

@@ -43,6 +43,7 @@ impl Kernel for WeightNoise {
     const NAME: &'static str = "weight_noise";
     const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Write];
     const WGSL: &'static str = include_str!("../../shaders/weight_noise.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("weight_noise");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

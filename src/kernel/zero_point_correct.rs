@@ -28,6 +28,7 @@ impl Kernel for ZeroPointCorrect {
     const NAME: &'static str = "zero_point_correct";
     const ACCESS: &'static [Access] = &[Access::ReadWrite, Access::Read, Access::Read, Access::Read];
     const WGSL: &'static str = include_str!("../../shaders/zero_point_correct.wgsl");
+    const PTX: Option<&'static str> = super::ptx!("zero_point_correct");
 
     fn variants() -> Vec<Variant> {
         vec![variant()]

@@ -14,12 +14,23 @@ use crate::error::Result;
 pub struct DeviceReports {
     /// In the order in which they are numbered.
     pub devices: Vec<DeviceReport>,
+    /// Kinds of device that this machine lacks, with the reason.
+    pub absent: Vec<AbsentDevice>,
+}
+
+/// A kind of device that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AbsentDevice {
+    /// What `--device` takes.
+    pub device: String,
+    /// Why it is not there.
+    pub why: String,
 }
 
 /// A device, what it offers, and whether it computes rightly. Sizes in bytes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeviceReport {
-    /// What `--device` takes: `cpu`, `wgpu:0`.
+    /// What `--device` takes: `cpu`, `wgpu:0`, `cuda:0`.
     pub device: String,
     /// Name, as its driver gives it.
     pub name: String,
@@ -106,6 +117,7 @@ impl fmt::Display for DeviceReport {
 
 impl fmt::Display for DeviceReports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.devices.iter().try_for_each(|report| write!(f, "{}\n{report}", report.device))
+        self.devices.iter().try_for_each(|report| write!(f, "{}\n{report}", report.device))?;
+        self.absent.iter().try_for_each(|absent| writeln!(f, "{}\n  absent     {}", absent.device, absent.why))
     }
 }

@@ -16,7 +16,7 @@ mod training;
 mod visible;
 
 pub use bench::{kernel_bench, model_bench};
-pub use devices::{DeviceReport, DeviceReports};
+pub use devices::{AbsentDevice, DeviceReport, DeviceReports};
 pub use evaluation::{evaluation, speed};
 pub use export::exported;
 pub use importance::importance;

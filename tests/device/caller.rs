@@ -57,7 +57,7 @@ impl Caller {
     fn gpu(&self) -> &WgpuDevice {
         match &self.ours {
             Device::Wgpu(gpu) => gpu,
-            Device::Cpu(_) => unreachable!("made from wgpu's parts"),
+            _ => unreachable!("made from wgpu's parts"),
         }
     }
 

@@ -1,14 +1,19 @@
 //! Devices: whose memory a buffer is, caps and reuse, written buffers bound once, names, and what becomes of a GPU that
-//! is lost, short of memory or wrong. `BITSMITH_REQUIRE=wgpu` makes a missing adapter a failure.
+//! is lost, short of memory or wrong. `BITSMITH_REQUIRE=wgpu,emulated` makes a missing device a failure.
 
 #[cfg(feature = "wgpu")]
 mod caller;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "cuda")]
+#[path = "../cuda/emulated.rs"]
+mod emulated;
 mod gpu;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod learned;
 mod memory;
 mod submissions;
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
 mod ternary;
 mod wrong;
 
@@ -17,6 +22,8 @@ use libtest_mimic::{Arguments, Failed};
 fn main() {
     let arguments = Arguments::from_args();
     let trials = [memory::trials(), submissions::trials(), wrong::trials(), gpu::trials()];
+    #[cfg(feature = "cuda")]
+    let trials = trials.into_iter().chain([cuda::trials()]);
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
 

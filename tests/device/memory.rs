@@ -91,11 +91,24 @@ fn names() -> Outcome {
         ("wgpu", DeviceRequest::Wgpu(None)),
         ("wgpu:0", DeviceRequest::Wgpu(Some(0))),
         ("wgpu:17", DeviceRequest::Wgpu(Some(17))),
+        ("cuda", DeviceRequest::Cuda(None)),
+        ("cuda:1", DeviceRequest::Cuda(Some(1))),
     ];
     for (text, request) in requests {
         assert_eq!(text.parse::<DeviceRequest>()?, request);
         assert_eq!(request.to_string(), text);
     }
-    let bad = ["", "CPU", "gpu", "cpu:0", "wgpu:", "wgpu:-1", "wgpu:x", "wgpu:0:1", "wgpu:99999999999999999999999"];
+    let bad = [
+        "",
+        "CPU",
+        "gpu",
+        "cpu:0",
+        "wgpu:",
+        "wgpu:-1",
+        "wgpu:x",
+        "wgpu:0:1",
+        "cuda:-1",
+        "wgpu:99999999999999999999999",
+    ];
     bad.iter().try_for_each(|text| expect_error(text.parse::<DeviceRequest>(), &["device", text, "wgpu:N"]))
 }

@@ -1,9 +1,12 @@
 //! Whole models, on every device present: logits against transformers, the cache against a full recompute, quantized
-//! models saved and read again, and what is said of folders that do not fit together. `BITSMITH_REQUIRE=wgpu` makes a
-//! missing device a failure.
+//! models saved and read again, and what is said of folders that do not fit together. `BITSMITH_REQUIRE=wgpu,emulated`
+//! makes a missing device a failure.
 
 mod bitnet;
 mod cache;
+#[cfg(feature = "cuda")]
+#[path = "../cuda/emulated.rs"]
+mod emulated;
 mod int8;
 mod logits;
 mod refusals;
@@ -74,6 +77,7 @@ fn main() {
     trials.extend(gpu_work());
     for (name, device) in devices() {
         match device {
+            Ok(device) if name == EMULATED => trials.extend(logits::trials(&name, &device)),
             Ok(device) => {
                 trials.extend(logits::trials(&name, &device));
                 trials.extend(cache::trials(&name, &device));
@@ -93,11 +97,23 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-/// The CPU, and every adapter, which may be none.
+/// A CUDA device that the host emulates: too slow for more than the logits.
+const EMULATED: &str = "emulated cuda";
+
+/// The CPU, every adapter, which may be none, and a CUDA device that the host emulates.
 fn devices() -> Vec<(String, Result<Device, String>)> {
     let mut devices = vec![("cpu".to_owned(), Ok(Device::cpu()))];
     devices.extend(adapters());
+    #[cfg(feature = "cuda")]
+    devices.push((EMULATED.to_owned(), emulated_cuda()));
     devices
+}
+
+#[cfg(feature = "cuda")]
+fn emulated_cuda() -> Result<Device, String> {
+    use bitsmith::device::cuda::CudaDevice;
+    let device = CudaDevice::open_from(&emulated::driver()?, 0);
+    device.map(|d| Device::Cuda(d.into())).map_err(|e| e.to_string())
 }
 
 #[cfg(feature = "wgpu")]

@@ -39,7 +39,7 @@ fn passes(device: &Device) -> Outcome {
     let prompt = some_ids(5, u32::try_from(model.config().vocab_size)?);
     let mut seen = Vec::new();
     let each = |_| {
-        seen.push((device.memory().created, pipelines(device)));
+        seen.push((device.memory().created, device.pipelines()));
         true
     };
     pollster::block_on(generate(&model, &prompt, 5, Sampling::default(), each))?;
@@ -48,18 +48,5 @@ fn passes(device: &Device) -> Outcome {
     same("buffers and pipelines", &seen[2..], &vec![seen[1]; seen.len() - 2][..])?;
     // Nor does a whole second run.
     pollster::block_on(generate(&model, &prompt, 5, Sampling::default(), |_| true))?;
-    same("pipelines of a second run", &pipelines(device), &seen[1].1)
-}
-
-#[cfg(feature = "wgpu")]
-fn pipelines(device: &Device) -> usize {
-    match device {
-        Device::Wgpu(gpu) => gpu.pipelines(),
-        Device::Cpu(_) => 0,
-    }
-}
-
-#[cfg(not(feature = "wgpu"))]
-fn pipelines(_: &Device) -> usize {
-    0
+    same("pipelines of a second run", &device.pipelines(), &seen[1].1)
 }

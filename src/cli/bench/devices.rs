@@ -32,7 +32,8 @@ impl Devices {
         let counts = |caps: &Caps| caps.kind == DeviceKind::Gpu || scale == Scale::Quick;
         let gpus = adapters().await.into_iter().enumerate().filter(|(_, caps)| counts(caps));
         let gpus = gpus.map(|(index, _)| DeviceRequest::Wgpu(Some(index)));
-        std::iter::once(DeviceRequest::Cpu).chain(gpus).collect()
+        let cards = (0..cards()).map(|index| DeviceRequest::Cuda(Some(index)));
+        std::iter::once(DeviceRequest::Cpu).chain(gpus).chain(cards).collect()
     }
 }
 
@@ -44,4 +45,14 @@ async fn adapters() -> Vec<Caps> {
 #[cfg(not(feature = "wgpu"))]
 async fn adapters() -> Vec<Caps> {
     Vec::new()
+}
+
+#[cfg(feature = "cuda")]
+fn cards() -> usize {
+    bitsmith::device::cuda::CudaDevice::list().map_or(0, |cards| cards.len())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cards() -> usize {
+    0
 }

@@ -33,8 +33,8 @@ pub(super) struct Bench {
     /// Models to measure instead of kernels, two at most
     #[arg(value_name = "MODEL", num_args = 0..=2)]
     models: Vec<ModelArg>,
-    /// Where to compute: cpu, wgpu, wgpu:N, auto, or for kernels all, which is the CPU and every GPU; software adapters
-    /// count only when named or with --quick [default: all for kernels, auto for models]
+    /// Where to compute: cpu, wgpu, wgpu:N, cuda, cuda:N, auto, or for kernels all, which is the CPU and every GPU;
+    /// software adapters count only when named or with --quick [default: all for kernels, auto for models]
     #[arg(long, value_name = "DEVICE")]
     device: Option<Devices>,
     /// Threads of the CPU [default: as many as it has]

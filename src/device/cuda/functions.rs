@@ -1,0 +1,53 @@
+//! Kernels as the device takes them, loaded when first used and kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::context::{Context, Function, Module};
+use super::ptx::{Entry, entries};
+use crate::dispatch::KernelSpec;
+use crate::error::Result;
+
+/// The kernels of one device.
+#[derive(Debug, Default)]
+pub(super) struct Functions(Mutex<Loaded>);
+
+#[derive(Debug, Default)]
+struct Loaded {
+    modules: HashMap<&'static str, (Arc<Module>, Vec<Entry>)>,
+    /// By kernel, entry and shared memory, which is set for the function.
+    functions: HashMap<(&'static str, &'static str, u32), Arc<Function>>,
+}
+
+impl Functions {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).functions.len()
+    }
+
+    /// An entry of a kernel. One that cannot be loaded is not kept.
+    pub(super) fn get(
+        &self,
+        context: &Arc<Context>,
+        spec: &'static KernelSpec,
+        entry: &'static str,
+        shared: u32,
+    ) -> Result<Arc<Function>> {
+        let key = (spec.name, entry, shared);
+        let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = loaded.functions.get(&key) {
+            return Ok(function.clone());
+        }
+        if !loaded.modules.contains_key(spec.name) {
+            let ptx = spec.ptx.ok_or_else(|| context.refused(spec.name, "it has no PTX"))?;
+            let module = context.module(spec.name, ptx)?;
+            loaded.modules.insert(spec.name, (module.into(), entries(ptx)));
+        }
+        let (module, entries) = &loaded.modules[spec.name];
+        let described = entries.iter().find(|found| found.name == entry);
+        let described = described.ok_or_else(|| context.refused(spec.name, "its PTX lacks the entry"))?;
+        let function = Arc::new(module.function(described, shared)?);
+        loaded.functions.insert(key, function.clone());
+        Ok(function)
+    }
+}

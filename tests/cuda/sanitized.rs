@@ -1,0 +1,121 @@
+//! The kernels under the address sanitizer and, those whose threads meet, under the thread sanitizer: small cases of the
+//! conformance suite, written to a file that `replay.cpp` runs.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bitsmith::check::{self, Case};
+use libtest_mimic::Failed;
+
+use super::emulated;
+
+/// Bytes beyond an end, undefined arithmetic such as shifts by 32, and wrong alignment.
+const ADDRESSES: [&str; 3] = ["-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"];
+/// Races: each thread of a block is one of the system.
+const THREADS: [&str; 3] = ["-g1", "-fsanitize=thread", "-DEMULATION_THREADS"];
+
+/// Every kernel, some cases of each variant.
+pub fn addresses() -> Result<(), Failed> {
+    let program = emulated::sanitized("addresses", &ADDRESSES, |_| true)?;
+    // Fibers are quick.
+    replay(&program, &smallest(1 << 14, 3, |case| case.variant.to_string()))
+}
+
+/// The kernels whose threads meet. How numbers are stored does not matter to when they meet.
+pub fn threads() -> Result<(), Failed> {
+    let program = emulated::sanitized("threads", &THREADS, meets)?;
+    let constants = |case: &Case| format!("{:?}", case.variant.constants().collect::<Vec<_>>());
+    let mut cases = smallest(1 << 10, 2, constants);
+    cases.retain(|case| meets(&source(case.kernel.name)));
+    replay(&program, &cases)
+}
+
+/// Of the cases that differ in what `kind` says, the smallest few of at most so many threads.
+fn smallest(most_threads: usize, few: usize, kind: impl Fn(&Case) -> String) -> Vec<Case> {
+    let mut cases: Vec<_> = check::all().into_iter().filter(|case| case.kernel.ptx.is_some()).collect();
+    cases.sort_by_cached_key(|case| (case.kernel.name, Launch::of(case).threads(), case.bytes));
+    let mut taken = HashMap::<_, usize>::new();
+    cases.retain(|case| {
+        let count = taken.entry((case.kernel.name, kind(case))).or_default();
+        *count += 1;
+        *count == 1 || (*count <= few && Launch::of(case).threads() <= most_threads)
+    });
+    cases
+}
+
+/// What the device makes of a case.
+struct Launch {
+    entry: &'static str,
+    grid: [u32; 3],
+    /// Threads of a block; 0 where the kernel says.
+    block: u32,
+    shared: u32,
+}
+
+impl Launch {
+    fn of(case: &Case) -> Self {
+        let (params, _) = case.data();
+        if let Some(own) = (case.kernel.cuda)(params, &case.variant) {
+            return Self { entry: own.entry, grid: own.grid, block: own.block, shared: own.shared };
+        }
+        let block = case.variant.constants().find(|(name, _)| *name == "WG").map_or(0, |(_, threads)| threads);
+        Self { entry: case.kernel.name, grid: (case.kernel.grid)(params, &case.variant), block, shared: 0 }
+    }
+
+    fn threads(&self) -> usize {
+        self.grid.iter().map(|n| *n as usize).product::<usize>() * self.block.max(32) as usize
+    }
+}
+
+/// The launch of a case as `replay.cpp` reads it.
+fn words(case: &Case) -> Vec<u32> {
+    let length = |n: usize| u32::try_from(n).expect("a case is small");
+    let text = |bytes: &[u8]| -> Vec<u32> {
+        let word = |four: &[u8]| four.iter().rev().fold(0, |word, byte| (word << 8) | u32::from(*byte));
+        [vec![length(bytes.len())], bytes.chunks(4).map(word).collect()].concat()
+    };
+    let (launch, (params, bindings)) = (Launch::of(case), case.data());
+    let mut words = text(launch.entry.as_bytes());
+    words.extend(launch.grid);
+    words.extend([launch.block, launch.shared]);
+    words.extend(text(params));
+    words.extend(case.variant.cuda());
+    words.push(length(bindings.len()));
+    for binding in bindings {
+        words.push(length(binding.len()));
+        words.extend(binding);
+    }
+    words
+}
+
+fn replay(program: &Path, cases: &[Case]) -> Result<(), Failed> {
+    let all: Vec<u32> = cases.iter().flat_map(words).collect();
+    let file = program.with_extension("launches");
+    fs::write(&file, bytemuck::cast_slice::<u32, u8>(&all))?;
+    // What is left at the end is of no interest, and not every container lets the sanitizer look for it.
+    let run = |command: &mut Command| command.arg(&file).env("ASAN_OPTIONS", "detect_leaks=0").output();
+    let mut output = run(&mut Command::new(program))?;
+    // Older sanitizers want addresses that are not drawn at random.
+    if String::from_utf8_lossy(&output.stderr).contains("unexpected memory mapping") {
+        output = run(Command::new("setarch").arg("-R").arg(program))?;
+    }
+    fs::remove_file(&file)?;
+    match output.status.success() && output.stderr.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+fn source(kernel: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda").join(kernel).with_extension("cu")
+}
+
+/// Whether a source, or a part that it takes, lets threads wait for each other.
+fn meets(path: &Path) -> bool {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut parts = text.lines().filter_map(|line| line.strip_prefix("#include \"")?.strip_suffix('"'));
+    text.contains("__syncthreads()") || text.contains("_sync(") || parts.any(|part| meets(&folder.join(part)))
+}

@@ -1,0 +1,134 @@
+//! Entries of the CUDA products for tensor cores, emulated on the host: right at sizes around a tile, and tests that would
+//! notice if they were not: each fault that is planted in a copy of their source must be.
+
+#[path = "cuda/emulated.rs"]
+mod emulated;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+const FLAGS: [&str; 6] = ["-std=c++20", "-O1", "-DHOST", "-fPIC", "-ffp-contract=off", "-Itests/cuda"];
+
+/// A part, what stands in it once, and what a fault makes of that.
+const FAULTS: [(&str, &str, &str, &str); 8] = [
+    ("a late wait", "many.cuh", "copy_wait<STAGES - 2>()", "copy_wait<STAGES - 1>()"),
+    (
+        "a missing barrier",
+        "many.cuh",
+        "        __syncthreads();\n        copy_w(step + STAGES - 1);",
+        "        copy_w(step + STAGES - 1);",
+    ),
+    (
+        "a wrong zero point",
+        "many.cuh",
+        "zero[i] = next_zero[i] * 0x10001u;",
+        "zero[i] = (next_zero[i] ^ 1) * 0x10001u;",
+    ),
+    (
+        "a wrong address of an operand",
+        "many.cuh",
+        "x_unit(warp_b + 8 * j + g, 4 * c + t)",
+        "x_unit(warp_b + 8 * j + g, 4 * c + (t ^ 1))",
+    ),
+    ("a missing bound", "many.cuh", "if (row < p.rows && b < p.batch)", "if (b < p.batch)"),
+    (
+        "a scale that is doubled",
+        "many.cuh",
+        "scale_of(next_scale[i], v.scale)",
+        "2.0f * scale_of(next_scale[i], v.scale)",
+    ),
+    (
+        "a zero point of another row",
+        "stream.cuh",
+        "out.zero[s] = zero_code(zeros, at, v.zero, bits);",
+        "out.zero[s] = zero_code(zeros, at + 1, v.zero, bits);",
+    ),
+    ("a block's sum that is left out", "many_int8.cuh", "block_end += p.block;", "block_end += 2 * p.block;"),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    match emulated::driver() {
+        Ok(driver) => {
+            trials.push(Trial::test("entries are right", move || right(&driver)));
+            trials.push(Trial::test("the copy without a fault is right", || faulty(None)));
+            trials.extend(
+                FAULTS.iter().map(|fault| Trial::test(format!("{} is noticed", fault.0), || faulty(Some(fault)))),
+            );
+        }
+        Err(why) => trials.push(Trial::test(format!("no emulation: {why}"), || Ok(())).with_ignored_flag(true)),
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// All sizes on the entries as they ship.
+fn right(driver: &Path) -> Result<(), Failed> {
+    let folder = folder("shipped")?;
+    let program = folder.join("products");
+    let compiled = Command::new(compiler())
+        .args(FLAGS)
+        .args(["tests/cuda/products.cpp", "-o"])
+        .arg(&program)
+        .arg(driver)
+        .arg(format!("-Wl,-rpath,{}", driver.parent().unwrap_or(Path::new(".")).display()))
+        .output()?;
+    success(&compiled)?;
+    success(&Command::new(&program).output()?)
+}
+
+/// A few sizes on a copy of the parts, with a fault or without.
+fn faulty(fault: Option<&(&str, &str, &str, &str)>) -> Result<(), Failed> {
+    let folder = folder(&fault.map_or("copy".to_owned(), |fault| fault.0.replace(' ', "-")))?;
+    fs::create_dir_all(folder.join("part"))?;
+    for file in fs::read_dir("cuda/part")? {
+        let file = file?;
+        let mut text = fs::read_to_string(file.path())?;
+        if let Some((_, part, right, wrong)) = fault
+            && file.file_name() == *part
+        {
+            assert_eq!(text.matches(right).count(), 1, "{part} has another text: {right}");
+            text = text.replace(right, wrong);
+        }
+        fs::write(folder.join("part").join(file.file_name()), text)?;
+    }
+    let program = folder.join("products");
+    let compiled = Command::new(compiler())
+        .args(FLAGS)
+        .arg(format!("-I{}", folder.display()))
+        .args(["tests/cuda/products.cpp", "tests/cuda/emulation.cpp", "-x", "c++", "tests/cuda/tiles.cu", "-o"])
+        .arg(&program)
+        .output()?;
+    success(&compiled)?;
+    let found = Command::new(&program).arg("few").output()?;
+    match fault {
+        None => success(&found),
+        // 1 is what the program says of a wrong result; anything else would be a fault of the test.
+        Some(_) if found.status.code() == Some(1) => Ok(()),
+        Some(_) => Err(format!("{}: {}", found.status, String::from_utf8_lossy(&found.stdout)).into()),
+    }
+}
+
+fn success(output: &Output) -> Result<(), Failed> {
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+                .into())
+        }
+    }
+}
+
+fn folder(name: &str) -> Result<PathBuf, Failed> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-products").join(name);
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn compiler() -> OsString {
+    std::env::var_os("CXX").unwrap_or_else(|| "c++".into())
+}
