@@ -16,7 +16,9 @@ DEVICE void product(const u32* x, const float* x_scales, const i32* x_sums, cons
     for (u32 i = threadIdx.x; i < blocks * parts; i += blockDim.x) {
         const u32 block = i / parts, part = i % parts, k = block * p.block + 16 * part;
         // Words of this part that lie in the row: what is behind them may belong to nobody.
-        const u32 end = min(p.cols, (block + 1) * p.block), words = min(4u, (end - k + 3) / 4);
+        const u32 end = min(p.cols, (block + 1) * p.block);
+        if (k >= end) continue;
+        const u32 words = min(4u, (end - k + 3) / 4);
         u32 quads[ROWS][4];
         UNROLL for (u32 r = 0; r < ROWS; r++) {
             // A row past the end repeats the last one and is not written.
