@@ -7,7 +7,8 @@ struct Params { u32 batch, rows, cols, x_first, x_row, x_step, w_row, w_step, ac
 
 KERNEL_OF(256, matmul_strided)(const float* x, const u32* w, float* out, Params p, Variant v) {
     SHARED(TileMemory, memory);
-    const auto x_at = [=](u32 b, u32 k) { return x[p.x_first + b * p.x_row + k * p.x_step]; };
+    const float* const first = x + p.x_first;
+    const auto x_at = [=](u32 b, u32 k) { return first[b * p.x_row + k * p.x_step]; };
     const auto put = [=](u32 b, u32 row, float sum) {
         float& to = out[b * p.rows + row];
         to = p.accumulate == 1 ? to + sum : sum;

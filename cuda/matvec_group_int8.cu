@@ -54,7 +54,7 @@ DEVICE void product(const u32* x, const float* x_scales, const i32* x_sums, cons
     }
 }
 
-KERNEL_OF(128, matvec_group_int8)
+KERNEL_OF(256, matvec_group_int8)
 (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros, float* out,
  Int8Params p, Variant v) {
     if (v.constants[1] == 1) {

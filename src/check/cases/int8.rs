@@ -33,6 +33,9 @@ const PRODUCTS: [(usize, usize, Span, usize); 9] = [
     (2, 1029, Span::Group(21), 21),
 ];
 
+/// Shapes that entries for tensor cores take, with tails, and the rows of x of matmul.
+const TILES: [((usize, usize, Span, usize), usize); 2] =
+    [((67, 320, Span::Group(64), 32), 17), ((33, 640, Span::Channel, 640), 65)];
 /// Rows of x that matmul is used for: the fewest, and one more than a tile.
 const MATMUL_BATCHES: [usize; 2] = [9, 65];
 
@@ -46,9 +49,16 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let batch = if variant.get("BATCH") == 1 { 1 } else { [2, 8, 3][i % 3] };
             cases.push(Product::new(&variant, batch, size).case::<MatvecGroupInt8>(&variant));
         }
+        for (size, _) in TILES {
+            let batch = if variant.get("BATCH") == 1 { 1 } else { 7 };
+            cases.push(Product::new(&variant, batch, size).case::<MatvecGroupInt8>(&variant));
+        }
         cases.push(Product::new(&variant, 1, WHOLE).of_integers().case::<MatvecGroupInt8>(&variant));
     }
     for variant in wanted(MatmulGroupInt8::SPEC) {
+        for (size, batch) in TILES {
+            cases.push(Product::new(&variant, batch, size).case::<MatmulGroupInt8>(&variant));
+        }
         for (i, size) in PRODUCTS.into_iter().enumerate() {
             let batch = MATMUL_BATCHES[i % 2];
             cases.push(Product::new(&variant, batch, size).case::<MatmulGroupInt8>(&variant));

@@ -31,6 +31,8 @@ const GROUPS: [(usize, usize, Span); 8] = [
     (5, 33, Span::Tensor),
     (2, 1029, Span::Group(21)),
 ];
+/// Shapes that entries for tensor cores take, with tails: `[rows, cols]`, span, and the rows of x of matmul.
+const TILES: [(usize, usize, Span, usize); 2] = [(67, 320, Span::Group(32), 17), (33, 640, Span::Channel, 65)];
 /// Rows of x that matmul is used for: the fewest, and one more than a tile.
 const MATMUL_BATCHES: [usize; 2] = [9, 65];
 
@@ -51,11 +53,18 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let product = Product::new(&variant, matvec_batch(&variant, i), size);
             cases.push(product.case::<MatvecGroup>(&variant));
         }
+        for (i, (rows, cols, span, _)) in TILES.into_iter().enumerate() {
+            let product = Product::new(&variant, matvec_batch(&variant, i), (rows, cols, span));
+            cases.push(product.case::<MatvecGroup>(&variant));
+        }
     }
     for variant in wanted(MatmulGroup::SPEC) {
         for (i, size) in GROUPS.into_iter().enumerate() {
             let product = Product::new(&variant, MATMUL_BATCHES[i % 2], size);
             cases.push(product.case::<MatmulGroup>(&variant));
+        }
+        for (rows, cols, span, batch) in TILES {
+            cases.push(Product::new(&variant, batch, (rows, cols, span)).case::<MatmulGroup>(&variant));
         }
     }
     for variant in wanted(MatmulStrided::SPEC) {
