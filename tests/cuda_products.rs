@@ -36,16 +36,16 @@ const FAULTS: [(&str, &str, &str, &str); 8] = [
     ),
     ("a missing bound", "many.cuh", "if (row < p.rows && b < p.batch)", "if (b < p.batch)"),
     (
-        "a scale that is another group's",
+        "a scale that is doubled",
         "many.cuh",
-        "scale[i] = next_scale[i];",
-        "if (group_end == p.group) scale[i] = next_scale[i];",
+        "scale_of(next_scale[i], v.scale)",
+        "2.0f * scale_of(next_scale[i], v.scale)",
     ),
     (
         "a zero point of another row",
         "stream.cuh",
-        "out.zero[s] = u32(zero_at(zeros, at, v.zero, bits));",
-        "out.zero[s] = u32(zero_at(zeros, at + 1, v.zero, bits));",
+        "out.zero[s] = zero_code(zeros, at, v.zero, bits);",
+        "out.zero[s] = zero_code(zeros, at + 1, v.zero, bits);",
     ),
     ("a block's sum that is left out", "many_int8.cuh", "block_end += p.block;", "block_end += 2 * p.block;"),
 ];

@@ -47,7 +47,7 @@ DEVICE void few(const u32* __restrict__ x, const u32* __restrict__ codes, const 
         float scale[2 * MT];
         u32 zero[2 * MT];
         UNROLL for (u32 i = 0; i < 2 * MT; i++) {
-            scale[i] = __shfl_sync(ALL_LANES, stage.groups.scale[i / 4], 4 * g + i % 4);
+            scale[i] = scale_of(__shfl_sync(ALL_LANES, stage.groups.scale[i / 4], 4 * g + i % 4), v.scale);
             zero[i] = __shfl_sync(ALL_LANES, stage.groups.zero[i / 4], 4 * g + i % 4) * 0x10001u;
         }
         // Of f32 activations: by how much this lane's row of x is to be brought down, and the four lanes' largest.

@@ -68,7 +68,7 @@ DEVICE void few_int8(const Int8Operands& o, const Int8Params& p, const Variant& 
         float scale[2 * MT];
         i32 offset[2 * MT];
         UNROLL for (u32 i = 0; i < 2 * MT; i++) {
-            scale[i] = __shfl_sync(ALL_LANES, stage.groups.scale[i / 4], 4 * g + i % 4);
+            scale[i] = scale_of(__shfl_sync(ALL_LANES, stage.groups.scale[i / 4], 4 * g + i % 4), v.scale);
             offset[i] = BIAS - i32(__shfl_sync(ALL_LANES, stage.groups.zero[i / 4], 4 * g + i % 4));
         }
         UNROLL for (u32 j = 0; j < NT; j++) {

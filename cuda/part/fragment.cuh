@@ -105,6 +105,17 @@ DEVICE float from_f16(u32 half) {
 #endif
 }
 
+// The scale of a group as it is stored, and as a number: apart, so that nothing waits for what is read ahead.
+DEVICE u32 scale_bits(const u32* scales, u32 g, u32 type) { return type == F32 ? scales[g] : half_at(scales, g); }
+DEVICE float scale_of(u32 bits, u32 type) {
+    return type == F32 ? float_of(bits) : type == F16 ? from_f16(bits) : float_of(bf16_bits(bits));
+}
+
+// The zero point of a group as a code.
+DEVICE u32 zero_code(const u32* zeros, u32 g, u32 kind, u32 bits) {
+    return kind == BYTE ? reinterpret_cast<const u8*>(zeros)[g] : 1u << (bits - 1);
+}
+
 // Two numbers as a pair of f16 and the pair of what those lack: together off by 2^-23 of a number at most, and by 2^-25
 // where what it lacks is below f16's normal numbers.
 DEVICE void split_pair(u32& high, u32& low, float first, float second) {

@@ -83,13 +83,13 @@ DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const
         totals[i / (4 * NT)][i / 4 % NT][i % 4] = 0.0f;
         sums[i / (4 * NT)][i / 4 % NT][i % 4] = 0.0f;
     }
-    float scale[2 * MT] = {}, next_scale[2 * MT];
-    u32 zero[2 * MT] = {}, next_zero[2 * MT];
+    float scale[2 * MT] = {};
+    u32 zero[2 * MT] = {}, next_scale[2 * MT], next_zero[2 * MT];
     const auto read_groups = [&](u32 group) {
         UNROLL for (u32 i = 0; i < 2 * MT; i++) {
             const u32 row = min(place.first_row + warp_row + 8 * i + g, p.rows - 1), at = row * p.groups_per_row + group;
-            next_scale[i] = BITS == 16 ? 1.0f : scale_at(scales, at, v.scale);
-            next_zero[i] = BITS == 16 ? 0 : u32(zero_at(zeros, at, v.zero, BITS));
+            next_scale[i] = BITS == 16 ? 0 : scale_bits(scales, at, v.scale);
+            next_zero[i] = BITS == 16 ? 0 : zero_code(zeros, at, v.zero, BITS);
         }
     };
     // Adds the sums of a group, scaled; of f32 activations, those of a step.
@@ -111,10 +111,8 @@ DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const
     UNROLL for (u32 step = 0; step + 1 < STAGES; step++) copy_w(step);
     read_x(0);
     store_x(0);
-    // A warp meets columns first, first + 32 (or 64), ...
-    constexpr u32 STRIDE = MANY_COLS / 2 * WK;
-    u32 group_end = 0;
-    read_groups(min(32 * warp_k, p.cols - 1) / p.group);
+    u32 group = min(32 * warp_k, p.cols - 1) / p.group, group_end = 0, sum_end = MANY_SUMMED;
+    read_groups(group);
     for (u32 step = 0; step < steps; step++) {
         copy_wait<STAGES - 2>();
         __syncthreads();
@@ -125,16 +123,22 @@ DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const
         UNROLL for (u32 half = 0; half < 2 / WK; half++) {
             const u32 c = WK == 1 ? half : warp_k, k = step * MANY_COLS + 32 * c;
             // Past the last column activations are 0, and the last group goes on.
+            if constexpr (!SPLIT) {
+                if (k >= min(group_end, sum_end)) settle(x_stage);
+                if (k >= sum_end) sum_end += MANY_SUMMED;
+            }
             if (k >= group_end) {
-                if constexpr (!SPLIT) settle(x_stage);
-                group_end = min((k / p.group + 1) * p.group, (k / MANY_SUMMED + 1) * MANY_SUMMED);
+                if (group_end == 0) group_end = group * p.group;
                 UNROLL for (u32 i = 0; i < 2 * MT; i++) {
-                    scale[i] = next_scale[i];
+                    scale[i] = BITS == 16 ? 1.0f : scale_of(next_scale[i], v.scale);
                     zero[i] = next_zero[i] * 0x10001u;
                 }
-                // Those of the group that this warp meets next.
-                const u32 next_k = k + (group_end - k + STRIDE - 1) / STRIDE * STRIDE;
-                read_groups(min(next_k / p.group, last_group));
+                group_end += p.group;
+                // A warp that takes every other 32 columns meets every other group of 32.
+                const u32 skipped = WK == 2 && p.group == 32 ? 1 : 0;
+                group += 1 + skipped;
+                read_groups(min(group, last_group));
+                group_end += skipped * p.group;
             }
             u32 upper[MT][4], under[MT][4];
             UNROLL for (u32 m = 0; m < MT; m++) {

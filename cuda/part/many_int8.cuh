@@ -68,13 +68,14 @@ DEVICE void many_int8(const Int8Operands& o, const Int8Params& p, const Variant&
         totals[i / (4 * NT)][i / 4 % NT][i % 4] = 0.0f;
         sums[i / (4 * NT)][i / 4 % NT][i % 4] = 0;
     }
-    float scale[2 * MT] = {}, next_scale[2 * MT];
-    i32 offset[2 * MT] = {}, next_offset[2 * MT];
+    float scale[2 * MT] = {};
+    i32 offset[2 * MT] = {};
+    u32 next_scale[2 * MT], next_zero[2 * MT];
     const auto read_groups = [&](u32 group) {
         UNROLL for (u32 i = 0; i < 2 * MT; i++) {
             const u32 row = min(place.first_row + warp_row + 8 * i + g, p.rows - 1), at = row * p.groups_per_row + group;
-            next_scale[i] = scale_at(o.scales, at, v.scale);
-            next_offset[i] = BIAS - i32(zero_at(o.zeros, at, v.zero, BITS));
+            next_scale[i] = scale_bits(o.scales, at, v.scale);
+            next_zero[i] = zero_code(o.zeros, at, v.zero, BITS);
         }
     };
     // Adds the sums of a block, scaled.
@@ -95,7 +96,7 @@ DEVICE void many_int8(const Int8Operands& o, const Int8Params& p, const Variant&
     UNROLL for (u32 step = 0; step + 1 < STAGES; step++) copy_w(step);
     read_x(0);
     store_x(0);
-    u32 group_end = 0, block_end = p.block;
+    u32 group = 0, group_end = 0, block_end = p.block;
     read_groups(0);
     for (u32 step = 0; step < steps; step++) {
         copy_wait<STAGES - 2>();
@@ -110,10 +111,11 @@ DEVICE void many_int8(const Int8Operands& o, const Int8Params& p, const Variant&
                 if (k >= group_end) {
                     group_end += p.group;
                     UNROLL for (u32 i = 0; i < 2 * MT; i++) {
-                        scale[i] = next_scale[i];
-                        offset[i] = next_offset[i];
+                        scale[i] = scale_of(next_scale[i], v.scale);
+                        offset[i] = BIAS - i32(next_zero[i]);
                     }
-                    read_groups(min(group_end / p.group, last_group));
+                    group++;
+                    read_groups(min(group, last_group));
                 }
                 u32 w[MT][4];
                 UNROLL for (u32 m = 0; m < MT; m++) {

@@ -79,7 +79,7 @@ impl Kernel for Attention {
     /// Many queries come by tiles of 32, which share the keys and values that they read.
     fn cuda(p: &Params, _: &Variant) -> Option<CudaLaunch> {
         let tiles = p.sequences as usize * p.tokens.div_ceil(32) as usize;
-        let takes = p.tokens > 8 && p.head_dim <= 128 && p.head_dim % 4 == 0;
+        let takes = p.tokens > 8 && p.head_dim <= 128 && p.head_dim.is_multiple_of(4);
         let grid = linear_grid(tiles * p.heads as usize);
         takes.then_some(CudaLaunch { entry: "attention_tile", grid, block: 256, shared: 0 })
     }
