@@ -16,33 +16,38 @@ const ADDRESSES: [&str; 3] = ["-g1", "-fsanitize=address,undefined", "-fno-sanit
 /// Races: each thread of a block is one of the system.
 const THREADS: [&str; 3] = ["-g1", "-fsanitize=thread", "-DEMULATION_THREADS"];
 
-/// Every kernel, some cases of each variant.
+/// Every kernel, two cases of each variant.
 pub fn addresses() -> Result<(), Failed> {
     let program = emulated::sanitized("addresses", &ADDRESSES, |_| true)?;
-    // Fibers are quick.
-    replay(&program, &smallest(1 << 14, 3, |case| case.variant.to_string()))
+    replay(&program, &ends(1 << 14, |case| case.variant.to_string()))
 }
 
 /// The kernels whose threads meet. How numbers are stored does not matter to when they meet.
 pub fn threads() -> Result<(), Failed> {
     let program = emulated::sanitized("threads", &THREADS, meets)?;
     let constants = |case: &Case| format!("{:?}", case.variant.constants().collect::<Vec<_>>());
-    let mut cases = smallest(1 << 10, 2, constants);
+    let mut cases = ends(1 << 10, constants);
     cases.retain(|case| meets(&source(case.kernel.name)));
     replay(&program, &cases)
 }
 
-/// Of the cases that differ in what `kind` says, the smallest few of at most so many threads.
-fn smallest(most_threads: usize, few: usize, kind: impl Fn(&Case) -> String) -> Vec<Case> {
-    let mut cases: Vec<_> = check::all().into_iter().filter(|case| case.kernel.ptx.is_some()).collect();
-    cases.sort_by_cached_key(|case| (case.kernel.name, Launch::of(case).threads(), case.bytes));
-    let mut taken = HashMap::<_, usize>::new();
-    cases.retain(|case| {
-        let count = taken.entry((case.kernel.name, kind(case))).or_default();
-        *count += 1;
-        *count == 1 || (*count <= few && Launch::of(case).threads() <= most_threads)
-    });
-    cases
+/// Of the cases that differ in what `kind` says, the smallest one, and of those of at most so many threads the one that
+/// moves most: it goes round every loop more than once.
+fn ends(most_threads: usize, kind: impl Fn(&Case) -> String) -> Vec<Case> {
+    let mut kinds = HashMap::<_, Vec<Case>>::new();
+    for case in check::all().into_iter().filter(|case| case.kernel.ptx.is_some()) {
+        kinds.entry((case.kernel.name, kind(&case))).or_default().push(case);
+    }
+    let both = |mut cases: Vec<Case>| {
+        cases.sort_by_cached_key(|case| (Launch::of(case).threads() > most_threads, case.bytes));
+        let fitting = cases.iter().filter(|case| Launch::of(case).threads() <= most_threads).count();
+        cases.truncate(fitting.max(1));
+        let last = cases.pop();
+        cases.truncate(1);
+        cases.extend(last);
+        cases
+    };
+    kinds.into_values().flat_map(both).collect()
 }
 
 /// What the device makes of a case.
