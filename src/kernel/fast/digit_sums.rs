@@ -25,9 +25,9 @@ pub fn add_digit<S: ByteDots, const B: u32, const NB: usize>(
     sums: &mut [[S::W; NB]; ROWS],
 ) {
     if digit > 0 {
-        for r in 0..ROWS {
-            for n in 0..NB {
-                sums[r][n] = simd.shift_left(sums[r][n], 8);
+        for sums in sums.iter_mut() {
+            for sum in sums.iter_mut() {
+                *sum = simd.shift_left(*sum, 8);
             }
         }
     }
@@ -73,8 +73,8 @@ pub fn by_planes<S: ByteDots, const D: usize>(
     let mut totals = [mask; ROWS];
     for r in 0..ROWS {
         totals[r] = sums[r][0];
-        for d in 1..D {
-            totals[r] = simd.add(simd.shift_left(totals[r], 8), sums[r][d]);
+        for sum in &sums[r][1..] {
+            totals[r] = simd.add(simd.shift_left(totals[r], 8), *sum);
         }
     }
     totals
