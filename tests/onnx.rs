@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitsmith::export::{Container, Exporter, LayerSpec, WholeModel, exporter};
+use bitsmith::export::{Container, LayerSpec, WholeModel, exporter};
 use bitsmith::io::{CheckpointWriter, SafetensorsWriter, StoredDtype, TensorInfo, TensorSpec};
 use bitsmith::progress::Silent;
 use bitsmith::quant::{ExportRequest, Exported, QuantizeRequest, Rtn, RtnConfig, export_model, quantize_model};

@@ -31,7 +31,7 @@ fn layer(scheme: &str, seed: u32) -> PackedTensor {
     };
     let codes = numbers(ROWS * COLS, seed).enumerate().map(code).collect();
     let scales = numbers(ROWS * GROUPS, seed + 1).map(|number| ((number & 63) + 1) as f32 / 1024.0).collect();
-    let zeros = numbers(ROWS * GROUPS, seed + 2).map(|number| ((number & (most >> 1)) + (most + 1) / 2) as u8);
+    let zeros = numbers(ROWS * GROUPS, seed + 2).map(|number| ((number & (most >> 1)) + most.div_ceil(2)) as u8);
     let zeros = (!scheme.is_symmetric()).then(|| zeros.collect());
     PackedTensor::pack(&QuantizedTensor::new(scheme, ROWS, COLS, codes, scales, zeros).unwrap())
 }
