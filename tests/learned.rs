@@ -66,6 +66,14 @@ fn every_block_gets_better_and_runs_repeat() {
 }
 
 #[test]
+fn few_long_steps_lead_no_block_astray() {
+    let learned = run(&Device::cpu(), tiny(1), 2);
+    for block in &learned {
+        assert!(block.loss_after <= before(block), "{} from {}", block.loss_after, before(block));
+    }
+}
+
+#[test]
 fn no_iterations_are_round_to_nearest() {
     let device = Device::cpu();
     let block = run(&device, tiny(0), 1).remove(0);

@@ -71,7 +71,7 @@ pub struct MixedPrecisionConfig {
         default_value_t = Self::default().importance_weights,
     ))]
     pub importance_weights: ImportanceWeights,
-    /// Sequences to quantize on and to decide by
+    /// Sequences to quantize on and to decide by: so many, or of shorter ones as many as have the tokens of so many with 256
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().calib_samples))]
     pub calib_samples: usize,
     /// Further sequences to check the whole model on, used for nothing else: so many of 256 tokens, more of shorter ones, fewer of

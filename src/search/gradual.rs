@@ -71,7 +71,9 @@ impl GradualQuantizer {
     pub(super) fn counts(&self, seq_len: usize) -> (usize, usize) {
         let MixedPrecisionConfig { calib_samples, evaluation_samples, .. } = self.config;
         let checked = (evaluation_samples * SEQUENCE / seq_len.max(1)).max(LEAST.min(evaluation_samples));
-        (calib_samples + calib_samples / 4, checked)
+        // Tuning learns from tokens, however they are cut.
+        let learned = calib_samples.max(calib_samples * SEQUENCE / seq_len.max(1));
+        (learned + learned / 4, checked)
     }
 
     async fn search(&self, job: ObserveJob<'_>, history: &mut History, facts: Facts) -> Result<SearchRecord> {

@@ -8,11 +8,14 @@ use crate::error::{Error, Result};
 use crate::export::{SearchPhase, SearchQuality};
 
 /// Plans that are tuned, at most.
-const TUNINGS: usize = 3;
+const TUNINGS: usize = 4;
 /// The share of the loss that tuning is expected to leave, until it was measured.
 const LEFT: f64 = 0.6;
 /// What tuning can leave: outside, the first measurement says more of chance than of the model.
 const LEAST_LEFT: f64 = 0.25;
+/// For each plan that was over the budgets after tuning, so much more loss is expected to be left than was measured: what one
+/// plan gains another may not.
+const CAUTION: f64 = 1.05;
 /// A tuned plan that uses this share of the budgets is not replaced.
 const CLOSE: f64 = 0.95;
 
@@ -24,7 +27,7 @@ impl Search<'_> {
     /// Those of a search without tuning.
     pub(super) async fn within_tuned(&mut self, budgets: &Budgets) -> Result<Held> {
         let mut best: Option<Held> = None;
-        let mut left = LEFT;
+        let (mut left, mut over) = (LEFT, 0);
         for round in 0..TUNINGS {
             let wider = budgets.times(1.0 / left)?;
             let held = match self.within(&wider).await {
@@ -39,14 +42,16 @@ impl Search<'_> {
             let before = used(budgets, &held.measured);
             tracing::info!(round, bytes = tuned.bytes, before, used = tuned.used, "a plan is tuned");
             let fits = tuned.used <= 1.0;
-            left = (tuned.used / before.max(1e-3)).clamp(LEAST_LEFT, 1.0);
+            over += i32::from(!fits);
+            let measured = tuned.used / before.max(1e-3);
+            left = (measured * CAUTION.powi(over)).max(LEAST_LEFT);
             if fits && best.as_ref().is_none_or(|best| tuned.bytes < best.bytes) {
                 let close = round > 0 && tuned.used >= CLOSE;
                 best = Some(tuned);
                 if close {
                     break;
                 }
-            } else if fits {
+            } else if fits || left >= 1.0 {
                 break;
             }
         }

@@ -16,7 +16,8 @@ fn help_has_units_defaults_and_an_example() {
             "export",
             &[
                 "--format <FORMAT>",
-                "compressed-tensors, gguf, gptq, awq, auto-round, mlx, bitsandbytes, bitnet",
+                "compressed-tensors, gguf, gptq, awq, auto-round, mlx, bitsandbytes,",
+                "bitnet, onnx]",
                 "--out <DIR>",
             ],
         ),

@@ -164,18 +164,18 @@ impl<'a> Training<'a> {
         Ok(all)
     }
 
-    /// Lets the block compute as it does where training starts: each weight rounded to the nearest code.
-    pub(super) fn start(&self, block: &mut LoadedBlock) -> Result<()> {
+    /// Lets the block compute with the parameters as they are: before training, each weight is rounded to the nearest code.
+    pub(super) fn put(&self, block: &mut LoadedBlock) -> Result<()> {
         let mut rec = Recorder::new(self.device);
         self.set(&mut rec, block)?;
         rec.submit()
     }
 
     /// The codes of the best parameters, or of the last ones.
-    pub(super) async fn finish(self) -> Result<Vec<QuantizedPart>> {
+    pub(super) async fn finish(self, keep_best: bool) -> Result<Vec<QuantizedPart>> {
         let mut parts = Vec::with_capacity(self.layers.len());
         for Layer { path, rows, weight, best, .. } in self.layers {
-            let kept = if self.config.keep_best { best } else { weight };
+            let kept = if keep_best { best } else { weight };
             let (weight, error) = op::quantize_trained(self.device, &kept, &path).await?;
             parts.push(QuantizedPart { path, rows, layer: QuantizedLayer { weight, error } });
         }

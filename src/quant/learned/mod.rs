@@ -93,18 +93,21 @@ impl BlockQuantizer for Learned {
                 progress.end();
                 return Ok(BlockResult::default());
             }
-            training.start(&mut step.block)?;
-            let loss_before = Some(step.loss(model).await?);
+            training.put(&mut step.block)?;
+            let loss_before = step.loss(model).await?;
             let tokens = step.inputs.tokens();
             let batch = config.batch_size.min(step.inputs.len());
             let mut cache = model.cache(sequences_at_once(batch, tokens, step.block.parameters()), tokens)?;
             #[allow(clippy::cast_possible_truncation, reason = "a seed; wrapping is harmless")]
             let seed = config.seed ^ (step.index as u32).wrapping_mul(0x9E37_79B1);
             let best = training.train(step, &mut cache, seed, progress).await?;
-            let best_iteration = Some(if config.keep_best { best.iteration } else { config.iters });
-            let parts = training.finish().await?;
+            training.put(&mut step.block)?;
+            // Few iterations take long steps, and the last of them may have led astray.
+            let keep_best = config.keep_best || step.loss(model).await? > loss_before;
+            let best_iteration = Some(if keep_best { best.iteration } else { config.iters });
+            let parts = training.finish(keep_best).await?;
             progress.end();
-            Ok(BlockResult { parts, loss_before, best_iteration })
+            Ok(BlockResult { parts, loss_before: Some(loss_before), best_iteration })
         })
     }
 
