@@ -65,11 +65,14 @@ fn every_block_gets_better_and_runs_repeat() {
     assert_ne!(other[0].layers[0].layer.weight, learned[0].layers[0].layer.weight);
 }
 
+/// The loss before is that of decoded weights, the one after of packed codes: their sums round differently.
+const PACKED: f64 = 1.0 + 1e-6;
+
 #[test]
 fn few_long_steps_lead_no_block_astray() {
     let learned = run(&Device::cpu(), tiny(1), 2);
     for block in &learned {
-        assert!(block.loss_after <= before(block), "{} from {}", block.loss_after, before(block));
+        assert!(block.loss_after <= PACKED * before(block), "{} from {}", block.loss_after, before(block));
     }
 }
 
