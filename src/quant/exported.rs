@@ -73,7 +73,7 @@ pub struct Exported {
 /// when all of it was read back and found the same.
 ///
 /// # Errors
-/// [`Error::Unsupported`] that names the layer which the format cannot hold, or for a model without quantized layers; those
+/// [`Error::Unsupported`](crate::Error::Unsupported) that names the layer which the format cannot hold, or for a model without quantized layers; those
 /// of reading and of writing.
 pub fn export_model(request: &ExportRequest, progress: &mut dyn Progress) -> Result<Exported> {
     let original = Original::open(&request.model)?;

@@ -36,7 +36,7 @@ impl Reader {
     /// A reader for the model in `folder` with this `quantization_config`.
     ///
     /// # Errors
-    /// [`Error::Format`] or [`Error::Unsupported`] that names the field.
+    /// [`Error::Format`](crate::Error::Format) or [`Error::Unsupported`](crate::Error::Unsupported) that names the field.
     pub fn new(config: &Value, folder: &Path) -> Result<Self> {
         let config = Config::read(config, &folder.join("config.json"))?;
         Ok(Self { folder: folder.to_path_buf(), config })
