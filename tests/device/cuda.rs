@@ -1,6 +1,7 @@
 //! A CUDA device, on the driver that is emulated on the host.
 
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 
 use bitsmith::device::cuda::CudaDevice;
 use bitsmith::{Device, Error, check};
@@ -9,6 +10,10 @@ use libtest_mimic::{Failed, Trial};
 use super::{emulated, expect_error, learned, memory, submissions, ternary};
 
 type Outcome = Result<(), Failed>;
+
+/// The emulated memory is one for all devices: who takes all of it is alone.
+static MEMORY: RwLock<()> = RwLock::new(());
+const TOO_LARGE: &str = "a buffer beyond the device's limit is an error";
 
 pub fn trials() -> Vec<Trial> {
     let driver = match emulated::driver() {
@@ -21,12 +26,17 @@ pub fn trials() -> Vec<Trial> {
     };
     let trial = |name: &str, run: fn(&Device) -> Outcome| {
         let driver: PathBuf = driver.clone();
-        Trial::test(format!("cuda/{name}"), move || run(&Device::Cuda(CudaDevice::open_from(&driver, 0)?.into())))
+        let all_of_it = name == TOO_LARGE;
+        Trial::test(format!("cuda/{name}"), move || {
+            let _alone = all_of_it.then(|| MEMORY.write().unwrap_or_else(PoisonError::into_inner));
+            let _beside_others = (!all_of_it).then(|| MEMORY.read().unwrap_or_else(PoisonError::into_inner));
+            run(&Device::Cuda(CudaDevice::open_from(&driver, 0)?.into()))
+        })
     };
     vec![
         trial("a buffer of another device is refused", foreign_buffers),
         trial("the cap holds and freed memory is reused", cap_and_reuse),
-        trial("a buffer beyond the device's limit is an error", too_large),
+        trial(TOO_LARGE, too_large),
         trial("bytes that are no whole words are padded with zeros", odd_bytes),
         trial("work and reading its result are one submission", submissions::one),
         trial("a generated token is one submission", submissions::token),
