@@ -6,7 +6,7 @@
 
 struct Params { u32 rows, cols, block; };
 
-KERNEL(activation_quantize)(const float* x, u32* codes, u32* scales, i32* sums, Params p, Variant) {
+KERNEL_OF(512, activation_quantize)(const float* x, u32* codes, u32* scales, i32* sums, Params p, Variant) {
     const u32 blocks = (p.cols + p.block - 1) / p.block, block_words = (p.block + 3) / 4;
     const u32 i = block_index();
     if (i >= p.rows * blocks) return;

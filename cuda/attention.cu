@@ -107,7 +107,7 @@ KERNEL_OF(256, attention_tile)(const float* q, const float* k, const float* v, f
             float& weight = weights[lane * KEY_STRIDE + own + i];
             const float score = weight, before = largest[i];
             largest[i] = fmaxf(before, warp_reduce(score, 32, Most()));
-            weight = score > LOWEST ? expf(score - largest[i]) : 0.0f;
+            weight = score == LOWEST ? 0.0f : expf(score - largest[i]);
             const float shrink = expf(before - largest[i]);
             total[i] = total[i] * shrink + warp_reduce(weight, 32, Sum());
             UNROLL for (u32 d = 0; d < 4; d++) sums[i][d] *= shrink;

@@ -9,7 +9,7 @@ struct Params { u32 rows, cols; float scale; i32 zero; };
 // Half of the number of these bits, or 0 for a tiny one.
 DEVICE float half_of(u32 bits) { return bits >= 0x01000000u ? float_of(bits - 0x00800000u) : 0.0f; }
 
-KERNEL(token_quantize)(const float* x, u32* codes, u32* scales, i32* sums, i32* zeros, Params p, Variant) {
+KERNEL_OF(512, token_quantize)(const float* x, u32* codes, u32* scales, i32* sums, i32* zeros, Params p, Variant) {
     const u32 row = block_index(), words = (p.cols + 3) / 4;
     if (row >= p.rows) return;
     const float* values = x + row * p.cols;

@@ -68,15 +68,17 @@ fn device_trials(name: &str, device: Result<Device, String>) -> Vec<Trial> {
     let device = match device {
         Ok(device) => device,
         Err(why) => {
-            let required = std::env::var("BITSMITH_REQUIRE").is_ok_and(|r| r.split(',').any(|d| name.starts_with(d)));
+            let names = |d: &str| !d.is_empty() && name.starts_with(d);
+            let required = std::env::var("BITSMITH_REQUIRE").is_ok_and(|r| r.split(',').any(names));
             return vec![
                 Trial::test(format!("{name} is absent: {why}"), || Err(why.into())).with_ignored_flag(!required),
             ];
         }
     };
-    let able: Vec<Case> = check::all().into_iter().filter(|c| device.caps().meet(c.variant.needs())).collect();
-    let unable = check::all().len() - able.len();
-    eprintln!("{name}: {} with {} cases, {unable} need what it lacks", device.caps().name, able.len());
+    let (able, unable): (Vec<Case>, Vec<Case>) =
+        check::all().into_iter().partition(|c| device.caps().meet(c.variant.needs()));
+    let (count, lacking) = (able.len(), unable.len());
+    eprintln!("{name}: {} with {count} cases, {lacking} need what it lacks", device.caps().name);
     let trial = |case: Case| {
         let device = device.clone();
         let label = format!("{}/{name}/{}/{}", case.kernel.name, case.variant, case.size);

@@ -1,5 +1,6 @@
 //! Entries of the CUDA products for tensor cores, emulated on the host: right at sizes around a tile, and tests that would
-//! notice if they were not: each fault that is planted in a copy of their source must be.
+//! notice if they were not: each fault that is planted in a copy of their source must be. `BITSMITH_REQUIRE=emulated` makes it
+//! a failure that the emulation cannot be built.
 
 #[path = "cuda/emulated.rs"]
 mod emulated;
@@ -61,7 +62,11 @@ fn main() {
                 FAULTS.iter().map(|fault| Trial::test(format!("{} is noticed", fault.0), || faulty(Some(fault)))),
             );
         }
-        Err(why) => trials.push(Trial::test(format!("no emulation: {why}"), || Ok(())).with_ignored_flag(true)),
+        Err(why) => {
+            let required = std::env::var("BITSMITH_REQUIRE").is_ok_and(|r| r.split(',').any(|d| d == "emulated"));
+            let name = format!("no emulation: {why}");
+            trials.push(Trial::test(name, || Err(why.into())).with_ignored_flag(!required));
+        }
     }
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -287,6 +287,24 @@ fn what_a_format_cannot_hold_is_told_with_its_remedy() {
     }
 }
 
+/// As tests/clients found: others put their own layer in the place of a Conv1D, or look for a weight that is not there.
+#[test]
+fn a_conv1d_is_loaded_by_readers_of_three_formats() {
+    let fit = |name: &str, scheme: &str| {
+        let layer = LayerSpec::of(PATH, &layer(scheme, 64, 64, 1));
+        let format = exporter(name).unwrap();
+        assert_eq!(format.fit(&layer), Fit::Exact, "{name}");
+        format.fit_conv1d(&layer)
+    };
+    for (name, scheme) in [("auto-round", "w4g32s"), ("bitsandbytes", "w8cs-f32"), ("onnx", "w4g32s")] {
+        assert_eq!(fit(name, scheme), Fit::Exact, "{name}");
+    }
+    for name in ["compressed-tensors", "gptq", "awq", "mlx"] {
+        let found = fit(name, "w4g32s");
+        assert!(matches!(&found, Fit::OwnReader(why) if why.contains("as auto-round")), "{name}: {found:?}");
+    }
+}
+
 #[test]
 fn scales_are_rounded_to_f16_where_the_format_has_no_other() {
     let tensor =

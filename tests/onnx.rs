@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bitsmith::export::{Container, LayerSpec, WholeModel, exporter};
-use bitsmith::io::{CheckpointWriter, SafetensorsWriter, StoredDtype, TensorInfo, TensorSpec};
+use bitsmith::export::{Container, Fit, LayerSpec, WholeModel, exporter};
+use bitsmith::io::{CheckpointWriter, FileLayout, SafetensorsWriter, StoredDtype, TensorInfo, TensorSpec};
 use bitsmith::progress::Silent;
 use bitsmith::quant::{ExportRequest, Exported, QuantizeRequest, Rtn, RtnConfig, export_model, quantize_model};
 use bitsmith::scheme::uniform;
@@ -160,8 +160,27 @@ fn a_quantized_model_and_an_exported_one_are_the_same_files() {
     // The layers, and what they weigh.
     assert_eq!(direct.len(), 4 * 7 + 1);
     assert!(direct == files("exported"));
+    let again = ExportRequest { force: true, ..ExportRequest::new(at("gptq"), at("exported"), "onnx") };
+    export_model(&again, &mut Silent).unwrap();
+    assert!(direct == files("exported"), "it was replaced");
     let error = export(&at("onnx"), "gptq", &at("again")).unwrap_err().to_string();
     assert!(error.contains("onnx"), "{error}");
+}
+
+#[test]
+fn a_layer_is_a_file_in_the_folder() {
+    let format = exporter("onnx").unwrap();
+    let weight = layer("w4g32s", 32, 32, 1);
+    for path in ["/etc/a", "../a", "a/b", "a\\b", "c:a", ""] {
+        let spec = LayerSpec { path: path.to_owned(), ..LayerSpec::of("a", &weight) };
+        assert!(matches!(format.fit(&spec), Fit::Refused(why) if why.contains("name of a file")), "{path}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["../a.onnx", "/a.onnx", "a/b.onnx", ".."] {
+        let files = vec![FileLayout::whole(file, vec![1])];
+        let error = CheckpointWriter::create_files(folder.path(), files).map(drop).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains("folder"), "{error}");
+    }
 }
 
 /// An f32 model holds its scales in f32, and they are numbers of f16 all the same.

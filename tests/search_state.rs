@@ -17,7 +17,7 @@ use bitsmith::quant::{
     Outcome, QuantizeRequest, QuantizedLayer, Quantizer, Task, Way, quantize, quantize_model,
 };
 use bitsmith::scheme::Plan;
-use bitsmith::search::AcceptedStore;
+use bitsmith::search::{AcceptedStore, GradualQuantizer, MixedPrecisionConfig};
 use bitsmith::{Device, Error, PackedTensor, QuantizedTensor, Result, Scheme, Tensor};
 use tempfile::TempDir;
 
@@ -262,6 +262,27 @@ fn a_plan_is_for_its_model_and_its_method() {
     refused(Q, "w8g32s", &LlmInt8::new(Default::default()).unwrap(), &[Q, "w8cs"]);
     let searched = Rtn::new(bitsmith::quant::RtnConfig { search: true, ..Default::default() }).unwrap();
     refused(Q, "w4ts", &searched, &[Q, "whole tensor"]);
+    assert_eq!(listing(folder.path()), [""; 0]);
+}
+
+#[test]
+fn a_plan_leaves_nothing_to_look_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan: Plan = [("model.layers.0.self_attn.q_proj", scheme("w4g32s"))].into_iter().collect();
+    let settings = MixedPrecisionConfig::builder;
+    for (config, goal) in [
+        (settings().max_perplexity_increase("5%"), "max_perplexity_increase"),
+        (settings().max_kl(0.1), "max_kl"),
+        (settings().target_memory_reduction(0.5), "target_memory_reduction"),
+        (settings().target_bits(3.0), "target_bits"),
+        (settings().target_size("2GB"), "target_size"),
+    ] {
+        let gradual = GradualQuantizer::new(config.build().unwrap()).unwrap();
+        let request = QuantizeRequest { plan: Some(plan.clone()), ..request(&folder) };
+        let refused = pollster::block_on(quantize_model(&Device::cpu(), &gradual, &request, &mut Silent));
+        let Err(Error::Config { field, detail }) = refused else { panic!("{refused:?}") };
+        assert!(field == "plan" && detail.contains(goal) && detail.contains("leave one"), "{field}: {detail}");
+    }
     assert_eq!(listing(folder.path()), [""; 0]);
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Export {
     /// Refuse what readers of the format would not load, or would read with other numbers, instead of saying so
     #[arg(long)]
     strict: bool,
-    /// Largest weight file, such as 5GB or 500MB
+    /// Largest weight file, such as 5GB or 500MB; gguf is one file
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(5_000_000_000))]
     shard_size: ByteSize,
     #[command(flatten)]

@@ -125,7 +125,11 @@ impl Pool {
 
     fn create(&self, class: u64, create: &dyn Fn(u64) -> Result<Raw>) -> Result<Raw> {
         self.check_room(class)?;
-        let raw = create(class)?;
+        let raw = match create(class) {
+            // The device may have room once it has back what is idle here.
+            Err(Error::Device { .. }) if self.trim() > 0 => create(class)?,
+            created => created?,
+        };
         self.created.fetch_add(1, Relaxed);
         let now = self.allocated.fetch_add(class, Relaxed) + class;
         self.peak.fetch_max(now, Relaxed);
@@ -145,10 +149,11 @@ impl Pool {
         Ok(())
     }
 
-    /// Gives memory that nobody uses back to the device.
-    fn trim(&self) {
+    /// Gives memory that nobody uses back to the device, and tells how much that was.
+    fn trim(&self) -> u64 {
         let freed: u64 = self.free.drain().into_iter().map(|(class, raws)| class * raws.len() as u64).sum();
         self.allocated.fetch_sub(freed, Relaxed);
+        freed
     }
 }
 
@@ -160,6 +165,8 @@ fn size_class(bytes: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
     use crate::device::{CpuMemory, Device};
 
@@ -184,6 +191,32 @@ mod tests {
         drop(held);
         // The idle buffer of another class is given up to make room.
         assert!(pool.take(500, None, &create).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn idle_memory_makes_room_on_a_full_device() -> Result<()> {
+        let pool = Pool::new();
+        let given = RefCell::new(Vec::new());
+        // A device that has room for two.
+        let create = |bytes| {
+            let mut given = given.borrow_mut();
+            given.retain(|memory| std::sync::Weak::strong_count(memory) > 0);
+            if given.len() == 2 {
+                return Err(Error::Device { device: "full".into(), detail: "out of memory".into() });
+            }
+            let memory = Arc::new(CpuMemory::zeroed(bytes).expect("a few bytes"));
+            given.push(Arc::downgrade(&memory));
+            Ok(Raw::Cpu(memory))
+        };
+        let small = pool.take(1024, None, &create)?;
+        drop(pool.take(2048, None, &create)?);
+        let large = pool.take(4096, None, &create)?;
+        assert_eq!((pool.stats().created, pool.stats().allocated), (3, 1024 + 4096));
+        // Nothing is idle.
+        assert!(matches!(pool.take(2048, None, &create), Err(Error::Device { .. })));
+        assert_eq!((pool.stats().created, pool.stats().allocated), (3, 1024 + 4096));
+        drop((small, large));
         Ok(())
     }
 

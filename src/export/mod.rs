@@ -101,6 +101,16 @@ pub enum Fit {
     Refused(String),
 }
 
+/// The fit of a layer for readers that look for a Conv1D and find the linear layer that it is.
+fn conv1d_as_linear(fit: Fit) -> Fit {
+    const REASON: &str = "a Conv1D layer, written as the linear layer that it is (transformers loads it as auto-round)";
+    match fit {
+        Fit::Exact => Fit::OwnReader(REASON.to_owned()),
+        Fit::OwnReader(reason) | Fit::Rounded(reason) => Fit::OwnReader(format!("{reason}; {REASON}")),
+        refused @ Fit::Refused(_) => refused,
+    }
+}
+
 /// What a reader of this crate makes of a layer that a format holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ReadBack {
@@ -121,12 +131,7 @@ pub trait Exporter: Send + Sync {
     /// [`Self::fit`] of a layer that its model's own code keeps as a Conv1D, with a weight `[in, out]`; `layer` has the
     /// shape `[out, in]`, in which it is quantized and written.
     fn fit_conv1d(&self, layer: &LayerSpec) -> Fit {
-        const REASON: &str = "a Conv1D layer, written as the linear layer that it is";
-        match self.fit(layer) {
-            Fit::Exact => Fit::OwnReader(REASON.to_owned()),
-            Fit::OwnReader(reason) | Fit::Rounded(reason) => Fit::OwnReader(format!("{reason}; {REASON}")),
-            refused @ Fit::Refused(_) => refused,
-        }
+        conv1d_as_linear(self.fit(layer))
     }
 
     /// The tensors that [`Self::encode`] makes of the layer, in its order, in a model of `model_dtype`.

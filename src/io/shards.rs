@@ -1,7 +1,7 @@
 //! Splitting a checkpoint over files of bounded size.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -149,6 +149,10 @@ impl CheckpointWriter {
         layouts: Vec<FileLayout>,
         open: impl Fn(&Path, &FileLayout) -> Result<SafetensorsWriter>,
     ) -> Result<Self> {
+        let stays = |file: &str| Path::new(file).components().eq([Component::Normal(file.as_ref())]);
+        if let Some(layout) = layouts.iter().find(|layout| !stays(&layout.file)) {
+            return Err(Error::config("file name", format!("`{}` would not lie in the folder", layout.file)));
+        }
         let (texts, layouts): (Vec<_>, Vec<_>) = layouts.into_iter().partition(|layout| layout.tensors.is_empty());
         let mut by_name = HashMap::new();
         for (number, layout) in layouts.iter().enumerate() {

@@ -349,18 +349,21 @@ fn check_destination(destination: &Path, file: Option<&str>, force: bool) -> Res
         };
     }
     let (mut config, mut weights, mut empty) = (false, false, true);
+    let (mut graph, mut data) = (false, false);
     for entry in fs::read_dir(destination).map_err(|e| Error::io(destination, e))? {
         let name = entry.map_err(|e| Error::io(destination, e))?.file_name();
         config |= name == CONFIG_FILE;
         weights |= Path::new(&name).extension().is_some_and(|e| e == "safetensors");
         (config, weights) = if name == super::GGUF_FILE { (true, true) } else { (config, weights) };
+        graph |= Path::new(&name).extension().is_some_and(|e| e == "onnx");
+        data |= Path::new(&name).extension().is_some_and(|e| e == "data");
         empty = false;
     }
-    if empty || (config && weights) {
+    if empty || (config && weights) || (graph && data) {
         return Ok(());
     }
     refuse(
-        "is no model folder (config.json and safetensors, or a GGUF file); --force does not delete it: remove it yourself",
+        "is no model folder (config.json and safetensors, a GGUF file, or ONNX graphs with their data); --force does not delete it: remove it yourself",
     )
 }
 

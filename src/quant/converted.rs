@@ -2,14 +2,15 @@
 //! that folder into the file, one tensor at a time.
 
 use super::exported::{is_whole, stage};
-use super::pipeline::{collapse, may_pass, quality, quantize_folder};
+use super::pipeline::{collapse, fingerprint, may_pass, original_config, quality, quantize_folder};
 use super::reencode::Original;
-use super::two_stages::{beside, finished};
+use super::two_stages::{beside, finished, remember};
 use super::{Outcome, QuantizeRequest, Quantizer, original};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::evaluate_folders;
-use crate::export::{self, LayerRecord, Record, Sizes};
+use crate::export::{self, LayerRecord, Record, Sizes, WholeModel};
+use crate::io::Checkpoint;
 use crate::progress::Progress;
 
 /// [`super::quantize_model`] for a format that holds a whole model in `file`, or one that holds no model.
@@ -21,18 +22,27 @@ pub(super) async fn converted(
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
     original::check_quality(&request.model, request.quality.as_ref())?;
+    if file.is_some() {
+        check_file(request)?;
+    }
     // Holds the name while the work lasts.
     let staging = stage(&request.out, file, request.force)?;
     let folder = beside(&request.out, "codes");
     let first = QuantizeRequest { out: folder.clone(), force: true, quality: None, ..request.clone() };
-    let outcome = match finished(quantizer, &first) {
+    let made_from = fingerprint(device, quantizer, &first)?;
+    let outcome = match finished(&made_from, &first)? {
         Some(record) => {
             let resumed = record.layers.len() + record.kept.len();
             Outcome { record, evaluation: None, resumed, notes: Vec::new() }
         }
-        None => quantize_folder(device, quantizer, &first, progress).await?,
+        None => {
+            let outcome = quantize_folder(device, quantizer, &first, progress).await?;
+            remember(&made_from, &folder)?;
+            outcome
+        }
     };
     let Outcome { record, resumed, mut notes, .. } = outcome;
+    notes.extend_from_slice(staging.notes());
     let count = record.layers.len() + record.kept.len();
     let second = async {
         let original = Original::open(&folder)?.named(request.model_name());
@@ -78,4 +88,12 @@ pub(super) async fn converted(
     let mut told = std::collections::HashSet::new();
     notes.retain(|note| told.insert(note.clone()));
     Ok(Outcome { record, evaluation, resumed, notes })
+}
+
+/// Refuses a model whose tokenizer or kept tensors the file has no place for: hours may lie before it is written.
+fn check_file(request: &QuantizeRequest) -> Result<()> {
+    let (config, name) = (original_config(&request.model)?, request.model_name());
+    let model = WholeModel { folder: &request.model, name: &name, config: &config, shard_size: request.shard_size };
+    let container = export::exporter_for(&request.format, &config)?.container(&model)?;
+    Checkpoint::open(&request.model)?.infos().try_for_each(|info| container.kept(info).map(drop))
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::export::Method;
 use crate::io::{Digest, SourceFile};
@@ -87,6 +88,15 @@ impl Fingerprint {
             [] => Ok(()),
             reasons => refuse(reasons.join(", ")),
         }
+    }
+}
+
+/// What results may depend on: the processor counts as one device, however many threads it has.
+pub(crate) fn identity(device: &Device) -> String {
+    let caps = device.caps();
+    match caps.kind {
+        DeviceKind::Cpu => format!("cpu, {}", caps.driver),
+        DeviceKind::Gpu | DeviceKind::Software => format!("{}, {}, {}", caps.backend, caps.name, caps.driver),
     }
 }
 

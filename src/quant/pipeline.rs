@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::companions::copy_companions;
 use super::converted::converted;
+use super::fingerprint::identity;
 use super::observation::{forget, observe, remembers};
 use super::plan_file::check_paths;
 use super::run::Run;
@@ -20,7 +21,7 @@ use super::{
     linear_layers, original,
 };
 use crate::calib::CalibrationDataset;
-use crate::device::{Device, DeviceKind};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, evaluate_folders};
 use crate::export::{self, BlockRecord, Calibration, FORMATS, LayerRecord, Method, Quality, Record, Sizes};
@@ -110,26 +111,14 @@ pub(super) async fn straight(
     let checkpoint = Checkpoint::open(&request.model)?;
     let source = Source::of(&checkpoint)?;
     let mut config = original_config(&request.model)?;
-    let original = Checksum::of(config.to_string().as_bytes());
     let mut skip = Skip::new(&request.skip)?;
     let layers = linear_layers(&checkpoint, &config, &mut skip);
     let aim = export::exporter_for(&request.format, &config)?;
     // A format that is no folder of this kind is made of one in the default format.
     let exporter = export::exporter(if aim.is_converted() { FORMATS[0] } else { &request.format })?;
     let unmeasurable = original::check_quality(&request.model, request.quality.as_ref())?;
-    let before = plan(&layers, quantizer, &BTreeMap::new(), request)?;
-    let footprint = Footprint::new(&checkpoint, &layers, &*aim, |layer| before.get(&layer.path).is_some())?;
-    let mut fingerprint = Fingerprint {
-        bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
-        method: Method { name: quantizer.name().to_owned(), settings: quantizer.settings() },
-        plan: before,
-        format: request.format.clone(),
-        shard_size: request.shard_size,
-        device: identity(device),
-        config: original,
-        calibration: request.calibration.as_ref().map(CalibrationDataset::digest),
-        files: source.files(),
-    };
+    let mut fingerprint = fingerprint(device, quantizer, request)?;
+    let footprint = Footprint::new(&checkpoint, &layers, &*aim, |layer| fingerprint.plan.get(&layer.path).is_some())?;
     let Observation { choices, search } =
         observe(device, quantizer, request, &footprint, &fingerprint, progress).await?;
     let plan = plan(&layers, quantizer, &choices, request)?;
@@ -226,15 +215,6 @@ pub(crate) fn may_pass(error: &Error) -> bool {
     matches!(error, Error::Io { .. } | Error::Cancelled | Error::Device { .. } | Error::Limit { .. })
 }
 
-/// What results may depend on: the processor counts as one device, however many threads it has.
-pub(crate) fn identity(device: &Device) -> String {
-    let caps = device.caps();
-    match caps.kind {
-        DeviceKind::Cpu => format!("cpu, {}", caps.driver),
-        DeviceKind::Gpu | DeviceKind::Software => format!("{}, {}, {}", caps.backend, caps.name, caps.driver),
-    }
-}
-
 /// Adds to the written weights all else that makes a model folder, verifies and measures.
 async fn complete(
     run: &Run<'_>,
@@ -329,6 +309,28 @@ pub(super) fn original_config(folder: &Path) -> Result<Value> {
         return Err(Error::format(folder.join("config.json"), detail));
     }
     Ok(config)
+}
+
+/// What decides the result of a request, as far as it is known before the method has looked at the model.
+pub(super) fn fingerprint(
+    device: &Device,
+    quantizer: &dyn Quantizer,
+    request: &QuantizeRequest,
+) -> Result<Fingerprint> {
+    let checkpoint = Checkpoint::open(&request.model)?;
+    let config = original_config(&request.model)?;
+    let layers = linear_layers(&checkpoint, &config, &mut Skip::new(&request.skip)?);
+    Ok(Fingerprint {
+        bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
+        method: Method { name: quantizer.name().to_owned(), settings: quantizer.settings() },
+        plan: plan(&layers, quantizer, &BTreeMap::new(), request)?,
+        format: request.format.clone(),
+        shard_size: request.shard_size,
+        device: identity(device),
+        config: Checksum::of(config.to_string().as_bytes()),
+        calibration: request.calibration.as_ref().map(CalibrationDataset::digest),
+        files: Source::of(&checkpoint)?.files(),
+    })
 }
 
 /// The scheme of every layer: the plan that was given, or the method's own for all that is not kept.

@@ -56,7 +56,8 @@ impl Original {
         let decoded = importer.decoded(&checkpoint)?.into_iter().map(|decoded| (decoded.layer.path.clone(), decoded));
         let decoded = decoded.collect();
         let name = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-        let name = name.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = if name.is_dir() { name.file_name() } else { name.file_stem() };
+        let name = name.unwrap_or_default().to_string_lossy().into_owned();
         let folder = folder.to_path_buf();
         let mut original = Self { folder, name, checkpoint, config, importer, layers, decoded, dtype: Dtype::F32 };
         let kept = |info: &&TensorInfo| matches!(original.part_of(info), Part::Kept(_));
@@ -146,6 +147,17 @@ impl Original {
             let what = format!("{} in {}: {reason}", layer.path, exporter.name());
             let remedy = format!("leave --strict out to write it in {}", self.dtype);
             return Err(Error::Unsupported { what, remedy });
+        }
+        let in_blocks = |part: &Part<'_>| matches!(part, Part::Kept(info) if info.dtype.block().is_some());
+        let in_blocks: Vec<Part<'_>> = self.parts().into_iter().filter(in_blocks).collect();
+        if let Some(first) = in_blocks.first() {
+            if strict {
+                let what = format!("{} in {name}: blocks that only GGUF has", first.name());
+                let remedy = "leave --strict out to write it in floating point".to_owned();
+                return Err(Error::Unsupported { what, remedy });
+            }
+            let count = in_blocks.len();
+            notes.push(format!("note: {count} tensor(s) of blocks that only GGUF has are written in floating point"));
         }
         if !others.is_empty() {
             notes.push(format!(

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::companions::copy_companions;
-use super::pipeline::{identity, original_config, straight};
+use super::fingerprint::identity;
+use super::pipeline::{original_config, straight};
 use super::two_stages::beside;
 use super::{Outcome, QuantizeRequest, Quantizer, walk};
 use crate::calib::{CalibrationDataset, Calibrator, InputStatistics, Inputs};

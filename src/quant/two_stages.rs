@@ -5,21 +5,26 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::pipeline::{TENSORS, may_pass, straight};
+use super::pipeline::{TENSORS, fingerprint, may_pass, straight};
 use super::{
-    LayerJob, LayerQuantizer, NamedLayer, Outcome, QuantizeRequest, QuantizedLayer, Quantizer, Task, TuneConfig, Way,
-    original, tune, tune_bytes, walk,
+    Fingerprint, LayerJob, LayerQuantizer, NamedLayer, Outcome, QuantizeRequest, QuantizedLayer, Quantizer, Task,
+    TuneConfig, Way, original, tune, tune_bytes, walk,
 };
 use crate::calib::CalibrationDataset;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::export::{self, Record};
-use crate::io::{Checkpoint, Staging, read_config};
+use crate::io::{Checkpoint, Staging, read_config, read_limited, replace};
 use crate::model::StreamedModel;
 use crate::op::{WeightError, weight_error};
 use crate::pack::PackedTensor;
 use crate::progress::Progress;
 use crate::scheme::Scheme;
+
+/// What decided a finished first stage, in its folder.
+const MADE_FROM: &str = "made_from.json";
+/// A larger one is refused unread.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// A quantizer whose codes are known.
 struct Known<'a> {
@@ -39,11 +44,13 @@ pub(super) async fn two_stages(
     let model = prepared(device, quantizer.name(), &tuning, data, request)?;
     let folder = beside(&request.out, "untuned");
     let first = QuantizeRequest { out: folder.clone(), force: true, quality: None, ..request.clone() };
+    let made_from = fingerprint(device, quantizer, &first)?;
     let (mut notes, mut resumed) = (Vec::new(), 0);
-    let first = match finished(quantizer, &first) {
+    let first = match finished(&made_from, &first)? {
         Some(record) => record,
         None => {
             let outcome = straight(device, quantizer, &first, None, progress).await?;
+            remember(&made_from, &folder)?;
             (notes, resumed) = (outcome.notes, outcome.resumed);
             outcome.record
         }
@@ -108,18 +115,25 @@ pub(crate) fn beside(out: &Path, ending: &str) -> PathBuf {
     out.with_file_name(name)
 }
 
-/// What the first stage left when it was finished before, if it is that of this run.
-pub(super) fn finished(quantizer: &dyn Quantizer, request: &QuantizeRequest) -> Option<Record> {
-    let record = request.resume.then(|| Record::read(&request.out).ok()).flatten()?;
-    let data = request.calibration.as_ref().map(CalibrationDataset::digest);
-    let method = record.method.name == quantizer.name() && record.method.settings == quantizer.settings();
-    let same = method && record.calibration.as_ref().map(|found| found.digest) == data;
-    // A model that was written later is another one.
-    let age = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let made = age(&request.out.join(Record::FILE))?;
-    let model = Checkpoint::open(&request.model).ok()?;
-    let files = model.names().filter_map(|name| model.path_of(name));
-    (same && files.into_iter().all(|file| age(file).is_some_and(|age| age <= made))).then_some(record)
+/// What the first stage left when it was finished before.
+///
+/// # Errors
+/// [`Error::Config`] if it was made from another model or with other settings; those of reading.
+pub(super) fn finished(fingerprint: &Fingerprint, request: &QuantizeRequest) -> Result<Option<Record>> {
+    let file = request.out.join(MADE_FROM);
+    if !request.resume || !file.exists() {
+        return Ok(None);
+    }
+    let head = serde_json::from_slice(&read_limited(&file, MOST_BYTES)?).ok();
+    fingerprint.expect(head, &request.out)?;
+    Record::read(&request.out).map(Some)
+}
+
+/// Says in the folder of a finished first stage what decided it.
+pub(super) fn remember(fingerprint: &Fingerprint, folder: &Path) -> Result<()> {
+    let file = folder.join(MADE_FROM);
+    let text = serde_json::to_vec(fingerprint).map_err(|e| Error::format(&file, e.to_string()))?;
+    replace(&file, &text)
 }
 
 /// The codes in a folder, in the schemes that they were made in.

@@ -194,6 +194,18 @@ impl MixedPrecisionConfig {
         }
     }
 
+    /// The name of a setting that says what is to be reached, if one is given.
+    pub(super) fn given_goal(&self) -> Option<&'static str> {
+        let goals = [
+            ("max_perplexity_increase", self.max_perplexity_increase.is_some()),
+            ("max_kl", self.max_kl.is_some()),
+            ("target_memory_reduction", self.target_memory_reduction.is_some()),
+            ("target_bits", self.target_bits.is_some()),
+            ("target_size", self.target_size.is_some()),
+        ];
+        goals.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
     fn budgets(&self) -> Result<Budgets> {
         if let Some(kl) = self.max_kl.filter(|kl| !(kl.is_finite() && *kl >= 0.0)) {
             return Err(Error::config(

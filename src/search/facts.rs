@@ -89,6 +89,11 @@ impl Facts {
         Ok(Self { folder: folder.to_path_buf(), journal, known, files: 1000 * files })
     }
 
+    /// Whether nothing was found out yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// A measurement, if it was made.
     pub(super) fn measured(&self, key: &str) -> Option<Measured> {
         match self.known.get(key) {

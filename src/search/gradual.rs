@@ -70,10 +70,11 @@ impl GradualQuantizer {
     /// Sequences of so many tokens to learn from and decide by, and to check whole models on.
     pub(super) fn counts(&self, seq_len: usize) -> (usize, usize) {
         let MixedPrecisionConfig { calib_samples, evaluation_samples, .. } = self.config;
-        let checked = (evaluation_samples * SEQUENCE / seq_len.max(1)).max(LEAST.min(evaluation_samples));
+        let as_many_tokens = |samples: usize| samples.saturating_mul(SEQUENCE) / seq_len.max(1);
+        let checked = as_many_tokens(evaluation_samples).max(LEAST.min(evaluation_samples));
         // Tuning learns from tokens, however they are cut.
-        let learned = calib_samples.max(calib_samples * SEQUENCE / seq_len.max(1));
-        (learned + learned / 4, checked)
+        let learned = calib_samples.max(as_many_tokens(calib_samples));
+        (learned.saturating_add(learned / 4), checked)
     }
 
     async fn search(&self, job: ObserveJob<'_>, history: &mut History, facts: Facts) -> Result<SearchRecord> {
@@ -88,7 +89,8 @@ impl GradualQuantizer {
         let mut trials = Trials::new(model, parts, &self.config, planned, facts).await?;
         progress.advance(1, "");
         progress.end();
-        if self.config.tunes() {
+        let ternary = plan.is_some_and(|plan| plan.iter().any(|(_, scheme)| scheme.bits().is_ternary()));
+        if self.config.tunes() && !ternary {
             trials.reserve_for_tuning()?;
         }
         let bytes_of = |path: &str, scheme| {
@@ -191,7 +193,7 @@ impl Quantizer for GradualQuantizer {
 impl ObservingQuantizer for GradualQuantizer {
     fn samples(&self, seq_len: usize) -> usize {
         let (calibration, evaluation) = self.counts(seq_len);
-        calibration + evaluation
+        calibration.saturating_add(evaluation)
     }
 
     fn needs_text(&self) -> bool {
@@ -200,6 +202,10 @@ impl ObservingQuantizer for GradualQuantizer {
 
     fn observe<'a>(&'a self, job: ObserveJob<'a>) -> Task<'a, Observation> {
         Box::pin(async move {
+            if let (Some(_), Some(goal)) = (job.plan, self.config.given_goal()) {
+                let detail = format!("it says the schemes already, and {goal} what to look for; leave one of them out");
+                return Err(Error::config("plan", detail));
+            }
             // What an earlier run found holds the lock of its folder, which may be this one.
             drop(self.found.take());
             let (state, total) = (job.state, job.footprint.layers().len());

@@ -29,7 +29,10 @@ impl Parts {
             let detail = format!("{count}, but a search divides them into three parts; take at least 3, 192 are usual");
             return Err(Error::config("samples", detail));
         }
-        let held_out = (count * evaluation / (calibration + evaluation).max(1)).clamp(1, count - 2);
+        // Counts as they are typed may be as large as numbers get.
+        let [all, checked] = [calibration as u128 + evaluation as u128, evaluation as u128];
+        let share = usize::try_from(count as u128 * checked / all.max(1)).unwrap_or(count);
+        let held_out = share.clamp(1, count - 2);
         let (rest, held_out) = apart(data.sequences().to_vec(), held_out);
         let deciding = (rest.len() / DECIDING).max(1);
         let (learn, decide) = apart(rest, deciding);
@@ -55,9 +58,13 @@ mod tests {
 
     #[test]
     fn every_sequence_is_in_one_part() {
-        for (count, calibration, evaluation, expected) in
-            [(192, 128, 64, [103, 25, 64]), (3, 128, 64, [1, 1, 1]), (20, 1, 1000, [1, 1, 18]), (10, 10, 1, [8, 1, 1])]
-        {
+        for (count, calibration, evaluation, expected) in [
+            (192, 128, 64, [103, 25, 64]),
+            (3, 128, 64, [1, 1, 1]),
+            (20, 1, 1000, [1, 1, 18]),
+            (10, 10, 1, [8, 1, 1]),
+            (20, usize::MAX, usize::MAX, [8, 2, 10]),
+        ] {
             let data =
                 CalibrationDataset::from_sequences((0..count).map(|i| vec![i, 7]).collect()).expect("one length");
             let Parts { learn, decide, held_out } = Parts::of(&data, calibration, evaluation).expect("enough");

@@ -21,7 +21,7 @@ use crate::export::{CodesFrom, Method, SearchPhase, SearchRecord, exporter};
 use crate::io::{Checkpoint, Checksum, TextSource, Tokenizer};
 use crate::model::StreamedModel;
 use crate::progress::{Progress, Silent};
-use crate::quant::{Fingerprint, Footprint, ObserveJob, ObservingQuantizer, Quantizer, Skip, linear_layers};
+use crate::quant::{Fingerprint, Footprint, ObserveJob, ObservingQuantizer, Quantizer, Skip, linear_layers, may_pass};
 use crate::scheme::Plan;
 
 /// By how much the bytes of the search may be above those of the best of all plans.
@@ -285,6 +285,39 @@ fn tuning_costs_neither_bytes_nor_quality() {
     let kl = |record: &SearchRecord| record.held_out.and_then(|held| held.quality.kl).expect("a number");
     let no_worse = bytes(&with) < bytes(&without) || bytes(&with) == bytes(&without) && kl(&with) <= kl(&without);
     assert!(no_worse, "{} and {} bytes, {} and {}", bytes(&with), bytes(&without), kl(&with), kl(&without));
+}
+
+#[test]
+fn memory_that_is_short_costs_no_saved_work() {
+    let place = tempfile::tempdir().expect("a folder");
+    with_footprint(&FEW[..1], |footprint| {
+        let mut trials = trials(footprint, place.path(), &config());
+        let device = trials.model().device().clone();
+        let refused = |trials: &Trials| {
+            device.set_memory_cap(0);
+            assert!(device.reserve(0).is_err(), "what nobody uses is given back");
+            // Room for a block, but not for the moments of all.
+            device.set_memory_cap(device.memory().allocated + (4 << 20));
+            let error = trials.reserve_for_tuning().expect_err("there is no room");
+            device.set_memory_cap(u64::MAX);
+            error
+        };
+        let error = refused(&trials);
+        assert!(!may_pass(&error) && error.to_string().contains("--tune-iters 0"), "{error}");
+        trials.reserve_for_tuning().expect("there is room");
+        pollster::block_on(trials.measure(On::Decide, &State::new(), 0, &Silent)).expect("measured");
+        let error = refused(&trials);
+        assert!(may_pass(&error) && error.to_string().contains("--tune-iters 0"), "{error}");
+    });
+}
+
+#[test]
+fn numbers_of_sequences_may_be_as_large_as_they_get() {
+    let config = MixedPrecisionConfig { calib_samples: usize::MAX, evaluation_samples: usize::MAX, ..config() };
+    let gradual = GradualQuantizer::new(config).expect("settings");
+    for seq_len in [1, 256, 2048] {
+        assert_eq!(gradual.samples(seq_len), usize::MAX, "{seq_len}");
+    }
 }
 
 #[test]

@@ -199,12 +199,21 @@ impl Trials {
         self.facts.keep_codes(key, CodesFrom::Tuned, &tuned.layers)
     }
 
-    /// An error where the device has no room for that: hours may lie before it.
+    /// An error where the device has no room for that: hours may lie before it. Where an earlier run found something out, it is
+    /// one that leaves that in place, as there may be room later.
     pub(super) fn reserve_for_tuning(&self) -> Result<()> {
-        let bytes = tune_bytes(&self.model, &self.learn, &TuneConfig::default())?;
-        self.device().reserve(bytes).map_err(|error| Error::Unsupported {
-            what: format!("tuning all blocks together, which takes {:.1} GB at once ({error})", bytes as f64 / 1e9),
-            remedy: "leave it out (--tune-iters 0), or take fewer --calib-samples or a device with more memory".into(),
+        let (device, bytes) = (self.device(), tune_bytes(&self.model, &self.learn, &TuneConfig::default())?);
+        device.reserve(bytes).map_err(|error| {
+            let what =
+                format!("tuning all blocks together, which takes {:.1} GB at once ({error})", bytes as f64 / 1e9);
+            let remedy = "leave it out (--tune-iters 0), or take fewer --calib-samples or a device with more memory";
+            match self.facts.is_empty() {
+                true => Error::Unsupported { what, remedy: remedy.into() },
+                false => Error::Device {
+                    device: device.caps().name.clone(),
+                    detail: format!("there is no room for {what}; free some memory, or start again: {remedy}"),
+                },
+            }
         })
     }
 

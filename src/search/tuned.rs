@@ -1,13 +1,15 @@
 //! The end of a search: all blocks are tuned together. What that makes good is room, so that plans are looked for that take
 //! more than the budgets before it.
 
+use std::cmp::Ordering;
+
 use super::Budgets;
 use super::course::{Held, Search, used};
 use super::trials::On;
 use crate::error::{Error, Result};
 use crate::export::{SearchPhase, SearchQuality};
 
-/// Plans that are tuned, at most.
+/// Plans that are tuned, at most, before the one that needs no tuning.
 const TUNINGS: usize = 4;
 /// The share of the loss that tuning is expected to leave, until it was measured.
 const LEFT: f64 = 0.6;
@@ -83,7 +85,8 @@ impl Search<'_> {
             return Ok(held);
         }
         let tuned = self.tuned(held.clone(), None).await?;
-        if tuned.measured.kl >= held.measured.kl {
+        // What is no number is no better.
+        if tuned.measured.kl.partial_cmp(&held.measured.kl).is_none_or(Ordering::is_ge) {
             return Ok(held);
         }
         self.keep(&tuned).await?;

@@ -21,7 +21,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 BITSMITH = os.environ.get("BITSMITH", "bitsmith")
-TOKENS = [3 + (i * 29 + 7 * (i // 4)) % 500 for i in range(48)]
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("BITSMITH_SHARED", ROOT.parent / "shared"))
 # Hidden and inner widths are multiples of 256, so that no format refuses a layer.
 CONFIG = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512,
@@ -54,6 +55,18 @@ def random_model(folder):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def config(folder):
+    """That of a model, or of what it is compared with where it has none in JSON."""
+    own = folder / "config.json"
+    return json.loads((own if own.exists() else folder.with_name("reference") / "config.json").read_text())
+
+
+def tokens(folder):
+    """Some that every vocabulary has."""
+    most = config(folder)["vocab_size"]
+    return [(3 + i * 29 + 7 * (i // 4)) % most for i in range(48)]
+
+
 def fields(tensor, bits):
     """The codes of each row of words, lowest bits first."""
     stream = np.unpackbits(tensor.contiguous().numpy().view(np.uint8), axis=1, bitorder="little")
@@ -63,7 +76,8 @@ def fields(tensor, bits):
 def decoded(source, folder):
     """The model of a compressed-tensors folder in floating point."""
     tensors, plain = load_file(source / "model.safetensors"), {}
-    groups = json.loads((source / "config.json").read_text())["quantization_config"]["config_groups"].values()
+    own = config(source)
+    groups = own.pop("quantization_config")["config_groups"].values()
     bits = next(iter(groups))["weights"]["num_bits"]
     for name, tensor in tensors.items():
         path, _, part = name.rpartition(".")
@@ -75,28 +89,35 @@ def decoded(source, folder):
             if f"{path}.weight_zero_point" in tensors:
                 zero = fields(tensors[f"{path}.weight_zero_point"].t(), bits)[:, :rows].T.repeat(wide, 1)
             steps = torch.tensor(fields(tensor, bits)[:, :cols] - zero).float()
-            plain[f"{path}.weight"] = steps * scale.float().repeat_interleave(wide, 1)
+            weight = steps * scale.float().repeat_interleave(wide, 1)
+            plain[f"{path}.weight"] = weight.t() if is_transposed(own, path) else weight
         elif part == "weight" and tensor.dtype == torch.int8:
-            plain[name] = tensor.float() * scale.float()
+            weight = tensor.float() * scale.float()
+            plain[name] = weight.t() if is_transposed(own, path) else weight
         elif not part.startswith("weight_"):
             plain[name] = tensor.float()
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(own | {"torch_dtype": "float32"}))
     save_file({k: v.contiguous() for k, v in plain.items()}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def is_transposed(own, path):
+    """Whether the model's own code keeps this layer as `[in, out]`."""
+    return own["model_type"] == "gpt2" and path != "lm_head"
 
 
 def transformers(folder):
     from transformers import AutoModelForCausalLM
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
-        return model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
+        return model(input_ids=torch.tensor([tokens(folder)])).logits[0].float().numpy()
 
 
 def gguf_by_transformers(folder):
     from transformers import AutoModelForCausalLM
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", dtype=torch.float32).eval()
     with torch.no_grad():
-        return model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
+        return model(input_ids=torch.tensor([tokens(folder)])).logits[0].float().numpy()
 
 
 def gguf_by_gguf(folder):
@@ -106,7 +127,8 @@ def gguf_by_gguf(folder):
     ends = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
     parts = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "attn_output": "self_attn.o_proj"}
     parts |= {f"attn_{n}": f"self_attn.{n}_proj" for n in "qkv"} | {f"ffn_{n}": f"mlp.{n}_proj" for n in ("gate", "up", "down")}
-    heads = {"attn_q": CONFIG["num_attention_heads"], "attn_k": CONFIG["num_key_value_heads"]}
+    own = config(folder)
+    heads = {"attn_q": own["num_attention_heads"], "attn_k": own["num_key_value_heads"]}
     plain = {}
     for tensor in gguf.GGUFReader(folder / "model.gguf").tensors:
         weight = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
@@ -114,19 +136,21 @@ def gguf_by_gguf(folder):
         block, _, part = path.removeprefix("blk.").partition(".")
         if part in heads:
             weight = weight.reshape(heads[part], -1, 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
-        own = f"model.layers.{block}.{parts[part]}" if part else ends[path]
-        plain[f"{own}.weight"] = torch.tensor(np.ascontiguousarray(weight))
-    model = LlamaForCausalLM(LlamaConfig(**CONFIG)).eval()
+        name = f"model.layers.{block}.{parts[part]}" if part else ends[path]
+        plain[f"{name}.weight"] = torch.tensor(np.ascontiguousarray(weight))
+    if own["tie_word_embeddings"]:
+        plain["lm_head.weight"] = plain["model.embed_tokens.weight"]
+    model = LlamaForCausalLM(LlamaConfig(**own)).float().eval()
     model.load_state_dict(plain)
     with torch.no_grad():
-        return model(input_ids=torch.tensor([TOKENS])).logits[0].float().numpy()
+        return model(input_ids=torch.tensor([tokens(folder)])).logits[0].float().numpy()
 
 
 def mlx(folder):
     import mlx.core as mx
     from mlx_lm.utils import load_model
     mx.set_default_device(mx.cpu)
-    return np.array(load_model(folder)[0](mx.array([TOKENS])).astype(mx.float32))[0]
+    return np.array(load_model(folder)[0](mx.array([tokens(folder)])).astype(mx.float32))[0]
 
 
 def inputs(path, width):
@@ -153,27 +177,41 @@ def onnxruntime(folder):
 def products(folder):
     """The same from the weights."""
     weights = load_file(folder / "model.safetensors")
-    paths = sorted(name[:-len(".weight")] for name in weights if name.endswith("_proj.weight"))
+    paths = sorted(name[:-len(".weight")] for name, t in weights.items() if ".layers." in name and t.ndim == 2)
     return np.concatenate([(inputs(path, weights[f"{path}.weight"].shape[1]) @ weights[f"{path}.weight"].numpy().T).ravel()
                            for path in paths])
 
 
 FOUR, ZEROS = ["--bits", "4", "--group-size", "32"], ["--bits", "4", "--group-size", "32", "--asymmetric"]
 EIGHT = ["--bits", "8", "--group-size", "32"]
-# Format: program, packages that the table names, limit, settings of the quantization.
+LEARNED = ["--method", "learned", "--calib", str(ROOT / "examples/tiny-llama/calibration.txt"), "--seq-len", "128",
+           "--samples", "16", "--iters", "8", "--tune-iters", "0"]
+CT, GPTQ = (transformers, ("transformers", "compressed-tensors")), (transformers, ("transformers", "gptqmodel"))
+AUTO_ROUND, BNB = (transformers, ("transformers", "auto-round")), (transformers, ("transformers", "bitsandbytes"))
+GGUF_HF, GGUF, MLX = (gguf_by_transformers, ("transformers", "gguf")), (gguf_by_gguf, ("gguf",)), (mlx, ("mlx-lm", "mlx"))
+ONNX = (onnxruntime, ("onnxruntime",))
+RANDOM, TRAINED = "a random Llama", "examples/tiny-llama"
+LLAMA, OPT, GPT2 = (f"shared/models/{name}" for name in ("babyllama-char-0.9M", "opt-shakespeare-char", "gpt2-shakespeare-char"))
+# Format: model; program and the packages that the table names; limit; settings of the quantization. Models are those whose
+# architecture the program has for that format.
 CASES = {
-    "compressed-tensors": [(transformers, ("transformers", "compressed-tensors"), EXACT, FOUR)],
-    "gguf": [(gguf_by_transformers, ("transformers", "gguf"), EXACT, FOUR), (gguf_by_gguf, ("gguf",), EXACT, FOUR),
-             (gguf_by_transformers, ("transformers", "gguf"), EXACT, EIGHT), (gguf_by_gguf, ("gguf",), HALF, ZEROS)],
-    "gptq": [(transformers, ("transformers", "gptqmodel"), HALF, FOUR),
-             (transformers, ("transformers", "gptqmodel"), HALF, ZEROS)],
-    "awq": [(transformers, ("transformers", "gptqmodel"), HALF, ZEROS)],
-    "auto-round": [(transformers, ("transformers", "auto-round"), HALF, FOUR)],
-    "mlx": [(mlx, ("mlx-lm", "mlx"), EXACT, FOUR), (mlx, ("mlx-lm", "mlx"), EXACT, ZEROS)],
-    "onnx": [(onnxruntime, ("onnxruntime",), EXACT, FOUR), (onnxruntime, ("onnxruntime",), EXACT, ZEROS),
-             (onnxruntime, ("onnxruntime",), EXACT, ["--bits", "8", "--group-size", "channel"]),
-             (onnxruntime, ("onnxruntime",), EXACT, ["--bits", "2", "--group-size", "16", "--asymmetric"])],
-    "bitsandbytes": [(transformers, ("transformers", "bitsandbytes"), INT8, ["--method", "llm-int8"])],
+    "compressed-tensors": [(model, CT, EXACT, FOUR) for model in (RANDOM, LLAMA, OPT)] + [(TRAINED, CT, EXACT, FOUR + LEARNED)],
+    "gguf": [(RANDOM, GGUF_HF, EXACT, FOUR), (RANDOM, GGUF, EXACT, FOUR), (RANDOM, GGUF_HF, EXACT, EIGHT),
+             (RANDOM, GGUF, HALF, ZEROS), (TRAINED, GGUF_HF, EXACT, FOUR + LEARNED), (LLAMA, GGUF_HF, EXACT, FOUR),
+             (GPT2, GGUF_HF, EXACT, FOUR)],
+    "gptq": [(RANDOM, GPTQ, HALF, FOUR), (RANDOM, GPTQ, HALF, ZEROS), (TRAINED, GPTQ, HALF, FOUR + LEARNED),
+             (LLAMA, GPTQ, HALF, FOUR), (OPT, GPTQ, HALF, FOUR)],
+    "awq": [(RANDOM, GPTQ, HALF, ZEROS), (TRAINED, GPTQ, HALF, ZEROS + LEARNED), (LLAMA, GPTQ, HALF, ZEROS),
+            (OPT, GPTQ, HALF, ZEROS)],
+    "auto-round": [(model, AUTO_ROUND, HALF, FOUR) for model in (RANDOM, LLAMA, OPT, GPT2)]
+                  + [(TRAINED, AUTO_ROUND, HALF, FOUR + LEARNED)],
+    "mlx": [(RANDOM, MLX, EXACT, FOUR), (RANDOM, MLX, EXACT, ZEROS), (TRAINED, MLX, EXACT, FOUR + LEARNED),
+            (LLAMA, MLX, EXACT, FOUR)],
+    "onnx": [(RANDOM, ONNX, EXACT, FOUR), (RANDOM, ONNX, EXACT, ZEROS),
+             (RANDOM, ONNX, EXACT, ["--bits", "8", "--group-size", "channel"]),
+             (RANDOM, ONNX, EXACT, ["--bits", "2", "--group-size", "16", "--asymmetric"]),
+             (TRAINED, ONNX, EXACT, FOUR + LEARNED), (LLAMA, ONNX, EXACT, FOUR), (OPT, ONNX, EXACT, FOUR)],
+    "bitsandbytes": [(model, BNB, INT8, ["--method", "llm-int8"]) for model in (RANDOM, LLAMA, OPT, GPT2)],
 }
 # Tensors of a layer: codes; scales, with the axis of groups, or of rows; zero points.
 PARTS = {
@@ -267,7 +305,7 @@ def damaged(source, folder, name, settings):
             yield fault, to
             continue
         tensors = load_file(to / "model.safetensors")
-        hit = [k for k in tensors if ".layers." in k and k.endswith(suffix) and "norm" not in k]
+        hit = [k for k in tensors if k.endswith(suffix) and k.removesuffix(suffix) + scales in tensors]
         assert hit, f"no tensor ends with {suffix}"
         save_file({k: change(t).contiguous() if k in hit else t for k, t in tensors.items()}, to / "model.safetensors",
                   metadata={"format": "pt"})
@@ -294,14 +332,22 @@ def quietly(program, folder):
         raise
 
 
-def judged(scratch, name, case):
+def place(model, scratch):
+    """Where a model is; nothing if it is one of `shared/` and that is not there."""
+    if model == RANDOM:
+        return scratch / "model"
+    at = SHARED / model.removeprefix("shared/") if model.startswith("shared/") else ROOT / model
+    return at if at.exists() else None
+
+
+def judged(scratch, source, name, case):
     """A row of the table, and whether all is as it should be."""
-    program, packages, limit, settings = case
-    run("quantize", scratch.parent / "model", "--out", scratch / "ours", *settings, "--format", name, "--device", "cpu")
+    model, (program, packages), limit, settings = case
+    run("quantize", source, "--out", scratch / "ours", *settings, "--format", name, "--device", "cpu")
     if name == "compressed-tensors":
         (scratch / "plain").symlink_to(scratch / "ours")
     elif name == "onnx":
-        run("quantize", scratch.parent / "model", "--out", scratch / "plain", *settings, "--device", "cpu")
+        run("quantize", source, "--out", scratch / "plain", *settings, "--device", "cpu")
     else:
         run("export", scratch / "ours", "--format", "compressed-tensors", "--out", scratch / "plain")
     decoded(scratch / "plain", scratch / "reference")
@@ -311,7 +357,8 @@ def judged(scratch, name, case):
     good = error <= limit and all(found > limit for found in noticed.values())
     read_by = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     faults = ", ".join(f"{fault} {found:.2g}" for fault, found in noticed.items())
-    row = f"| `{name}` | `{' '.join(settings)}` | {read_by} | {error:.1e} | {limit:.0e} | {faults} |"
+    words = " ".join(settings if LEARNED[0] not in settings else [*settings[:settings.index(LEARNED[0])], "--method learned"])
+    row = f"| `{name}` | {model} | `{words}` | {read_by} | {error:.1e} | {limit:.0e} | {faults} |"
     return row + ("" if good else " **FAILED**"), good
 
 
@@ -320,15 +367,19 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         random_model(scratch / "model")
-        print("| format | quantized with | read by | error of the logits | limit | with a fault planted |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print("| format | model | quantized with | read by | error of the logits | limit | with a fault planted |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         results = []
         for number, (name, case) in enumerate((name, case) for name in wanted for case in CASES[name]):
+            source = place(case[0], scratch)
+            if source is None:
+                print(f"NOT RUN: {name} of {case[0]}, which is not there", file=sys.stderr)
+                continue
             (scratch / str(number)).mkdir()
-            row, good = judged(scratch / str(number), name, case)
+            row, good = judged(scratch / str(number), source, name, case)
             print(row, flush=True)
             results.append(good)
-    sys.exit(0 if all(results) else 1)
+    sys.exit(0 if results and all(results) else 1)
 
 
 if __name__ == "__main__":

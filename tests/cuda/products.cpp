@@ -4,7 +4,9 @@
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <random>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -64,12 +66,14 @@ constexpr float KEPT = -77.0f;
 constexpr u32 OFFSET = 3;
 
 int failures = 0, cases = 0;
+std::set<std::string> tried;
 
 // Launches an entry and compares: within `tolerance` of `expected[b * rows + row]`, and untouched beside that.
 template <class Params>
 void run(const std::string& name, const std::string& what, const Sizes& s, Params p, const Variant& v, std::vector<const Words*> inputs,
          u32 tile_rows, u32 tile_batch, const std::vector<double>& expected, double tolerance) {
     cases++;
+    tried.insert(name);
     const emulation::Entry* entry = emulation::find(name.c_str());
     if (!entry) throw std::runtime_error("no entry " + name);
     const u32 stride = s.rows + 5;
@@ -326,6 +330,22 @@ void groups(bool all) {
     }
 }
 
+// Fails for each entry that the tables of src/kernel/tensor_core.rs name and that was not tried.
+void complete() {
+    std::ifstream file("src/kernel/tensor_core.rs");
+    const std::string start = "    (\"";
+    size_t named = 0;
+    for (std::string line; std::getline(file, line);) {
+        if (line.compare(0, start.size(), start) != 0) continue;
+        const std::string name = line.substr(start.size(), line.find('"', start.size()) - start.size());
+        named++;
+        if (tried.count(name) > 0) continue;
+        std::printf("%s was not tried\n", name.c_str());
+        failures++;
+    }
+    if (named == 0) throw std::runtime_error("src/kernel/tensor_core.rs names no entry");
+}
+
 } // namespace
 
 int main(int count, char** arguments) {
@@ -334,6 +354,7 @@ int main(int count, char** arguments) {
         groups(all);
         int8s(all);
         denses(all);
+        if (all) complete();
     } catch (const std::runtime_error& error) {
         std::printf("%s\n", error.what());
         return 2;

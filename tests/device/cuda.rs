@@ -37,6 +37,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a buffer of another device is refused", foreign_buffers),
         trial("the cap holds and freed memory is reused", cap_and_reuse),
         trial(TOO_LARGE, too_large),
+        trial("slices are copied, buffers of another device refused", copies),
         trial("bytes that are no whole words are padded with zeros", odd_bytes),
         trial("work and reading its result are one submission", submissions::one),
         trial("a generated token is one submission", submissions::token),
@@ -80,6 +81,18 @@ fn too_large(device: &Device) -> Outcome {
     // The device goes on.
     let x = device.upload(&[1.0f32; 64])?;
     Ok(memory::add(device, [&x, &x, &device.alloc(256)?])?)
+}
+
+fn copies(device: &Device) -> Outcome {
+    let Device::Cuda(gpu) = device else { return Err("no CUDA device".into()) };
+    let numbers: Vec<u32> = (0..128).collect();
+    let (from, to) = (device.upload(&numbers)?, device.upload(&[7u32; 192])?);
+    gpu.copy(&from.slice(256, 256)?, &to.slice(256, 256)?)?;
+    let expected = [&[7; 64][..], &numbers[64..], &[7; 64][..]].concat();
+    assert_eq!(pollster::block_on(device.read::<u32>(&to))?, expected);
+    let theirs = Device::cpu().upload(&numbers)?;
+    expect_error(gpu.copy(&theirs, &to), &["another device"])?;
+    expect_error(gpu.copy(&from, &theirs), &["another device"])
 }
 
 fn odd_bytes(device: &Device) -> Outcome {

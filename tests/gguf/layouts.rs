@@ -231,3 +231,10 @@ fn models_that_readers_would_compute_otherwise_are_refused() {
         assert!(found.contains(part), "{changes}: {found}");
     }
 }
+
+#[test]
+fn heads_beyond_all_rows_are_refused() {
+    for heads in [0, 3, 8, usize::MAX / 2 + 2, usize::MAX] {
+        assert!(bitsmith::io::gguf_rows::to_family(&[0; 8], 8, heads).is_err(), "{heads} heads");
+    }
+}

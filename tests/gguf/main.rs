@@ -3,3 +3,4 @@
 mod commands;
 mod foreign;
 mod layouts;
+mod stages;

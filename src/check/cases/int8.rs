@@ -2,6 +2,7 @@
 
 use super::Wanted;
 use super::group::{is_symmetric, u};
+use super::matmul::takes_long;
 use crate::check::case::{Binding, Case};
 use crate::check::compare::Tolerance;
 use crate::check::large::{LargeCase, Scale};
@@ -36,6 +37,8 @@ const PRODUCTS: [(usize, usize, Span, usize); 9] = [
 /// Shapes that entries for tensor cores take, with tails, and the rows of x of matmul.
 const TILES: [((usize, usize, Span, usize), usize); 2] =
     [((67, 320, Span::Group(64), 32), 17), ((33, 640, Span::Channel, 640), 65)];
+/// As many rows as entries with tiles of 64 rows take of few rows of x; only some variants have it.
+const LONG: ((usize, usize, Span, usize), usize) = ((6401, 128, Span::Group(128), 128), 16);
 /// Rows of x that matmul is used for: the fewest, and one more than a tile.
 const MATMUL_BATCHES: [usize; 2] = [9, 65];
 
@@ -49,14 +52,14 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let batch = if variant.get("BATCH") == 1 { 1 } else { [2, 8, 3][i % 3] };
             cases.push(Product::new(&variant, batch, size).case::<MatvecGroupInt8>(&variant));
         }
-        for (size, _) in TILES {
+        for (size, _) in TILES.into_iter().chain(long(&variant)) {
             let batch = if variant.get("BATCH") == 1 { 1 } else { 7 };
             cases.push(Product::new(&variant, batch, size).case::<MatvecGroupInt8>(&variant));
         }
         cases.push(Product::new(&variant, 1, WHOLE).of_integers().case::<MatvecGroupInt8>(&variant));
     }
     for variant in wanted(MatmulGroupInt8::SPEC) {
-        for (size, batch) in TILES {
+        for (size, batch) in TILES.into_iter().chain(long(&variant)) {
             cases.push(Product::new(&variant, batch, size).case::<MatmulGroupInt8>(&variant));
         }
         for (i, size) in PRODUCTS.into_iter().enumerate() {
@@ -66,6 +69,10 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
         cases.push(Product::new(&variant, 9, WHOLE).of_integers().case::<MatmulGroupInt8>(&variant));
     }
     cases
+}
+
+fn long(variant: &Variant) -> Option<((usize, usize, Span, usize), usize)> {
+    takes_long(variant).then_some(LONG)
 }
 
 /// A shape whose results are integers below 2^24 where all scales are 1: 255 * 127 * 512 / 2 at most in size.

@@ -33,6 +33,9 @@ const GROUPS: [(usize, usize, Span); 8] = [
 ];
 /// Shapes that entries for tensor cores take, with tails: `[rows, cols]`, span, and the rows of x of matmul.
 const TILES: [(usize, usize, Span, usize); 2] = [(67, 320, Span::Group(32), 17), (33, 640, Span::Channel, 65)];
+/// As many rows as entries with tiles of 64 rows take of few rows of x: a hundred tiles and a tail. The twin takes long for
+/// it, so only variants that choose another entry have it.
+const LONG: (usize, usize, Span, usize) = (6401, 128, Span::Group(128), 16);
 /// Rows of x that matmul is used for: the fewest, and one more than a tile.
 const MATMUL_BATCHES: [usize; 2] = [9, 65];
 
@@ -53,7 +56,7 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let product = Product::new(&variant, matvec_batch(&variant, i), size);
             cases.push(product.case::<MatvecGroup>(&variant));
         }
-        for (i, (rows, cols, span, _)) in TILES.into_iter().enumerate() {
+        for (i, (rows, cols, span, _)) in TILES.into_iter().chain(long(&variant)).enumerate() {
             let product = Product::new(&variant, matvec_batch(&variant, i), (rows, cols, span));
             cases.push(product.case::<MatvecGroup>(&variant));
         }
@@ -63,7 +66,7 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let product = Product::new(&variant, MATMUL_BATCHES[i % 2], size);
             cases.push(product.case::<MatmulGroup>(&variant));
         }
-        for (rows, cols, span, batch) in TILES {
+        for (rows, cols, span, batch) in TILES.into_iter().chain(long(&variant)) {
             cases.push(Product::new(&variant, batch, (rows, cols, span)).case::<MatmulGroup>(&variant));
         }
     }
@@ -73,6 +76,16 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
         }
     }
     cases
+}
+
+fn long(variant: &Variant) -> Option<(usize, usize, Span, usize)> {
+    takes_long(variant).then_some(LONG)
+}
+
+/// Whether a variant is the one with bytes as zero points and scales in f16 of those that share entries with tiles of 64
+/// rows. Codes of 8 bits have no such entry.
+pub(super) fn takes_long(variant: &Variant) -> bool {
+    variant.get("BITS") < 8 && variant.dtype(Role::Scale) == Dtype::F16 && !is_symmetric(variant)
 }
 
 /// Operands by rows or by columns, in turn; replacing or adding.

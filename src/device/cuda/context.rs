@@ -115,14 +115,16 @@ impl Context {
         Ok(CudaMemory { context: self.clone(), address, bytes: size })
     }
 
-    /// Appends to the stream that `bytes` go to `offset`. They may be changed once this returns: the driver has copied
-    /// memory that is not page-locked.
+    /// Puts `bytes` at `offset`, once everything before is done. They may be changed once this returns.
     pub(super) fn write(&self, memory: &CudaMemory, offset: usize, bytes: &[u8]) -> Result<()> {
         let to = memory.range(offset, bytes.len());
-        // SAFETY: both ranges are valid, the device's by `range`.
-        self.call("cuMemcpyHtoDAsync", |f| unsafe {
+        // SAFETY: both ranges are valid until `synchronize` below has returned, the device's by `range`.
+        let copied = self.call("cuMemcpyHtoDAsync", |f| unsafe {
             (f.cuMemcpyHtoDAsync_v2)(to, bytes.as_ptr().cast(), bytes.len(), self.stream)
-        })
+        });
+        // Not every driver copies the host's memory before it returns. Even after an error it may still read.
+        self.synchronize()?;
+        copied
     }
 
     /// The bytes of ranges (memory, offset, length), once everything before is done.
@@ -140,9 +142,9 @@ impl Context {
         copies.map(|()| all)
     }
 
-    /// Appends a copy of `bytes` from the start of one memory to that of another.
-    pub(super) fn copy(&self, from: &CudaMemory, to: &CudaMemory, bytes: usize) -> Result<()> {
-        let (from, to) = (from.range(0, bytes), to.range(0, bytes));
+    /// Appends a copy of `bytes` from one memory and offset to another.
+    pub(super) fn copy(&self, from: (&CudaMemory, usize), to: (&CudaMemory, usize), bytes: usize) -> Result<()> {
+        let (from, to) = (from.0.range(from.1, bytes), to.0.range(to.1, bytes));
         // SAFETY: both ranges are valid.
         self.call("cuMemcpyDtoDAsync", |f| unsafe { (f.cuMemcpyDtoDAsync_v2)(to, from, bytes, self.stream) })
     }

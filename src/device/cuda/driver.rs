@@ -104,7 +104,7 @@ impl Driver {
     /// # Errors
     /// Why there is no CUDA here, for people.
     pub(super) fn load(library: Option<&Path>) -> Result<Self, String> {
-        let library = open(library)?;
+        let library = ManuallyDrop::new(open(library)?);
         let functions = Functions::find(&library)
             .map_err(|name| format!("the driver has no function {name}; a driver for CUDA 12.0 or newer is needed"))?;
         let (mut version, mut devices) = (0, 0);
@@ -128,7 +128,7 @@ impl Driver {
             0 => return Err("the driver finds no device".to_owned()),
             code => return Err(format!("cuDeviceGetCount failed: {}", functions.describe(Code(code)))),
         }
-        Ok(Self { functions, version, devices, _library: ManuallyDrop::new(library) })
+        Ok(Self { functions, version, devices, _library: library })
     }
 
     /// What each device is.

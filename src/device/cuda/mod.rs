@@ -106,7 +106,9 @@ impl CudaDevice {
     /// # Errors
     /// [`Error::Device`] for a buffer of another device, or if the driver refuses.
     pub fn copy(&self, from: &Buffer, to: &Buffer) -> Result<()> {
-        self.context.copy(from.raw().cuda()?, to.raw().cuda()?, from.bytes().min(to.bytes()))
+        [from, to].into_iter().try_for_each(|b| self.pool.check_own(&b.lease.pool, &self.caps.name))?;
+        let bytes = from.bytes().min(to.bytes());
+        self.context.copy((from.raw().cuda()?, from.offset), (to.raw().cuda()?, to.offset), bytes)
     }
 
     pub(super) fn caps(&self) -> &Caps {

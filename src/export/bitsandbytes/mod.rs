@@ -73,6 +73,11 @@ impl Exporter for BitsAndBytes {
         Fit::Exact
     }
 
+    /// Readers put the format's own layer in the place of a Conv1D.
+    fn fit_conv1d(&self, layer: &LayerSpec) -> Fit {
+        self.fit(layer)
+    }
+
     fn tensors(&self, layer: &LayerSpec, _: Dtype) -> Result<Vec<TensorSpec>> {
         layer.refuse(self)?;
         let name = |name| tensor_name(&layer.path, name);

@@ -20,8 +20,7 @@ const HEAD: &str = "lm_head.weight";
 /// The positions of GPT-2, which readers want in f32.
 const POSITIONS: &str = "position_embd.weight";
 /// What `general.file_type` calls a file most of whose layers have a type.
-const FILE_TYPES: [(StoredDtype, u32); 7] = [
-    (StoredDtype::F16, 1),
+const FILE_TYPES: [(StoredDtype, u32); 6] = [
     (StoredDtype::Q4_0, 2),
     (StoredDtype::Q4_1, 3),
     (StoredDtype::Q8_0, 7),
@@ -140,8 +139,11 @@ impl Container for File {
 
     fn notes(&self) -> Vec<String> {
         let is_true = |(key, value): &(String, Setting)| key == tokenizer::SQUEEZED && *value == Setting::Bool(true);
-        let note = "note: other readers keep several spaces in a row, of which the tokenizer makes one";
-        self.settings.iter().any(is_true).then(|| note.to_owned()).into_iter().collect()
+        let spaces = "note: other readers keep several spaces in a row, of which the tokenizer makes one";
+        let bare = "warning: the model has no tokenizer.json, so the file holds no tokenizer";
+        let has_none = |setting: &(String, Setting)| *setting == tokenizer::none();
+        let told = [(self.settings.iter().any(is_true), spaces), (self.settings.iter().any(has_none), bare)];
+        told.into_iter().filter(|(is, _)| *is).map(|(_, note)| note.to_owned()).collect()
     }
 
     fn companions(&self) -> bool {
@@ -158,11 +160,12 @@ fn number(tensor: &TensorSpec) -> Result<u32> {
     })
 }
 
-/// The type that most bytes of layers have, 0 where there are none of blocks or f16.
+/// The type that most bytes of layers have; where there are none of blocks, that of f16 if a matrix is, or 0.
 fn file_type(tensors: &[TensorSpec]) -> Result<u32> {
-    let mut most = (0, 0);
+    let half = tensors.iter().any(|tensor| tensor.dtype == StoredDtype::F16 && tensor.shape.len() == 2);
+    let mut most = (0, u32::from(half));
     for (dtype, number) in FILE_TYPES {
-        let of_type = tensors.iter().filter(|tensor| tensor.dtype == dtype && dtype.block().is_some());
+        let of_type = tensors.iter().filter(|tensor| tensor.dtype == dtype);
         let bytes = of_type.map(TensorSpec::bytes).sum::<Result<u64>>()?;
         most = if bytes > most.0 { (bytes, number) } else { most };
     }

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 pub use self::reader::Reader;
 use self::types::Choice;
-use super::layer_tensors::{F16_ERROR, tensor_name};
+use super::layer_tensors::{F16_ERROR, ordered, tensor_name};
 use super::{Container, Exporter, Fit, LayerSpec, ReadBack, WholeModel};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -99,6 +99,9 @@ impl Exporter for Gguf {
         let &LayerSpec { rows, cols, .. } = layer;
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
+        }
+        if let Some(refused) = ordered(&layer.input) {
+            return refused;
         }
         if layer.input != LayerInput::Exact && !(self.rounds_inputs() && layer.input == LayerInput::Tokens) {
             return Fit::Refused("readers compute with exact activations; use --activations none".to_owned());

@@ -36,8 +36,13 @@ struct Files {
 pub(super) fn settings(folder: &Path, config: &ModelConfig) -> Result<Settings> {
     match Files::read(folder)? {
         Some(files) => files.settings(config),
-        None => Ok(vec![("tokenizer.ggml.model".to_owned(), Setting::text("no_vocab"))]),
+        None => Ok(vec![none()]),
     }
+}
+
+/// The setting of a file without a tokenizer.
+pub(super) fn none() -> (String, Setting) {
+    ("tokenizer.ggml.model".to_owned(), Setting::text("no_vocab"))
 }
 
 /// A vocabulary: text, kind and score by id.

@@ -24,7 +24,7 @@ pub use self::reader::Reader;
 use super::layer_tensors::{
     F16_ERROR, by_row, codes_of, other_input, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
 };
-use super::{Exporter, Fit, LayerSpec};
+use super::{Exporter, Fit, LayerSpec, conv1d_as_linear};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{StoredDtype, TensorSpec};
@@ -95,6 +95,14 @@ impl Exporter for Gptq {
                 Fit::OwnReader(format!("a last group of {} instead of {size} columns", cols % usize::from(size)))
             }
             _ => rounded_to_f16(scheme),
+        }
+    }
+
+    /// Readers of GPTQ look for the weight that a Conv1D had; auto-round puts its own layer in the place.
+    fn fit_conv1d(&self, layer: &LayerSpec) -> Fit {
+        match self {
+            Self::Gptq => conv1d_as_linear(self.fit(layer)),
+            Self::AutoRound => self.fit(layer),
         }
     }
 

@@ -96,6 +96,11 @@ fn block(scheme: Scheme, cols: usize) -> Option<usize> {
     }
 }
 
+/// Whether a file can have a layer's name, on any system.
+fn is_file_name(path: &str) -> bool {
+    !path.is_empty() && !path.contains(['/', '\\', ':', '\0'])
+}
+
 impl Exporter for Onnx {
     fn name(&self) -> &'static str {
         NAME
@@ -105,6 +110,9 @@ impl Exporter for Onnx {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         if rows == 0 || cols == 0 {
             return Fit::Refused(format!("a weight of shape [{rows}, {cols}] has no elements"));
+        }
+        if !is_file_name(&layer.path) {
+            return Fit::Refused("each layer is a file of its name, and this is no name of a file".to_owned());
         }
         if let Some(refused) = other_input(&layer.input) {
             return refused;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::io::StoredDtype;
 
 /// Values in all lists together; the largest vocabularies have some hundred thousand tokens.
-const MAX_VALUES: u64 = 1 << 23;
+const MAX_VALUES: u64 = 1 << 22;
 /// Bytes of the shortest setting: length of a name, type, value.
 const LEAST_SETTING: u64 = 8 + 4 + 1;
 /// Bytes of the shortest description of a tensor: length of a name, number of axes, type, place.

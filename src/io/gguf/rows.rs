@@ -29,7 +29,8 @@ pub fn to_family(bytes: &[u8], rows: usize, heads: usize) -> Result<Vec<u8>> {
 
 /// Takes each row of a head from the place that `from` says, given half the rows of a head.
 fn gather(bytes: &[u8], rows: usize, heads: usize, from: impl Fn(usize, usize) -> usize) -> Result<Vec<u8>> {
-    if heads == 0 || rows == 0 || !rows.is_multiple_of(2 * heads) || !bytes.len().is_multiple_of(rows) {
+    let paired = heads > 0 && heads.checked_mul(2).is_some_and(|pairs| rows.is_multiple_of(pairs));
+    if !paired || rows == 0 || !bytes.len().is_multiple_of(rows) {
         let found = format!("{rows} rows of {} bytes in all, {heads} heads", bytes.len());
         return Err(Error::Shape { op: "rotary rows", expected: "pairs of rows for each head".into(), found });
     }

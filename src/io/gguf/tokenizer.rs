@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// What a space becomes in the vocabularies of SentencePiece.
 pub const SPACE: &str = "\u{2581}";
 
+/// Squared lengths of all tokens together, at most: a vocabulary of 256 thousand tokens of 16 bytes has a sixteenth.
+const MAX_SPLITS: u64 = 1 << 30;
+
 /// What a token is, by its number in the file.
 pub mod token_type {
     /// Stands for what no other token does.
@@ -171,6 +174,12 @@ impl<'a> GgufTokenizer<'a> {
             return Err(wrong());
         }
         let normal = |id: &usize| matches!(self.types[*id], token_type::NORMAL | token_type::USER);
+        let work = (0..self.tokens.len()).filter(normal).map(|id| self.tokens[id].len() as u64);
+        let work = work.fold(0_u64, |sum, bytes| sum.saturating_add(bytes.saturating_mul(bytes)));
+        if work > MAX_SPLITS {
+            let what = format!("{}: bytes to compare in the parts of its tokens", self.path.display());
+            return Err(Error::Limit { what, wanted: work, allowed: MAX_SPLITS });
+        }
         let ids: HashMap<&str, usize> = (0..self.tokens.len()).filter(normal).map(|id| (self.tokens[id], id)).collect();
         let mut merges = Vec::new();
         for id in (0..self.tokens.len()).filter(normal) {
@@ -188,9 +197,11 @@ impl<'a> GgufTokenizer<'a> {
 
     /// The tokens around a text.
     fn template(&self, sentence_piece: bool) -> Value {
+        // What llama.cpp does where the file does not say.
+        let begins = sentence_piece || self.header.text("tokenizer.ggml.pre") == Some("llama-bpe");
         let around =
             |flag: &str, name: &str, default: bool| self.flag(flag, default).then(|| self.special(name)).flatten();
-        let (bos, eos) = (around("add_bos_token", "bos", sentence_piece), around("add_eos_token", "eos", false));
+        let (bos, eos) = (around("add_bos_token", "bos", begins), around("add_eos_token", "eos", false));
         if bos.is_none() && eos.is_none() {
             return Value::Null;
         }
@@ -247,4 +258,37 @@ pub fn sentence_piece_spaces(prefix: bool, squeezed: bool, bytes: bool) -> (Valu
         after.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
     (json!({"type": "Sequence", "normalizers": before}), json!({"type": "Sequence", "decoders": after}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(settings: Value) -> Result<Value> {
+        let Value::Object(settings) = settings else { panic!("settings have names") };
+        let header = GgufHeader { settings, tensors: Vec::new() };
+        GgufTokenizer::of(Path::new("model.gguf"), &header)?.json()
+    }
+
+    #[test]
+    fn long_tokens_are_refused_before_they_are_split() {
+        let settings = json!({
+            "tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": ["a".repeat(1 << 16)],
+            "tokenizer.ggml.scores": [0.0],
+        });
+        let error = built(settings).unwrap_err();
+        assert!(matches!(error, Error::Limit { .. }) && error.to_string().contains("model.gguf"), "{error}");
+    }
+
+    #[test]
+    fn llama_3_begins_with_its_token_where_the_file_does_not_say() {
+        let begins = |pre: &str| {
+            let settings = json!({
+                "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": ["<b>", "a"],
+                "tokenizer.ggml.token_type": [3, 1], "tokenizer.ggml.merges": [], "tokenizer.ggml.bos_token_id": 0,
+            });
+            !built(settings).unwrap()["post_processor"].is_null()
+        };
+        assert!(begins("llama-bpe") && !begins("gpt-2"));
+    }
 }

@@ -8,6 +8,8 @@ mod preset;
 mod ranges;
 mod sampler;
 
+use std::cmp::Ordering;
+
 use block::Training;
 pub(super) use block::sequences_at_once;
 pub use config::LearnedConfig;
@@ -102,8 +104,9 @@ impl BlockQuantizer for Learned {
             let seed = config.seed ^ (step.index as u32).wrapping_mul(0x9E37_79B1);
             let best = training.train(step, &mut cache, seed, progress).await?;
             training.put(&mut step.block)?;
-            // Few iterations take long steps, and the last of them may have led astray.
-            let keep_best = config.keep_best || step.loss(model).await? > loss_before;
+            // Few iterations take long steps, and the last of them may have led astray, as far as to what is no number.
+            let keep_best =
+                config.keep_best || step.loss(model).await?.partial_cmp(&loss_before).is_none_or(Ordering::is_gt);
             let best_iteration = Some(if keep_best { best.iteration } else { config.iters });
             let parts = training.finish(keep_best).await?;
             progress.end();

@@ -1,4 +1,4 @@
-//! AVX-512 and AVX2. The only vector instructions written out, and the only unsafe code beside the call of `gemm`.
+//! AVX-512 and AVX2.
 #![allow(
     unsafe_code,
     clippy::cast_possible_wrap,
