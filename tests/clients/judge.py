@@ -150,7 +150,9 @@ def mlx(folder):
     import mlx.core as mx
     from mlx_lm.utils import load_model
     mx.set_default_device(mx.cpu)
-    return np.array(load_model(folder)[0](mx.array([tokens(folder)])).astype(mx.float32))[0]
+    model = load_model(folder)[0]
+    model.set_dtype(mx.float32)
+    return np.array(model(mx.array([tokens(folder)])))[0]
 
 
 def inputs(path, width):
@@ -178,8 +180,11 @@ def products(folder):
     """The same from the weights."""
     weights = load_file(folder / "model.safetensors")
     paths = sorted(name[:-len(".weight")] for name, t in weights.items() if ".layers." in name and t.ndim == 2)
-    return np.concatenate([(inputs(path, weights[f"{path}.weight"].shape[1]) @ weights[f"{path}.weight"].numpy().T).ravel()
-                           for path in paths])
+    def product(path):
+        weight, bias = weights[f"{path}.weight"], weights.get(f"{path}.bias")
+        y = inputs(path, weight.shape[1]) @ weight.numpy().T
+        return (y if bias is None else y + bias.numpy()).ravel()
+    return np.concatenate([product(path) for path in paths])
 
 
 FOUR, ZEROS = ["--bits", "4", "--group-size", "32"], ["--bits", "4", "--group-size", "32", "--asymmetric"]
@@ -197,8 +202,7 @@ LLAMA, OPT, GPT2 = (f"shared/models/{name}" for name in ("babyllama-char-0.9M", 
 CASES = {
     "compressed-tensors": [(model, CT, EXACT, FOUR) for model in (RANDOM, LLAMA, OPT)] + [(TRAINED, CT, EXACT, FOUR + LEARNED)],
     "gguf": [(RANDOM, GGUF_HF, EXACT, FOUR), (RANDOM, GGUF, EXACT, FOUR), (RANDOM, GGUF_HF, EXACT, EIGHT),
-             (RANDOM, GGUF, HALF, ZEROS), (TRAINED, GGUF_HF, EXACT, FOUR + LEARNED), (LLAMA, GGUF_HF, EXACT, FOUR),
-             (GPT2, GGUF_HF, EXACT, FOUR)],
+             (RANDOM, GGUF, HALF, ZEROS), (TRAINED, GGUF_HF, EXACT, FOUR + LEARNED), (LLAMA, GGUF_HF, EXACT, FOUR)],
     "gptq": [(RANDOM, GPTQ, HALF, FOUR), (RANDOM, GPTQ, HALF, ZEROS), (TRAINED, GPTQ, HALF, FOUR + LEARNED),
              (LLAMA, GPTQ, HALF, FOUR), (OPT, GPTQ, HALF, FOUR)],
     "awq": [(RANDOM, GPTQ, HALF, ZEROS), (TRAINED, GPTQ, HALF, ZEROS + LEARNED), (LLAMA, GPTQ, HALF, ZEROS),
@@ -357,7 +361,7 @@ def judged(scratch, source, name, case):
     good = error <= limit and all(found > limit for found in noticed.values())
     read_by = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     faults = ", ".join(f"{fault} {found:.2g}" for fault, found in noticed.items())
-    words = " ".join(settings if LEARNED[0] not in settings else [*settings[:settings.index(LEARNED[0])], "--method learned"])
+    words = " ".join([*settings[:-len(LEARNED)], "--method learned"] if settings[-len(LEARNED):] == LEARNED else settings)
     row = f"| `{name}` | {model} | `{words}` | {read_by} | {error:.1e} | {limit:.0e} | {faults} |"
     return row + ("" if good else " **FAILED**"), good
 
