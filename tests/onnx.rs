@@ -118,6 +118,7 @@ fn what_is_damaged_is_named() {
         (replaced("MatMulNBits", "MatMulNBitz"), "no MatMulNBits"),
         (replaced("block_size", "block_siza"), "no layer"),
         (replaced("a.b.codes", "a.b.c0des"), "other constants"),
+        (replaced("a.b.bias", "a.b.bios"), "take the bias"),
         (replaced("location", "lokation"), "no place"),
     ] {
         std::fs::write(&path, bytes).unwrap();

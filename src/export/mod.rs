@@ -216,7 +216,7 @@ pub trait Exporter: Send + Sync {
 /// As [`exporter`]; [`Error::Unsupported`] for a model that the format cannot hold.
 pub fn exporter_for(name: &str, config: &Value) -> Result<Box<dyn Exporter>> {
     match name {
-        gguf::NAME => Ok(Box::new(gguf::Gguf::of(config)?)),
+        gguf::NAME | gguf::NARROW => Ok(Box::new(gguf::Gguf::of(config)?.named(name))),
         _ => exporter(name),
     }
 }
@@ -237,7 +237,7 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
         bitnet::NAME => Ok(Box::new(bitnet::Bitnet)),
         bitsandbytes::NAME => Ok(Box::new(bitsandbytes::BitsAndBytes)),
         compressed_tensors::NAME => Ok(Box::new(compressed_tensors::CompressedTensors)),
-        gguf::NAME => Ok(Box::new(gguf::Gguf::default())),
+        gguf::NAME | gguf::NARROW => Ok(Box::new(gguf::Gguf::default().named(name))),
         gptq::NAME => Ok(Box::new(gptq::Gptq::Gptq)),
         gptq::AUTO_ROUND => Ok(Box::new(gptq::Gptq::AutoRound)),
         mlx::NAME => Ok(Box::new(mlx::Mlx)),
@@ -247,9 +247,10 @@ pub fn exporter(name: &str) -> Result<Box<dyn Exporter>> {
 }
 
 /// Names of all formats, the default one first.
-pub const FORMATS: [&str; 9] = [
+pub const FORMATS: [&str; 10] = [
     compressed_tensors::NAME,
     gguf::NAME,
+    gguf::NARROW,
     gptq::NAME,
     awq::NAME,
     gptq::AUTO_ROUND,
@@ -357,7 +358,7 @@ pub trait Importer: Debug + Send + Sync {
 /// configuration.
 pub fn importer(config: &Value, folder: &Path) -> Result<Box<dyn Importer>> {
     let file = folder.join("config.json");
-    let readable: Vec<_> = FORMATS.into_iter().filter(|name| *name != onnx::NAME).collect();
+    let readable: Vec<_> = FORMATS.into_iter().filter(|name| ![gguf::NARROW, onnx::NAME].contains(name)).collect();
     match config.get("quant_method").and_then(Value::as_str) {
         Some(awq::NAME) => Ok(Box::new(awq::Reader::new(config, folder)?)),
         Some(bitsandbytes::NAME) => Ok(Box::new(bitsandbytes::Reader::new(config, folder)?)),

@@ -21,7 +21,8 @@ impl Original {
         folder: &Path,
     ) -> Result<Option<String>> {
         if let Some((reader, written)) = container.opened(folder)? {
-            return self.verify_layers(exporter, &*reader, &*written, folder).map(|()| None);
+            self.verify_layers(exporter, &*reader, &*written, folder)?;
+            return self.verify_kept(container, &*written, folder).map(|()| None);
         }
         let written = Checkpoint::open(folder)?;
         let reader = export::importer(&read_config(folder)?["quantization_config"], folder)?;
@@ -73,6 +74,17 @@ impl Original {
                 return Err(wrong(folder, &layer.path));
             }
             self.release(&Part::Layer(layer));
+        }
+        Ok(())
+    }
+
+    /// Compares what such a file holds beside codes: biases.
+    fn verify_kept(&self, container: &dyn Container, written: &dyn TensorSource, folder: &Path) -> Result<()> {
+        for part in self.parts() {
+            let Some((name, bytes)) = self.converted(&part, container)? else { continue };
+            if written.find(&name)?.is_none_or(|stored| stored.bytes != &bytes[..]) {
+                return Err(wrong(folder, &name));
+            }
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ fn help_has_units_defaults_and_an_example() {
             "export",
             &[
                 "--format <FORMAT>",
-                "compressed-tensors, gguf, gptq, awq, auto-round, mlx, bitsandbytes,",
-                "bitnet, onnx]",
+                "compressed-tensors, gguf, gguf-tq1_0, gptq, awq, auto-round, mlx,",
+                "bitsandbytes, bitnet, onnx]",
                 "--out <DIR>",
             ],
         ),

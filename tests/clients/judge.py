@@ -202,7 +202,9 @@ LLAMA, OPT, GPT2 = (f"shared/models/{name}" for name in ("babyllama-char-0.9M", 
 CASES = {
     "compressed-tensors": [(model, CT, EXACT, FOUR) for model in (RANDOM, LLAMA, OPT)] + [(TRAINED, CT, EXACT, FOUR + LEARNED)],
     "gguf": [(RANDOM, GGUF_HF, EXACT, FOUR), (RANDOM, GGUF, EXACT, FOUR), (RANDOM, GGUF_HF, EXACT, EIGHT),
-             (RANDOM, GGUF, HALF, ZEROS), (TRAINED, GGUF_HF, EXACT, FOUR + LEARNED), (LLAMA, GGUF_HF, EXACT, FOUR)],
+             (RANDOM, GGUF, HALF, ZEROS), (RANDOM, GGUF, EXACT, ["--method", "ternary"]), (TRAINED, GGUF_HF, EXACT, FOUR + LEARNED), (LLAMA, GGUF_HF, EXACT, FOUR)],
+    "gguf-tq1_0": [(RANDOM, GGUF, EXACT, ["--method", "ternary"])],
+    "bitnet": [(RANDOM, (transformers, ("transformers",)), INT8, ["--method", "ternary"])],
     "gptq": [(RANDOM, GPTQ, HALF, FOUR), (RANDOM, GPTQ, HALF, ZEROS), (TRAINED, GPTQ, HALF, FOUR + LEARNED),
              (LLAMA, GPTQ, HALF, FOUR), (OPT, GPTQ, HALF, FOUR)],
     "awq": [(RANDOM, GPTQ, HALF, ZEROS), (TRAINED, GPTQ, HALF, ZEROS + LEARNED), (LLAMA, GPTQ, HALF, ZEROS),
@@ -217,8 +219,9 @@ CASES = {
              (TRAINED, ONNX, EXACT, FOUR + LEARNED), (LLAMA, ONNX, EXACT, FOUR), (OPT, ONNX, EXACT, FOUR)],
     "bitsandbytes": [(model, BNB, INT8, ["--method", "llm-int8"]) for model in (RANDOM, LLAMA, OPT, GPT2)],
 }
-# Tensors of a layer: codes; scales, with the axis of groups, or of rows; zero points.
+# Tensors of a layer: codes; scales, with the axis of groups, or of rows; zero points. One scale of a whole layer cannot move.
 PARTS = {
+    "bitnet": (".weight", (".weight_scale", None), None),
     "compressed-tensors": (".weight_packed", (".weight_scale", 1), None),
     "gptq": (".qweight", (".scales", 0), ".qzeros"),
     "awq": (".qweight", (".scales", 0), ".qzeros"),
@@ -261,44 +264,49 @@ def change_onnx(folder, suffix, change):
                 file.write(change(values).numpy().tobytes())
 
 
-# Bytes of a block of GGUF, of its scales, and those of a minimum.
-BLOCKS = {"Q4_0": (18, 2, None), "Q4_1": (20, 4, slice(2, 4)), "Q8_0": (34, 2, None)}
+# Bytes of a block of GGUF, those of its codes, of its scale if blocks have their own, and of a minimum.
+BLOCKS = {
+    "Q4_0": (18, slice(2, 18), slice(0, 2), None), "Q4_1": (20, slice(4, 20), slice(0, 2), slice(2, 4)),
+    "Q8_0": (34, slice(2, 34), slice(0, 2), None), "TQ1_0": (54, slice(0, 52), None, None),
+    "TQ2_0": (66, slice(0, 64), None, None),
+}
 
 
 def damaged_gguf(source, folder):
     """Copies with one fault in the blocks of every layer each."""
     import gguf
-    def moved(blocks, head, minimum):
-        blocks[:, :2] = np.roll(blocks[:, :2], 1, 0)
-    def swapped(blocks, head, minimum):
-        blocks[:, head:] = (blocks[:, head:] & 15) << 4 | blocks[:, head:] >> 4
-    def off(blocks, head, minimum):
-        scale, low = (blocks[:, at].copy().view(np.float16) for at in (slice(0, 2), minimum))
-        blocks[:, minimum] = (low - scale).view(np.uint8)
+    def moved(blocks, codes, scale, minimum):
+        blocks[:, scale] = np.roll(blocks[:, scale], 1, 0)
+    def swapped(blocks, codes, scale, minimum):
+        blocks[:, codes] = (blocks[:, codes] & 15) << 4 | blocks[:, codes] >> 4
+    def off(blocks, codes, scale, minimum):
+        step, low = (blocks[:, at].copy().view(np.float16) for at in (scale, minimum))
+        blocks[:, minimum] = (low - step).view(np.uint8)
     tensors = [t for t in gguf.GGUFReader(source / "model.gguf").tensors if t.tensor_type.name in BLOCKS]
     assert tensors, "no tensor has blocks"
-    faults = {"scale moved": moved, "codes swapped": swapped}
-    if tensors[0].tensor_type.name == "Q4_1":
-        faults["zero point off"] = off
+    _, _, scale, minimum = BLOCKS[tensors[0].tensor_type.name]
+    faults = {"codes swapped": swapped} | ({"scale moved": moved} if scale else {}) | ({"zero point off": off} if minimum else {})
     for number, (fault, change) in enumerate(faults.items()):
         to = folder / f"fault{number}"
         shutil.copytree(source, to)
         file = np.memmap(to / "model.gguf", np.uint8, "r+")
         for tensor in tensors:
-            size, head, minimum = BLOCKS[tensor.tensor_type.name]
+            size, *parts = BLOCKS[tensor.tensor_type.name]
             start = int(tensor.data_offset)
-            change(file[start:start + int(tensor.n_bytes)].reshape(-1, size), head, minimum)
+            change(file[start:start + int(tensor.n_bytes)].reshape(-1, size), *parts)
         file.flush()
         yield fault, to
 
 
 def damaged(source, folder, name, settings):
     """Copies with one fault each."""
-    if name == "gguf":
+    if name.startswith("gguf"):
         yield from damaged_gguf(source, folder)
         return
     codes, (scales, axis), zeros = PARTS[name]
-    faults = {"scale moved": (scales, lambda t: t.roll(1, axis)), "codes swapped": (codes, nibbles)}
+    faults = {"codes swapped": (codes, nibbles)}
+    if name != "bitnet":
+        faults["scale moved"] = (scales, lambda t: t.roll(1, axis))
     if zeros and (name != "onnx" or "--asymmetric" in settings):
         faults["zero point off"] = (zeros, one_off)
     for number, (fault, (suffix, change)) in enumerate(faults.items()):

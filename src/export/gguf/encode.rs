@@ -5,16 +5,20 @@ use super::requantise::super_blocks;
 use super::types::Choice;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::io::{StoredDtype, gguf_rows};
+use crate::io::gguf_rows;
 use crate::pack::{BlockType, BlockWeights, PackedTensor};
 use crate::tensor::QuantizedTensor;
 
-/// The rows of a layer in the type of its choice; with `heads` in the order of rotary pairs.
-pub(super) fn encode(layer: &LayerSpec, weight: &PackedTensor, heads: Option<usize>) -> Result<Vec<u8>> {
-    let choice = Choice::of(layer);
+/// The rows of a layer in the type that was chosen; with `heads` in the order of rotary pairs.
+pub(super) fn encode(
+    layer: &LayerSpec,
+    weight: &PackedTensor,
+    choice: &Choice,
+    heads: Option<usize>,
+) -> Result<Vec<u8>> {
     let tensor = choice.widened(weight.clone())?.unpack()?;
     let bytes = match choice.dtype.block() {
-        None => numbers(layer, &tensor)?,
+        None => halves(layer, &tensor)?,
         Some(BlockType::Q2_K) => super_blocks(&tensor),
         Some(block) => blocks(layer, &tensor, block)?,
     };
@@ -31,14 +35,11 @@ fn beyond(layer: &LayerSpec, what: &str, value: f32) -> Error {
     }
 }
 
-fn numbers(layer: &LayerSpec, tensor: &QuantizedTensor) -> Result<Vec<u8>> {
+fn halves(layer: &LayerSpec, tensor: &QuantizedTensor) -> Result<Vec<u8>> {
     let values = tensor.dequantize();
     match values.iter().find(|value| !Dtype::F16.round(**value).is_finite()) {
         Some(value) => Err(beyond(layer, "a weight of", *value)),
-        None if layer.scheme.bits().is_ternary() || Choice::of(layer).dtype == StoredDtype::F16 => {
-            Ok(Dtype::F16.encode(&values))
-        }
-        None => Ok(Dtype::F32.encode(&values)),
+        None => Ok(Dtype::F16.encode(&values)),
     }
 }
 

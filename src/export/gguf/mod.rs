@@ -5,7 +5,7 @@
 //! | 4 or 3 bits, symmetric | `Q4_0` | exact |
 //! | 4 or 3 bits with zero points | `Q4_1` | zero points become minima in f16 |
 //! | 8 bits, symmetric | `Q8_0` | exact |
-//! | three levels | `TQ2_0`, where blocks of 256 fit, else `Q4_0` | exact |
+//! | three levels | `TQ2_0`, or `TQ1_0` by the name `gguf-tq1_0`, where blocks of 256 fit, else `Q4_0` | exact |
 //! | 2 bits | `Q2_K`, where blocks of 256 fit, else `Q4_0` or `Q4_1` | `Q2_K` is requantised |
 //! | anything else | `F16` | its weights, rounded |
 //!
@@ -28,12 +28,14 @@ use super::layer_tensors::{F16_ERROR, ordered, tensor_name};
 use super::{Container, Exporter, Fit, LayerSpec, ReadBack, WholeModel};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::io::{Family, GGUF_FILE, GgufArchitecture, ModelConfig, TensorSpec};
+use crate::io::{Family, GGUF_FILE, GgufArchitecture, ModelConfig, StoredDtype, TensorSpec};
 use crate::op::LayerInput;
 use crate::pack::PackedTensor;
 
 /// The name of the format on the command line.
 pub const NAME: &str = "gguf";
+/// The same with layers of three levels in base 3: 1.69 bits a weight instead of 2.06, and more work for who reads them.
+pub const NARROW: &str = "gguf-tq1_0";
 
 /// The one tensor of a layer.
 const WEIGHT: &str = "weight";
@@ -49,9 +51,17 @@ const WEIGHT: &str = "weight";
 /// assert!(matches!(Gguf::default().fit(&layer("w4g32a")?), Fit::Rounded(_)));
 /// # Ok::<(), bitsmith::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Gguf {
     model: Option<Model>,
+    /// The type of layers of three levels.
+    ternary: StoredDtype,
+}
+
+impl Default for Gguf {
+    fn default() -> Self {
+        Self { model: None, ternary: StoredDtype::TQ2_0 }
+    }
 }
 
 /// What of a model decides how its tensors are written.
@@ -72,7 +82,18 @@ impl Gguf {
         let config = ModelConfig::from_value(crate::io::CONFIG_FILE.as_ref(), config)?;
         let architecture = metadata::architecture(&config)?;
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        Ok(Self { model: Some(Model { architecture, heads, kv_heads }) })
+        Ok(Self { model: Some(Model { architecture, heads, kv_heads }), ..Self::default() })
+    }
+
+    /// The same exporter under one of its two names, [`NAME`] and [`NARROW`].
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        let ternary = if name == NARROW { StoredDtype::TQ1_0 } else { StoredDtype::TQ2_0 };
+        Self { ternary, ..self }
+    }
+
+    fn choice(&self, layer: &LayerSpec) -> Choice {
+        Choice::of(layer, self.ternary)
     }
 
     /// Whether readers round what goes into layers, as the model was trained for.
@@ -92,7 +113,7 @@ impl Model {
 
 impl Exporter for Gguf {
     fn name(&self) -> &'static str {
-        NAME
+        if self.ternary == StoredDtype::TQ1_0 { NARROW } else { NAME }
     }
 
     fn fit(&self, layer: &LayerSpec) -> Fit {
@@ -111,7 +132,7 @@ impl Exporter for Gguf {
         {
             return Fit::Refused(format!("the architecture {} has no such layer", model.architecture.name()));
         }
-        Choice::of(layer).fit
+        self.choice(layer).fit
     }
 
     /// Readers have no Conv1D: every weight is stored `[out, in]`.
@@ -122,7 +143,7 @@ impl Exporter for Gguf {
     fn tensors(&self, layer: &LayerSpec, _: Dtype) -> Result<Vec<TensorSpec>> {
         layer.refuse(self)?;
         let shape = [layer.rows, layer.cols];
-        Ok(vec![TensorSpec::new(tensor_name(&layer.path, WEIGHT), Choice::of(layer).dtype, shape)])
+        Ok(vec![TensorSpec::new(tensor_name(&layer.path, WEIGHT), self.choice(layer).dtype, shape)])
     }
 
     fn encode(&self, layer: &LayerSpec, weight: &PackedTensor, _: Dtype) -> Result<Vec<(String, Vec<u8>)>> {
@@ -131,7 +152,7 @@ impl Exporter for Gguf {
         layer.refuse(self)?;
         let name = tensor_name(&layer.path, WEIGHT);
         let heads = self.model.and_then(|model| model.heads_of(&name));
-        Ok(vec![(name, encode::encode(layer, weight, heads)?)])
+        Ok(vec![(name, encode::encode(layer, weight, &self.choice(layer), heads)?)])
     }
 
     fn config(&self, layers: &[LayerSpec], kept: &[String]) -> Result<Value> {
@@ -153,11 +174,11 @@ impl Exporter for Gguf {
     }
 
     fn read_back(&self, layer: &LayerSpec) -> ReadBack {
-        Choice::of(layer).read_back
+        self.choice(layer).read_back
     }
 
     fn as_read(&self, layer: &LayerSpec, weight: PackedTensor) -> Result<PackedTensor> {
-        Choice::of(layer).widened(weight)
+        self.choice(layer).widened(weight)
     }
 
     fn whole_file(&self) -> Option<&'static str> {
@@ -173,7 +194,7 @@ impl Exporter for Gguf {
     }
 
     fn notes(&self, layers: &[LayerSpec]) -> Vec<String> {
-        types::notes(layers)
+        types::notes(layers, self.ternary)
     }
 }
 

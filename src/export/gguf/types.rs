@@ -32,13 +32,14 @@ fn holds(layer: &LayerSpec, weights: usize) -> bool {
 }
 
 impl Choice {
-    pub(super) fn of(layer: &LayerSpec) -> Self {
+    /// `ternary` is the type of layers of three levels.
+    pub(super) fn of(layer: &LayerSpec, ternary: StoredDtype) -> Self {
         let scheme = layer.scheme;
         let (bits, symmetric) = (scheme.bits(), scheme.is_symmetric());
         let [narrow, wide] = [BlockType::Q4_0.weights(), BlockType::Q2_K.weights()].map(|n| holds(layer, n));
         let codes = |dtype, fit| Self { dtype, fit, read_back: ReadBack::Codes };
         match bits.get() {
-            _ if bits.is_ternary() && wide => codes(StoredDtype::TQ2_0, rounded_to_f16(scheme)),
+            _ if bits.is_ternary() && wide => codes(ternary, rounded_to_f16(scheme)),
             2 if !bits.is_ternary() && layer.cols.is_multiple_of(wide_weights()) && holds_sub_blocks(layer) => Self {
                 dtype: StoredDtype::Q2_K,
                 fit: Fit::Rounded(
@@ -105,10 +106,10 @@ fn why_no_block(layer: &LayerSpec) -> String {
 }
 
 /// How many layers have each type, and what is wider than it was.
-pub(super) fn notes(layers: &[LayerSpec]) -> Vec<String> {
+pub(super) fn notes(layers: &[LayerSpec], ternary: StoredDtype) -> Vec<String> {
     let (mut types, mut wider) = (BTreeMap::<&str, usize>::new(), BTreeMap::<String, usize>::new());
     for layer in layers {
-        let dtype = Choice::of(layer).dtype;
+        let dtype = Choice::of(layer, ternary).dtype;
         *types.entry(dtype.name()).or_default() += 1;
         let widened = matches!(dtype, StoredDtype::Q4_0 | StoredDtype::Q4_1) && layer.scheme.bits().get() < 4;
         if widened {

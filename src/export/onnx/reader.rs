@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::files::OPERATOR;
 use super::proto::{Model, Node, Tensor};
-use super::{BITS, BLOCKS, CODES, Layer, NAME, SCALES, ZEROS};
+use super::{BIAS, BITS, BLOCKS, CODES, Layer, NAME, SCALES, ZEROS};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::export::layer_tensors::{LayerTensors, bytes_to_words, tensor_name};
@@ -17,6 +17,9 @@ use crate::io::{Map, StoredDtype};
 use crate::op::LayerInput;
 use crate::pack::{PackedTensor, Packing};
 use crate::scheme::{Bits, Scheme, Span, Zero};
+
+/// Which input of a node its bias is.
+const BIAS_INPUT: usize = 5;
 
 /// Files that were opened.
 #[derive(Debug)]
@@ -75,6 +78,9 @@ impl Layers {
         let zero = if input(3).is_empty() { Zero::Symmetric } else { Zero::Stored };
         if input(1) != own(CODES) || input(2) != own(SCALES) || zero == Zero::Stored && input(3) != own(ZEROS) {
             return Err(wrong("the node takes other constants than those of its layer"));
+        }
+        if self.tensors.contains_key(&own(BIAS)) != (input(BIAS_INPUT) == own(BIAS)) {
+            return Err(wrong("the node does not take the bias of its layer"));
         }
         self.layers.push((layer, zero));
         Ok(())
