@@ -84,6 +84,7 @@ def decoded(source, folder):
         scale = tensors.get(f"{path}.weight_scale")
         if part == "weight_packed":
             rows, cols = tensors[f"{path}.weight_shape"].tolist()
+            scale = scale.reshape(-1, 1) if scale.ndim < 2 else scale
             wide = cols // scale.shape[1]
             zero = 2 ** (bits - 1)
             if f"{path}.weight_zero_point" in tensors:
@@ -146,6 +147,31 @@ def gguf_by_gguf(folder):
         return model(input_ids=torch.tensor([tokens(folder)])).logits[0].float().numpy()
 
 
+def llama_cpp(folder):
+    """Rounds activations to 8 bits."""
+    import llama_cpp as llama
+    llama.llama_backend_init()
+    settings = llama.llama_model_default_params()
+    settings.n_gpu_layers = 0
+    # The weights as they are in the file, not repacked for one processor.
+    settings.use_extra_bufts = False
+    model = llama.llama_model_load_from_file(str(folder / "model.gguf").encode(), settings)
+    ids, vocabulary = tokens(folder), config(folder)["vocab_size"]
+    settings = llama.llama_context_default_params()
+    settings.n_ctx = settings.n_batch = settings.n_ubatch = 64
+    # Keys and values in f32.
+    settings.type_k = settings.type_v = 0
+    context = llama.llama_init_from_model(model, settings)
+    batch = llama.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for place, token in enumerate(ids):
+        batch.token[place], batch.pos[place], batch.logits[place] = token, place, 1
+        batch.n_seq_id[place], batch.seq_id[place][0] = 1, 0
+    assert llama.llama_decode(context, batch) == 0, "llama.cpp computes nothing"
+    rows = [llama.llama_get_logits_ith(context, place) for place in range(len(ids))]
+    return np.stack([np.ctypeslib.as_array(row, shape=(vocabulary,)).copy() for row in rows])
+
+
 def mlx(folder):
     import mlx.core as mx
     from mlx_lm.utils import load_model
@@ -194,7 +220,7 @@ LEARNED = ["--method", "learned", "--calib", str(ROOT / "examples/tiny-llama/cal
 CT, GPTQ = (transformers, ("transformers", "compressed-tensors")), (transformers, ("transformers", "gptqmodel"))
 AUTO_ROUND, BNB = (transformers, ("transformers", "auto-round")), (transformers, ("transformers", "bitsandbytes"))
 GGUF_HF, GGUF, MLX = (gguf_by_transformers, ("transformers", "gguf")), (gguf_by_gguf, ("gguf",)), (mlx, ("mlx-lm", "mlx"))
-ONNX = (onnxruntime, ("onnxruntime",))
+ONNX, LLAMA_CPP = (onnxruntime, ("onnxruntime",)), (llama_cpp, ("llama_cpp_python",))
 RANDOM, TRAINED = "a random Llama", "examples/tiny-llama"
 LLAMA, OPT, GPT2 = (f"shared/models/{name}" for name in ("babyllama-char-0.9M", "opt-shakespeare-char", "gpt2-shakespeare-char"))
 # Format: model; program and the packages that the table names; limit; settings of the quantization. Models are those whose
@@ -202,8 +228,10 @@ LLAMA, OPT, GPT2 = (f"shared/models/{name}" for name in ("babyllama-char-0.9M", 
 CASES = {
     "compressed-tensors": [(model, CT, EXACT, FOUR) for model in (RANDOM, LLAMA, OPT)] + [(TRAINED, CT, EXACT, FOUR + LEARNED)],
     "gguf": [(RANDOM, GGUF_HF, EXACT, FOUR), (RANDOM, GGUF, EXACT, FOUR), (RANDOM, GGUF_HF, EXACT, EIGHT),
-             (RANDOM, GGUF, HALF, ZEROS), (RANDOM, GGUF, EXACT, ["--method", "ternary"]), (TRAINED, GGUF_HF, EXACT, FOUR + LEARNED), (LLAMA, GGUF_HF, EXACT, FOUR)],
-    "gguf-tq1_0": [(RANDOM, GGUF, EXACT, ["--method", "ternary"])],
+             (RANDOM, GGUF, HALF, ZEROS), (RANDOM, GGUF, EXACT, ["--method", "ternary"]), (TRAINED, GGUF_HF, EXACT, FOUR + LEARNED), (LLAMA, GGUF_HF, EXACT, FOUR)]
+            + [(RANDOM, LLAMA_CPP, INT8, settings) for settings in (FOUR, ZEROS, EIGHT, ["--method", "ternary"])]
+            + [(TRAINED, LLAMA_CPP, INT8, FOUR + LEARNED), (LLAMA, LLAMA_CPP, INT8, FOUR)],
+    "gguf-tq1_0": [(RANDOM, GGUF, EXACT, ["--method", "ternary"]), (RANDOM, LLAMA_CPP, INT8, ["--method", "ternary"])],
     "bitnet": [(RANDOM, (transformers, ("transformers",)), INT8, ["--method", "ternary"])],
     "gptq": [(RANDOM, GPTQ, HALF, FOUR), (RANDOM, GPTQ, HALF, ZEROS), (TRAINED, GPTQ, HALF, FOUR + LEARNED),
              (LLAMA, GPTQ, HALF, FOUR), (OPT, GPTQ, HALF, FOUR)],
@@ -352,6 +380,16 @@ def place(model, scratch):
     return at if at.exists() else None
 
 
+def lacking(packages):
+    """One of the packages that is not installed."""
+    for package in packages:
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return package
+    return None
+
+
 def judged(scratch, source, name, case):
     """A row of the table, and whether all is as it should be."""
     model, (program, packages), limit, settings = case
@@ -383,9 +421,9 @@ def main():
         print("| --- | --- | --- | --- | --- | --- | --- |")
         results = []
         for number, (name, case) in enumerate((name, case) for name in wanted for case in CASES[name]):
-            source = place(case[0], scratch)
-            if source is None:
-                print(f"NOT RUN: {name} of {case[0]}, which is not there", file=sys.stderr)
+            source, lacks = place(case[0], scratch), lacking(case[1][1])
+            if source is None or lacks:
+                print(f"NOT RUN: {name} of {case[0]}: {lacks or 'the model'} is not there", file=sys.stderr)
                 continue
             (scratch / str(number)).mkdir()
             row, good = judged(scratch / str(number), source, name, case)
