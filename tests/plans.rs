@@ -3,7 +3,10 @@
 use bitsmith::export::{BlockRecord, Calibration, LayerRecord, Method, Observed, Quality, Record, Sizes, Spread};
 use bitsmith::io::TextFacts;
 use bitsmith::op::LayerInput;
+use bitsmith::progress::Silent;
+use bitsmith::quant::{QuantizeRequest, Rtn, RtnConfig, quantize_model};
 use bitsmith::scheme::{Pattern, Plan, SkipList};
+use bitsmith::{Device, Scheme};
 use serde_json::json;
 
 const DOWN: &str = "model.layers.3.mlp.down_proj";
@@ -161,4 +164,36 @@ fn unusable_records_are_refused_by_field() {
     text["layers"][0]["scheme"] = json!("w9");
     std::fs::write(folder.path().join(Record::FILE), text.to_string()).unwrap();
     assert!(matches!(Record::read(folder.path()), Err(bitsmith::Error::Format { .. })));
+}
+
+/// vLLM fuses query, key and value, and gate and up: they must have one scheme.
+#[test]
+fn layers_that_a_reader_fuses_and_that_differ_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let quantized = |format: &str, strict: bool, plan: &[(&str, &str)]| {
+        let plan = plan.iter().map(|(path, scheme)| (*path, scheme.parse::<Scheme>().unwrap())).collect();
+        let request = QuantizeRequest {
+            plan: Some(plan),
+            format: format.to_owned(),
+            strict,
+            force: true,
+            ..QuantizeRequest::new("examples/tiny-llama", folder.path().join("out"))
+        };
+        let rtn = Rtn::new(RtnConfig::default()).unwrap();
+        pollster::block_on(quantize_model(&Device::cpu(), &rtn, &request, &mut Silent)).map(|done| done.notes)
+    };
+    let [q, k, v] = ["q", "k", "v"].map(|name| format!("model.layers.1.self_attn.{name}_proj"));
+    let one = [(&q[..], "w4g32s"), (&k, "w4g32s"), (&v, "w4g32s")];
+    let two = [one[0], (&k, "w8g32s"), one[2]];
+    let told = |notes: &[String]| notes.iter().filter(|note| note.contains("vLLM fuses")).cloned().collect::<Vec<_>>();
+    for format in ["compressed-tensors", "gptq"] {
+        assert!(told(&quantized(format, true, &one).unwrap()).is_empty(), "{format}");
+        for plan in [&two[..], &one[..2]] {
+            let notes = told(&quantized(format, false, plan).unwrap());
+            assert!(matches!(&notes[..], [note] if note.contains("1 time(s)") && note.contains("k_proj")), "{notes:?}");
+            let error = quantized(format, true, plan).unwrap_err().to_string();
+            assert!(error.contains("vLLM fuses"), "{error}");
+        }
+    }
+    assert!(told(&quantized("mlx", false, &two).unwrap()).is_empty());
 }

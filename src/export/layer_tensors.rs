@@ -92,6 +92,16 @@ pub(super) fn ordered(input: &LayerInput) -> Option<Fit> {
     input.columns().map(|_| Fit::Refused(reason.to_owned()))
 }
 
+/// The fit of a layer for readers that look for a Conv1D and find the linear layer that it is.
+pub(super) fn conv1d_as_linear(fit: Fit) -> Fit {
+    const REASON: &str = "a Conv1D layer, written as the linear layer that it is (transformers loads it as auto-round)";
+    match fit {
+        Fit::Exact => Fit::OwnReader(REASON.to_owned()),
+        Fit::OwnReader(reason) | Fit::Rounded(reason) => Fit::OwnReader(format!("{reason}; {REASON}")),
+        refused @ Fit::Refused(_) => refused,
+    }
+}
+
 /// What rounding a number to f16 changes of it at most, if f16 has such numbers.
 pub(super) const F16_ERROR: f32 = 1.0 / 2048.0;
 

@@ -30,6 +30,7 @@ pub use search_record::{
 };
 use serde_json::Value;
 
+use self::layer_tensors::conv1d_as_linear;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{Checkpoint, TensorSpec};
@@ -99,16 +100,6 @@ pub enum Fit {
     OwnReader(String),
     /// It cannot be written, for this reason.
     Refused(String),
-}
-
-/// The fit of a layer for readers that look for a Conv1D and find the linear layer that it is.
-fn conv1d_as_linear(fit: Fit) -> Fit {
-    const REASON: &str = "a Conv1D layer, written as the linear layer that it is (transformers loads it as auto-round)";
-    match fit {
-        Fit::Exact => Fit::OwnReader(REASON.to_owned()),
-        Fit::OwnReader(reason) | Fit::Rounded(reason) => Fit::OwnReader(format!("{reason}; {REASON}")),
-        refused @ Fit::Refused(_) => refused,
-    }
 }
 
 /// What a reader of this crate makes of a layer that a format holds.
@@ -202,6 +193,11 @@ pub trait Exporter: Send + Sync {
     /// [`Error::Unsupported`] for a model that the format cannot hold, and those of reading what stands beside the weights.
     fn container(&self, model: &WholeModel<'_>) -> Result<Box<dyn Container>> {
         Ok(Box::new(Folder::new(model)))
+    }
+
+    /// A reader of the format that fuses query, key and value, and gate and up, which must then have one scheme.
+    fn fused_by(&self) -> Option<&'static str> {
+        None
     }
 
     /// What a user should know of the layers as they are written, one a line.

@@ -128,7 +128,11 @@ impl Original {
     /// Refuses what the format cannot hold, and with `strict` what others would read otherwise; says what they do.
     pub(super) fn fit(&self, exporter: &dyn Exporter, strict: bool) -> Result<Vec<String>> {
         let (mut changes, mut others) = (Changes::new(exporter, strict), Vec::new());
-        for layer in self.layers() {
+        for part in self.parts() {
+            let Part::Layer(layer) = part else {
+                changes.keep(part.name());
+                continue;
+            };
             changes.add(&self.told(exporter, layer)?, is_conv1d(&self.config, &layer.path))?;
             if exporter.input(layer) != layer.input {
                 others.push(&layer.path);
@@ -139,7 +143,7 @@ impl Original {
             let what = format!("{path} in {name}, whose readers round its input otherwise than those of the original");
             return Err(Error::Unsupported { what, remedy: "leave --strict out to write it all the same".to_owned() });
         }
-        let mut notes = changes.notes();
+        let mut notes = changes.notes()?;
         let decoded: Vec<DecodedLayer> = self.decoded.values().cloned().collect();
         notes
             .extend(DecodedLayer::notes(&decoded).into_iter().map(|note| format!("note: {note}; so they are written")));

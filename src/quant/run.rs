@@ -71,11 +71,12 @@ impl Run<'_> {
     pub(super) fn fit(&self, strict: bool) -> Result<Vec<String>> {
         let mut changes = Changes::new(self.aim, strict);
         for info in self.checkpoint.infos() {
-            if let Some(layer) = self.spec(&info.name) {
-                changes.add(&layer, self.is_conv1d(&layer.path))?;
+            match self.spec(&info.name) {
+                Some(layer) => changes.add(&layer, self.is_conv1d(&layer.path))?,
+                None => changes.keep(&info.name),
             }
         }
-        Ok(changes.notes())
+        changes.notes()
     }
 
     /// The files to write: kept tensors as they are, linear layers as the format stores them.

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::facts::State;
 use super::history::History;
 use super::moves;
-use super::sensitivity::ties;
 use super::stage::Stage;
 use super::trials::{On, Trials};
 use super::walk::{Rules, Walked, walk};
@@ -16,6 +15,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::export::{CodesFrom, SearchPhase, SearchQuality, SearchStep};
 use crate::progress::Progress;
+use crate::quant::fused;
 use crate::scheme::Plan;
 
 /// Plans that are put in place as a whole, at most.
@@ -280,7 +280,8 @@ impl Search<'_> {
     }
 
     fn optimizer(&self) -> Result<PrecisionOptimizer<'_>> {
-        let ties = if self.config.tied { ties(&self.layers) } else { Vec::new() };
+        let ties =
+            if self.config.tied { fused(self.layers.iter().map(|layer| layer.path.as_str())) } else { Vec::new() };
         PrecisionOptimizer::new(&self.layers, &ties)
     }
 

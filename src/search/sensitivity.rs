@@ -180,31 +180,9 @@ pub(super) fn importance_of(layers: &[LayerCandidates], config: &MixedPrecisionC
     config.bits_ladder.bits().iter().map(of).filter(|record| !record.values.is_empty()).collect()
 }
 
-/// Layers, by index, that loaders keep as one.
-pub(super) fn ties(layers: &[LayerCandidates]) -> Vec<Vec<usize>> {
-    const TIED: [&[&str]; 2] = [&["q_proj", "k_proj", "v_proj"], &["gate_proj", "up_proj"]];
-    let mut ties: Vec<(String, usize, Vec<usize>)> = Vec::new();
-    for (index, layer) in layers.iter().enumerate() {
-        let Some((parent, name)) = layer.path.rsplit_once('.') else { continue };
-        let Some(kind) = TIED.iter().position(|names| names.contains(&name)) else { continue };
-        match ties.iter_mut().find(|(of, other, _)| of == parent && *other == kind) {
-            Some((_, _, members)) => members.push(index),
-            None => ties.push((parent.to_owned(), kind, vec![index])),
-        }
-    }
-    ties.into_iter().map(|(_, _, members)| members).filter(|members| members.len() > 1).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn layers_that_loaders_join_are_tied() {
-        let layer = |path: &str| LayerCandidates { path: path.into(), candidates: vec![] };
-        let layers = ["a.0.q_proj", "a.0.k_proj", "a.0.o_proj", "a.1.q_proj", "a.0.v_proj", "b.gate_proj", "b.up_proj"];
-        assert_eq!(ties(&layers.map(layer)), [vec![0, 1, 4], vec![5, 6]]);
-    }
 
     #[test]
     fn one_group_size_of_each_width_is_measured() {

@@ -62,6 +62,10 @@ impl Exporter for Awq {
         NAME
     }
 
+    fn fused_by(&self) -> Option<&'static str> {
+        Some("vLLM")
+    }
+
     fn fit(&self, layer: &LayerSpec) -> Fit {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         let name = layer.path.rsplit('.').next().unwrap_or(&layer.path);

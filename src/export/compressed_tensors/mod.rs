@@ -125,6 +125,10 @@ impl Exporter for CompressedTensors {
         NAME
     }
 
+    fn fused_by(&self) -> Option<&'static str> {
+        Some("vLLM")
+    }
+
     fn fit(&self, layer: &LayerSpec) -> Fit {
         let &LayerSpec { scheme, rows, cols, .. } = layer;
         if rows == 0 || cols == 0 {

@@ -22,9 +22,10 @@ use serde_json::Value;
 
 pub use self::reader::Reader;
 use super::layer_tensors::{
-    F16_ERROR, by_row, codes_of, other_input, rounded_to_f16, tensor_name, transposed, words_to_bytes, zeros_by_row,
+    F16_ERROR, by_row, codes_of, conv1d_as_linear, other_input, rounded_to_f16, tensor_name, transposed,
+    words_to_bytes, zeros_by_row,
 };
-use super::{Exporter, Fit, LayerSpec, conv1d_as_linear};
+use super::{Exporter, Fit, LayerSpec};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::io::{StoredDtype, TensorSpec};
@@ -71,6 +72,10 @@ impl Exporter for Gptq {
             Self::Gptq => NAME,
             Self::AutoRound => AUTO_ROUND,
         }
+    }
+
+    fn fused_by(&self) -> Option<&'static str> {
+        Some("vLLM")
     }
 
     fn fit(&self, layer: &LayerSpec) -> Fit {
