@@ -5,6 +5,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -205,9 +206,11 @@ def onnxruntime(folder):
 def products(folder):
     """The same from the weights."""
     weights = load_file(folder / "model.safetensors")
-    paths = sorted(name[:-len(".weight")] for name, t in weights.items() if ".layers." in name and t.ndim == 2)
+    paths = sorted(name[:-len(".weight")] for name, t in weights.items() if re.search(r"\.(layers|h)\.", name) and t.ndim == 2)
+    own = config(folder)
     def product(path):
         weight, bias = weights[f"{path}.weight"], weights.get(f"{path}.bias")
+        weight = weight.t() if is_transposed(own, path) else weight
         y = inputs(path, weight.shape[1]) @ weight.numpy().T
         return (y if bias is None else y + bias.numpy()).ravel()
     return np.concatenate([product(path) for path in paths])
@@ -244,7 +247,7 @@ CASES = {
     "onnx": [(RANDOM, ONNX, EXACT, FOUR), (RANDOM, ONNX, EXACT, ZEROS),
              (RANDOM, ONNX, EXACT, ["--bits", "8", "--group-size", "channel"]),
              (RANDOM, ONNX, EXACT, ["--bits", "2", "--group-size", "16", "--asymmetric"]),
-             (TRAINED, ONNX, EXACT, FOUR + LEARNED), (LLAMA, ONNX, EXACT, FOUR), (OPT, ONNX, EXACT, FOUR)],
+             (TRAINED, ONNX, EXACT, FOUR + LEARNED), (LLAMA, ONNX, EXACT, FOUR), (OPT, ONNX, EXACT, FOUR), (GPT2, ONNX, EXACT, FOUR)],
     "bitsandbytes": [(model, BNB, INT8, ["--method", "llm-int8"]) for model in (RANDOM, LLAMA, OPT, GPT2)],
 }
 # Tensors of a layer: codes; scales, with the axis of groups, or of rows; zero points. One scale of a whole layer cannot move.
