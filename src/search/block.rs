@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::course::used;
 use super::facts::{Facts, State};
-use super::parts::Parts;
+use super::parts::{Counts, Parts};
 use super::trials::{On, Trials};
 use super::{Goal, GradualQuantizer, Measured};
 use crate::calib::CalibrationDataset;
@@ -62,8 +62,7 @@ impl GradualQuantizer {
         let Goal::Quality(budgets) = config.goal()? else {
             return Err(Error::config("target", "one block by itself needs a budget of quality, such as 5%"));
         };
-        let (calibration, evaluation) = self.counts(data.seq_len());
-        let parts = Parts::of(data, calibration, evaluation)?;
+        let parts = Parts::of(data, Counts { further: 0, ..self.counts(data.seq_len()) })?;
         let loaded = model.block(index)?;
         let bytes_before = loaded.bytes();
         let paths: Vec<String> =

@@ -114,6 +114,8 @@ impl MixedPrecisionBuilder {
         learned_iters: u32 => learned_iters;
         /// Steps of tuning all blocks together.
         tune_iters: u32 => tune_iters;
+        /// Sequences to tune on.
+        tune_samples: usize => Some(tune_samples);
         /// Seed of noise and of the choice of sequences.
         seed: u32 => seed;
     }

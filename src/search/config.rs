@@ -98,6 +98,11 @@ pub struct MixedPrecisionConfig {
     /// room for fewer bytes; 0 does without
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = Self::default().tune_iters))]
     pub tune_iters: u32,
+    /// Sequences to tune on: those to quantize on, and further ones [default: as many as the steps get to see, of up to 524288
+    /// tokens together]
+    #[cfg_attr(feature = "cli", arg(long, value_name = "N"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tune_samples: Option<usize>,
     /// Seed of noise and of the choice of sequences
     #[cfg_attr(feature = "cli", arg(long, default_value_t = Self::default().seed))]
     pub seed: u32,
@@ -128,6 +133,7 @@ impl Default for MixedPrecisionConfig {
             scale_type: Dtype::F16,
             learned_iters: 200,
             tune_iters: 300,
+            tune_samples: None,
             seed: 42,
         }
     }

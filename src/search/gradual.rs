@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::course::{Limit, Search};
 use super::facts::Facts;
 use super::history::History;
-use super::parts::Parts;
+use super::parts::{Counts, Parts};
 use super::sensitivity::{importance_of, sensitivity};
 use super::trials::{On, Trials};
 use super::{AcceptedStore, Goal, LayerCandidates, MixedPrecisionConfig};
@@ -17,7 +17,7 @@ use crate::export::{HeldOut, SearchGoal, SearchMemory, SearchQuality, SearchReco
 use crate::op::{LayerInput, weight_error};
 use crate::quant::{
     LayerChoice, LayerJob, LayerQuantizer, Observation, ObserveJob, ObservingQuantizer, QuantizedLayer, Quantizer,
-    Task, Way,
+    Task, TuneConfig, Way,
 };
 use crate::scheme::{Plan, Scheme};
 
@@ -67,22 +67,27 @@ impl GradualQuantizer {
         &self.config
     }
 
-    /// Sequences of so many tokens to learn from and decide by, and to check whole models on.
-    pub(super) fn counts(&self, seq_len: usize) -> (usize, usize) {
-        let MixedPrecisionConfig { calib_samples, evaluation_samples, .. } = self.config;
+    /// How many sequences of so many tokens there are to be for each use.
+    pub(super) fn counts(&self, seq_len: usize) -> Counts {
+        let MixedPrecisionConfig { calib_samples, evaluation_samples, tune_iters, tune_samples, .. } = self.config;
         let as_many_tokens = |samples: usize| samples.saturating_mul(SEQUENCE) / seq_len.max(1);
         let checked = as_many_tokens(evaluation_samples).max(LEAST.min(evaluation_samples));
-        // Tuning learns from tokens, however they are cut.
+        // What is learned is learned from tokens, however they are cut.
         let learned = calib_samples.max(as_many_tokens(calib_samples));
-        (learned.saturating_add(learned / 4), checked)
+        let tuning = TuneConfig { tune_iters, ..TuneConfig::NONE };
+        let tuned = if self.config.tunes() { tune_samples.unwrap_or_else(|| tuning.samples(seq_len)) } else { 0 };
+        Counts {
+            calibration: learned.saturating_add(learned / 4),
+            evaluation: checked,
+            further: tuned.saturating_sub(learned),
+        }
     }
 
     async fn search(&self, job: ObserveJob<'_>, history: &mut History, facts: Facts) -> Result<SearchRecord> {
         let start = Instant::now();
         let ObserveJob { model, data, footprint, plan, fingerprint, progress, .. } = job;
         let model = Rc::new(model);
-        let (calibration, evaluation) = self.counts(data.seq_len());
-        let parts = Parts::of(data, calibration, evaluation)?;
+        let parts = Parts::of(data, self.counts(data.seq_len()))?;
         let size = footprint.size();
         let planned = plan.unwrap_or(&fingerprint.plan);
         progress.begin("reading with the original", 1);
@@ -192,8 +197,7 @@ impl Quantizer for GradualQuantizer {
 
 impl ObservingQuantizer for GradualQuantizer {
     fn samples(&self, seq_len: usize) -> usize {
-        let (calibration, evaluation) = self.counts(seq_len);
-        calibration.saturating_add(evaluation)
+        self.counts(seq_len).total()
     }
 
     fn needs_text(&self) -> bool {

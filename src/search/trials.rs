@@ -33,6 +33,7 @@ pub(super) enum On {
 pub(super) struct Trials {
     model: Rc<StreamedModel>,
     learn: CalibrationDataset,
+    tune: CalibrationDataset,
     decide: GradualEvaluator,
     held_out: GradualEvaluator,
     batch_size: usize,
@@ -67,8 +68,8 @@ impl Trials {
         let decide = GradualEvaluator::new(model.clone(), &parts.decide).await?;
         let held_out = GradualEvaluator::new(model.clone(), &parts.held_out).await?;
         let (batch_size, seed) = (config.batch_size, config.seed);
-        let (learn, prefix, walk) = (parts.learn, None, None);
-        Ok(Self { model, learn, decide, held_out, batch_size, seed, facts, blocks, prefix, walk })
+        let (Parts { learn, tune, .. }, prefix, walk) = (parts, None, None);
+        Ok(Self { model, learn, tune, decide, held_out, batch_size, seed, facts, blocks, prefix, walk })
     }
 
     /// The model.
@@ -195,18 +196,18 @@ impl Trials {
         }
         let layers = self.layers(state.iter()).collect::<Result<Vec<_>>>()?;
         let config = TuneConfig { tune_iters: iters, ..TuneConfig::NONE };
-        let tuned = tune(&self.model, layers, &self.learn, &config, self.seed, progress).await?;
+        let tuned = tune(&self.model, layers, &self.tune, &config, self.seed, progress).await?;
         self.facts.keep_codes(key, CodesFrom::Tuned, &tuned.layers)
     }
 
     /// An error where the device has no room for that: hours may lie before it. Where an earlier run found something out, it is
     /// one that leaves that in place, as there may be room later.
     pub(super) fn reserve_for_tuning(&self) -> Result<()> {
-        let (device, bytes) = (self.device(), tune_bytes(&self.model, &self.learn, &TuneConfig::default())?);
+        let (device, bytes) = (self.device(), tune_bytes(&self.model, &self.tune, &TuneConfig::default())?);
         device.reserve(bytes).map_err(|error| {
             let what =
                 format!("tuning all blocks together, which takes {:.1} GB at once ({error})", bytes as f64 / 1e9);
-            let remedy = "leave it out (--tune-iters 0), or take fewer --calib-samples or a device with more memory";
+            let remedy = "leave it out (--tune-iters 0), or take fewer --tune-samples or a device with more memory";
             match self.facts.is_empty() {
                 true => Error::Unsupported { what, remedy: remedy.into() },
                 false => Error::Device {

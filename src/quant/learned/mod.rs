@@ -24,9 +24,6 @@ use crate::calib::Inputs;
 use crate::error::Result;
 use crate::scheme::Scheme;
 
-/// Tokens to learn from where tuning follows. It sees the whole model's predictions, and learns a short text by heart.
-const TUNED_TOKENS: usize = 1 << 19;
-
 /// Learned rounding with checked settings.
 ///
 /// ```
@@ -81,8 +78,7 @@ impl BlockQuantizer for Learned {
     }
 
     fn samples(&self, seq_len: usize) -> usize {
-        let tuned = if self.tuning().is_some() { TUNED_TOKENS / seq_len.max(1) } else { 0 };
-        self.config.samples.max(tuned)
+        self.config.samples.max(self.config.tune.samples(seq_len))
     }
 
     fn quantize<'a>(&'a self, job: BlockJob<'a>) -> Task<'a, BlockResult> {

@@ -30,6 +30,11 @@ impl Default for TuneConfig {
     }
 }
 
+/// Tokens to learn from. Tuning sees the whole model's predictions, and learns a short text by heart.
+const TOKENS: usize = 1 << 19;
+/// Tokens of a step.
+const STEP: usize = 4096;
+
 impl TuneConfig {
     /// No tuning.
     pub const NONE: Self = Self { tune_iters: 0, tune_lr: None, tune_batch_size: None };
@@ -57,7 +62,12 @@ impl TuneConfig {
 
     /// Sequences of a step, if each has so many tokens.
     pub(super) fn batch(&self, tokens: usize) -> usize {
-        self.tune_batch_size.unwrap_or((4096 / tokens.max(1)).max(1))
+        self.tune_batch_size.unwrap_or((STEP / tokens.max(1)).max(1))
+    }
+
+    /// Sequences of so many tokens to learn from: no more than the steps get to see.
+    pub(crate) fn samples(&self, tokens: usize) -> usize {
+        (self.tune_iters as usize).saturating_mul(self.batch(tokens)).min(TOKENS / tokens.max(1))
     }
 }
 
@@ -76,5 +86,7 @@ mod tests {
         let batch = |tokens| TuneConfig::default().batch(tokens);
         assert_eq!([1, 64, 256, 2048, 9999].map(batch), [4096, 64, 16, 2, 1]);
         assert_eq!(TuneConfig { tune_batch_size: Some(3), ..TuneConfig::default() }.batch(2048), 3);
+        let samples = |tune_iters, tokens| TuneConfig { tune_iters, ..TuneConfig::NONE }.samples(tokens);
+        assert_eq!((samples(1000, 256), samples(10, 256), samples(0, 256)), (2048, 160, 0));
     }
 }
