@@ -5,10 +5,8 @@ use std::time::Instant;
 
 use bitsmith::hub::Split;
 use bitsmith::report::html::{self, ReportFile, RunFacts};
-use bitsmith::train::{
-    ClassifierRequest, TrainConfig, TrainRecord, TrainRequest, Trained, train_classifier, train_model,
-};
-use bitsmith::{Error, Result, report};
+use bitsmith::train::{ClassifierRequest, TrainConfig, TrainRequest, train_classifier, train_model};
+use bitsmith::{Device, Error, Result, report};
 use clap::Args;
 use serde::Serialize;
 
@@ -29,6 +27,8 @@ use super::{Json, interrupt, stderr, stdout};
 /// a second one with packed weights, which predicts as the training did.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLE)]
+// Those of a text; for images, steps follow from the epochs.
+#[command(mut_arg("steps", |arg| arg.conflicts_with("images")), mut_arg("seq_len", |arg| arg.conflicts_with("images")))]
 pub(super) struct Train {
     /// The configuration file of a new model, with its tokenizer beside it; or a model to go on from: a folder, or a name on
     /// the hub
@@ -46,8 +46,8 @@ pub(super) struct Train {
     /// Replace folders that are there
     #[arg(long)]
     force: bool,
-    /// Go on with what a run left unfinished that was killed, stopped or failed; model, text and settings must be those of
-    /// that run
+    /// Go on with what a run left unfinished that was killed, stopped or failed; model, text or images, and settings must be
+    /// those of that run
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
@@ -87,9 +87,9 @@ Example:
 
 /// The content of `training.json` and what is not for the file.
 #[derive(Serialize)]
-struct Output<'a> {
+struct Output<'a, R> {
     #[serde(flatten)]
-    record: &'a TrainRecord,
+    record: &'a R,
     last_loss: Option<f64>,
     notes: &'a [String],
     out: &'a Path,
@@ -104,9 +104,17 @@ struct Output<'a> {
 
 impl Train {
     pub(super) async fn run(&self) -> Result<()> {
+        let page = self.report_file()?;
+        match (&self.text, self.images.files()) {
+            (Some(text), _) => self.language_model(text, page).await,
+            (None, Some(samples)) => self.classifier(samples, page).await,
+            (None, None) => Err(Error::config("images", "give images or a text")),
+        }
+    }
+
+    /// Trains on a text.
+    async fn language_model(&self, text: &TextArg, page: Option<ReportFile>) -> Result<()> {
         self.config.check()?;
-        let report = self.report_file()?;
-        let Some(text) = &self.text else { return self.classifier().await };
         let model = self.model.find(&self.hub, self.quiet)?;
         let text = self.documents.find(text, "text", Split::Train, &self.hub, self.quiet)?;
         let request = TrainRequest {
@@ -123,45 +131,43 @@ impl Train {
         let start = Instant::now();
         let trained = train_model(&device, &request, &mut Bar::new(self.quiet)).await?;
         // Before anything is printed, which may fail; and its own failure is told of last: the model is there.
-        let reported = report.map(|file| {
-            let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-            file.write(&html::training(&trained, &RunFacts::new(&device, start).command(typed)))
-        });
-        self.print(&trained, &device.caps().name, matches!(reported, Some(Ok(()))))?;
+        let reported = page.map(|file| file.write(&html::training(&trained, &facts(&device, start))));
+        let output = Output {
+            last_loss: trained.record.last_loss(),
+            notes: &trained.notes,
+            resumed: trained.resumed,
+            seconds: trained.seconds,
+            ..self.output(&device, &trained.record, matches!(reported, Some(Ok(()))))
+        };
+        self.print(&output, &report::training(&trained))?;
         reported.unwrap_or(Ok(()))
     }
 
     /// Trains on images.
-    async fn classifier(&self) -> Result<()> {
-        let Some(samples) = self.images.files() else { return Err(Error::config("images", "give images or a text")) };
-        if self.resume || self.report.is_some() {
-            let flag = if self.resume { "resume" } else { "report" };
-            return Err(Error::config(flag, "it is for language models; leave it out for images"));
-        }
+    async fn classifier(&self, samples: [PathBuf; 2], page: Option<ReportFile>) -> Result<()> {
+        let model = self.model.find(&self.hub, self.quiet)?.path;
         let request = ClassifierRequest {
-            model: self.model.find(&self.hub, self.quiet)?.path,
-            samples,
             held_out: self.held_out,
             epochs: self.epochs,
-            out: self.out.clone(),
             deploy: self.deploy.clone(),
             force: self.force,
-            config: self.config.clone(),
+            resume: self.resume,
+            ..ClassifierRequest::new(model, samples, &self.out, self.config.clone())
         };
         let device = self.device.open().await?;
         interrupt::listen();
-        let record = train_classifier(&device, &request, &mut Bar::new(self.quiet)).await?;
-        if self.output.json {
-            return stdout::json(&record);
-        }
-        if self.quiet {
-            return Ok(());
-        }
-        let mut text = format!("{}written to {}\n", report::classifier(&record), self.out.display());
-        if let Some(deploy) = &self.deploy {
-            text += &format!("packed in {}\n", deploy.display());
-        }
-        stdout::text(&text)
+        let start = Instant::now();
+        let trained = train_classifier(&device, &request, &mut Bar::new(self.quiet)).await?;
+        let reported = page.map(|file| file.write(&html::classifier(&trained, &facts(&device, start))));
+        let output = Output {
+            last_loss: trained.record.last_loss(),
+            notes: &trained.notes,
+            resumed: trained.resumed,
+            seconds: trained.seconds,
+            ..self.output(&device, &trained.record, matches!(reported, Some(Ok(()))))
+        };
+        self.print(&output, &report::classifier(&trained))?;
+        reported.unwrap_or(Ok(()))
     }
 
     /// The file of the report, outside the folders that the models will take as a whole.
@@ -181,40 +187,46 @@ impl Train {
         ReportFile::check(path).map(Some)
     }
 
-    fn print(&self, trained: &Trained, device: &str, reported: bool) -> Result<()> {
-        let Trained { record, resumed, seconds, notes, .. } = trained;
-        if *resumed > 0 && !self.quiet {
-            stderr::line(&format!("note: {resumed} steps were taken before"));
+    /// What any training prints, but for what came of it.
+    fn output<'a, R>(&'a self, device: &'a Device, record: &'a R, reported: bool) -> Output<'a, R> {
+        Output {
+            record,
+            last_loss: None,
+            notes: &[],
+            out: &self.out,
+            deploy: self.deploy.as_deref(),
+            report: self.report.as_deref().filter(|_| reported),
+            resumed: 0,
+            seconds: 0.0,
+            device: &device.caps().name,
         }
-        for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
+    }
+
+    fn print(&self, output: &Output<'_, impl Serialize>, summary: &str) -> Result<()> {
+        if output.resumed > 0 && !self.quiet {
+            stderr::line(&format!("note: {} steps were taken before", output.resumed));
+        }
+        for note in output.notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
             stderr::line(&report::visible(note));
         }
-        let report = self.report.as_deref().filter(|_| reported);
         if self.output.json {
-            let (out, deploy) = (self.out.as_path(), self.deploy.as_deref());
-            let last_loss = record.last_loss();
-            return stdout::json(&Output {
-                record,
-                last_loss,
-                notes,
-                out,
-                deploy,
-                report,
-                resumed: *resumed,
-                seconds: *seconds,
-                device,
-            });
+            return stdout::json(output);
         }
         if self.quiet {
             return Ok(());
         }
-        let mut text = format!("{}written to {}\n", report::training(trained), self.out.display());
-        if let Some(deploy) = &self.deploy {
+        let mut text = format!("{summary}written to {}\n", self.out.display());
+        if let Some(deploy) = output.deploy {
             text += &format!("packed in {}\n", deploy.display());
         }
-        if let Some(report) = report {
+        if let Some(report) = output.report {
             text += &format!("report in {}\n", report.display());
         }
         stdout::text(&text)
     }
+}
+
+/// The circumstances, and what was typed.
+fn facts(device: &Device, start: Instant) -> RunFacts {
+    RunFacts::new(device, start).command(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
 }

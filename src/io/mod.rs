@@ -5,6 +5,7 @@ mod checkpoint;
 mod checksum;
 mod config;
 mod dataset;
+mod destination;
 mod file;
 mod gguf;
 mod gzip;
