@@ -4,18 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bitsmith::hub::Split;
-use bitsmith::report::html::{self, ReportFile, RunFacts};
+use bitsmith::report::html::{self, ReportFile};
 use bitsmith::train::{ClassifierRequest, TrainConfig, TrainRequest, train_classifier, train_model};
-use bitsmith::{Device, Error, Result, report};
+use bitsmith::{Error, Result, report};
 use clap::Args;
 use serde::Serialize;
 
-use super::bar::Bar;
-use super::device::DeviceArg;
 use super::images::ImageArgs;
-use super::model::{HubArgs, ModelArg};
+use super::model::ModelArg;
+use super::run::{RunArgs, written};
 use super::text::{DocumentArgs, TEXTS, TextArg};
-use super::{Json, interrupt, stderr, stdout};
 
 /// Train a language model on a text, or a classifier on images, in float or with quantization in the loop
 ///
@@ -26,7 +24,7 @@ use super::{Json, interrupt, stderr, stdout};
 /// quantization; embeddings, norms and head stay float. The new folder holds the weights that trained, in f32; --deploy makes
 /// a second one with packed weights, which predicts as the training did.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLE)]
+#[command(after_long_help = EXAMPLE, mut_arg("report", |arg| arg.help(PAGE)))]
 // Those of a text; for images, steps follow from the epochs.
 #[command(mut_arg("steps", |arg| arg.conflicts_with("images")), mut_arg("seq_len", |arg| arg.conflicts_with("images")))]
 pub(super) struct Train {
@@ -53,18 +51,7 @@ pub(super) struct Train {
     #[command(flatten)]
     config: TrainConfig,
     #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    output: Json,
-    #[command(flatten)]
-    hub: HubArgs,
-    /// No progress and no summary: warnings and errors only
-    #[arg(long)]
-    quiet: bool,
-    /// Write a page about the run, to be opened in a browser, with the loss as a picture; an earlier page of that name is
-    /// replaced
-    #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
+    run: RunArgs,
     #[command(flatten)]
     documents: DocumentArgs,
     #[command(flatten)]
@@ -76,6 +63,10 @@ pub(super) struct Train {
     #[arg(long, value_name = "SHARE", requires = "images", default_value_t = 0.2, help_heading = "Images")]
     held_out: f32,
 }
+
+/// What `--report` makes.
+const PAGE: &str = "Write a page about the run, to be opened in a browser, with the loss as a picture; an earlier page of \
+    that name is replaced";
 
 const EXAMPLE: &str = "\
 Example:
@@ -104,7 +95,13 @@ struct Output<'a, R> {
 
 impl Train {
     pub(super) async fn run(&self) -> Result<()> {
-        let page = self.report_file()?;
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let deploy = self.deploy.as_deref();
+        if deploy.is_some_and(|deploy| absolute(deploy) == absolute(&self.out)) {
+            return Err(Error::config("deploy", "this is the folder of --out; give another"));
+        }
+        let folders = [Some(("out", self.out.as_path())), deploy.map(|folder| ("deploy", folder))];
+        let page = self.run.page(&folders.into_iter().flatten().collect::<Vec<_>>())?;
         match (&self.text, self.images.files()) {
             (Some(text), _) => self.language_model(text, page).await,
             (None, Some(samples)) => self.classifier(samples, page).await,
@@ -115,8 +112,9 @@ impl Train {
     /// Trains on a text.
     async fn language_model(&self, text: &TextArg, page: Option<ReportFile>) -> Result<()> {
         self.config.check()?;
-        let model = self.model.find(&self.hub, self.quiet)?;
-        let text = self.documents.find(text, "text", Split::Train, &self.hub, self.quiet)?;
+        let (hub, quiet) = (&self.run.hub, self.run.quiet);
+        let model = self.model.find(hub, quiet)?;
+        let text = self.documents.find(text, "text", Split::Train, hub, quiet)?;
         let request = TrainRequest {
             name: model.id.map(|id| id.to_string()),
             documents: self.documents.separator().map(str::to_owned),
@@ -126,26 +124,28 @@ impl Train {
             resume: self.resume,
             ..TrainRequest::new(model.path, text, &self.out, self.config.clone())
         };
-        let device = self.device.open().await?;
-        interrupt::listen();
+        let device = self.run.open().await?;
         let start = Instant::now();
-        let trained = train_model(&device, &request, &mut Bar::new(self.quiet)).await?;
-        // Before anything is printed, which may fail; and its own failure is told of last: the model is there.
-        let reported = page.map(|file| file.write(&html::training(&trained, &facts(&device, start))));
+        let trained = train_model(&device, &request, &mut self.run.bar()).await?;
+        let page = self.run.report(page, (&device, start), |facts| html::training(&trained, facts));
         let output = Output {
+            record: &trained.record,
             last_loss: trained.record.last_loss(),
             notes: &trained.notes,
+            out: &self.out,
+            deploy: self.deploy.as_deref(),
+            report: page.path,
             resumed: trained.resumed,
             seconds: trained.seconds,
-            ..self.output(&device, &trained.record, matches!(reported, Some(Ok(()))))
+            device: &device.caps().name,
         };
-        self.print(&output, &report::training(&trained))?;
-        reported.unwrap_or(Ok(()))
+        self.print(&output, || report::training(&trained))?;
+        page.result
     }
 
     /// Trains on images.
     async fn classifier(&self, samples: [PathBuf; 2], page: Option<ReportFile>) -> Result<()> {
-        let model = self.model.find(&self.hub, self.quiet)?.path;
+        let model = self.model.find(&self.run.hub, self.run.quiet)?.path;
         let request = ClassifierRequest {
             held_out: self.held_out,
             epochs: self.epochs,
@@ -154,79 +154,30 @@ impl Train {
             resume: self.resume,
             ..ClassifierRequest::new(model, samples, &self.out, self.config.clone())
         };
-        let device = self.device.open().await?;
-        interrupt::listen();
+        let device = self.run.open().await?;
         let start = Instant::now();
-        let trained = train_classifier(&device, &request, &mut Bar::new(self.quiet)).await?;
-        let reported = page.map(|file| file.write(&html::classifier(&trained, &facts(&device, start))));
+        let trained = train_classifier(&device, &request, &mut self.run.bar()).await?;
+        let page = self.run.report(page, (&device, start), |facts| html::classifier(&trained, facts));
         let output = Output {
+            record: &trained.record,
             last_loss: trained.record.last_loss(),
             notes: &trained.notes,
-            resumed: trained.resumed,
-            seconds: trained.seconds,
-            ..self.output(&device, &trained.record, matches!(reported, Some(Ok(()))))
-        };
-        self.print(&output, &report::classifier(&trained))?;
-        reported.unwrap_or(Ok(()))
-    }
-
-    /// The file of the report, outside the folders that the models will take as a whole.
-    fn report_file(&self) -> Result<Option<ReportFile>> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        if let Some(deploy) = &self.deploy
-            && absolute(deploy) == absolute(&self.out)
-        {
-            return Err(Error::config("deploy", "this is the folder of --out; give another"));
-        }
-        let Some(path) = &self.report else { return Ok(None) };
-        let folders = [Some(&self.out), self.deploy.as_ref()];
-        if folders.into_iter().flatten().any(|folder| absolute(path).starts_with(absolute(folder))) {
-            let detail = format!("{} lies in a folder of the model; give a place beside it", path.display());
-            return Err(Error::config("report", detail));
-        }
-        ReportFile::check(path).map(Some)
-    }
-
-    /// What any training prints, but for what came of it.
-    fn output<'a, R>(&'a self, device: &'a Device, record: &'a R, reported: bool) -> Output<'a, R> {
-        Output {
-            record,
-            last_loss: None,
-            notes: &[],
             out: &self.out,
             deploy: self.deploy.as_deref(),
-            report: self.report.as_deref().filter(|_| reported),
-            resumed: 0,
-            seconds: 0.0,
+            report: page.path,
+            resumed: trained.resumed,
+            seconds: trained.seconds,
             device: &device.caps().name,
-        }
+        };
+        self.print(&output, || report::classifier(&trained))?;
+        page.result
     }
 
-    fn print(&self, output: &Output<'_, impl Serialize>, summary: &str) -> Result<()> {
-        if output.resumed > 0 && !self.quiet {
-            stderr::line(&format!("note: {} steps were taken before", output.resumed));
-        }
-        for note in output.notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
-            stderr::line(&report::visible(note));
-        }
-        if self.output.json {
-            return stdout::json(output);
-        }
-        if self.quiet {
-            return Ok(());
-        }
-        let mut text = format!("{summary}written to {}\n", self.out.display());
-        if let Some(deploy) = output.deploy {
-            text += &format!("packed in {}\n", deploy.display());
-        }
-        if let Some(report) = output.report {
-            text += &format!("report in {}\n", report.display());
-        }
-        stdout::text(&text)
+    fn print(&self, output: &Output<'_, impl Serialize>, summary: impl FnOnce() -> String) -> Result<()> {
+        let before = (output.resumed > 0).then(|| format!("{} steps were taken", output.resumed));
+        self.run.print(output, (before, output.notes), || {
+            let files = [("written to", Some(output.out)), ("packed in", output.deploy), ("report in", output.report)];
+            summary() + &written(&files)
+        })
     }
-}
-
-/// The circumstances, and what was typed.
-fn facts(device: &Device, start: Instant) -> RunFacts {
-    RunFacts::new(device, start).command(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
 }
