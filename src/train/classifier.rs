@@ -113,20 +113,33 @@ pub async fn train_classifier(
         let model = run.learner().model();
         record.accuracy = Some(accuracy(device, samples, |rec, x| model.forward(rec, x, Pass::Eval)).await?);
     }
-    let learner = run.complete(|folder| {
+    let filled = run.fill(|folder| {
         origin.config.write(folder)?;
         record.write(folder)
     });
-    let model = learner.await?.into_model();
+    let (learner, filled) = filled.await?;
     if let Some(folder) = &request.deploy {
-        let model = model.deploy().await?;
-        record.deployed_bytes = Some(model.weight_bytes());
-        if let Some(samples) = &held_out {
-            record.deployed_accuracy = Some(accuracy(device, samples, |rec, x| model.forward(rec, x)).await?);
-        }
-        model.write(folder, request.force, Some((TrainRecord::FILE, record.text().as_bytes()))).await?;
+        let packed = pack(learner.into_model(), (folder, request.force), held_out.as_ref(), &mut record).await;
+        packed.map_err(|cause| filled.unfinished(cause))?;
     }
+    filled.commit()?;
     Ok(TrainedClassifier { record, resumed, seconds, notes })
+}
+
+/// Writes a network packed into a folder, and records how large it is and what it gets right.
+async fn pack(
+    model: AutoBitModel,
+    (folder, force): (&Path, bool),
+    held_out: Option<&Samples>,
+    record: &mut ClassifierRecord,
+) -> Result<()> {
+    let device = model.device().clone();
+    let model = model.deploy().await?;
+    record.deployed_bytes = Some(model.weight_bytes());
+    if let Some(samples) = held_out {
+        record.deployed_accuracy = Some(accuracy(&device, samples, |rec, x| model.forward(rec, x)).await?);
+    }
+    model.write(folder, force, Some((TrainRecord::FILE, record.text().as_bytes()))).await
 }
 
 /// The share of images that the network of a folder gets right, packed as it is or would be deployed.

@@ -71,7 +71,7 @@ pub struct TrainConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "LIST", default_value_t = TrainConfig::default().progressive))]
     #[cfg_attr(feature = "cli", arg(help_heading = "Quantization in the loop", hide_default_value = true))]
     pub progressive: Precisions,
-    /// Steps between two states that --resume can go on from; 0 for none but that of a training that is stopped
+    /// Steps between two states that --resume can go on from; 0 for none but the last
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = TrainConfig::default().checkpoint_every))]
     pub checkpoint_every: u32,
 }

@@ -63,20 +63,26 @@ pub async fn train_model(device: &Device, request: &TrainRequest, progress: &mut
             * (request.config.batch_size * request.config.accumulate * seq_len) as u64,
         losses: run.losses().to_vec(),
     };
-    let paths = run.complete(|folder| origin.complete(folder, &record)).await?.linear_paths();
+    let (learner, filled) = run.fill(|folder| origin.complete(folder, &record)).await?;
+    let paths = learner.linear_paths();
+    // Its memory is not needed to pack.
+    drop(learner);
     let deployed = match &deploy {
         Some((deploy, folder)) => {
             let plan = paths.iter().map(|path| (path.as_str(), deploy.scheme())).collect();
             let packed = QuantizeRequest {
                 plan: Some(plan),
                 force: request.force,
-                name: request.name.clone(),
-                ..QuantizeRequest::new(&request.out, folder)
+                name: Some(request.name.clone().unwrap_or_else(|| name_of(&request.out))),
+                ..QuantizeRequest::new(filled.path(), folder)
             };
-            Some(quantize_model(device, deploy, &packed, progress).await?)
+            let packed = quantize_model(device, deploy, &packed, progress).await;
+            Some(packed.map_err(|cause| filled.unfinished(cause))?)
         }
         None => None,
     };
+    // After it is packed, so that whoever resumes finds either all of it or its state.
+    filled.commit()?;
     notes.extend(deployed.iter().flat_map(|outcome| outcome.notes.clone()));
     Ok(Trained { record, deployed, resumed, seconds, notes })
 }

@@ -119,17 +119,17 @@ impl<L: Learner> Run<'_, L> {
         &self.notes
     }
 
-    /// Writes the weights, and with `rest` all else that makes the folder, which gets its name then.
+    /// Writes the weights, and with `rest` all else that makes the folder; the memory of moments is given back.
     ///
     /// # Errors
     /// Those of the device and of writing, as [`Self::go`].
-    pub(super) async fn complete(self, rest: impl FnOnce(&Path) -> Result<()>) -> Result<L> {
-        self.fill(rest).await.map_err(|cause| self.unfinished(cause))?;
-        self.staging.commit()?;
-        Ok(self.trainer.into_learner())
+    pub(super) async fn fill(self, rest: impl FnOnce(&Path) -> Result<()>) -> Result<(L, Filled)> {
+        self.write(rest).await.map_err(|cause| self.unfinished(cause))?;
+        let filled = Filled { staging: self.staging, state: self.state, total: self.config.steps };
+        Ok((self.trainer.into_learner(), filled))
     }
 
-    async fn fill(&self, rest: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    async fn write(&self, rest: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let folder = self.staging.path();
         rest(folder)?;
         let path = folder.join(SINGLE_FILE);
@@ -155,7 +155,8 @@ impl<L: Learner> Run<'_, L> {
             if self.unread.len() >= UNREAD || due || done == self.config.steps {
                 self.read().await?;
             }
-            if due && done < self.config.steps {
+            // After the last step too: the folder is still to be written, and perhaps packed.
+            if due || done == self.config.steps {
                 self.save().await?;
             }
             let note = self.losses.last().map(|loss| format!("loss {loss:.4}")).unwrap_or_default();
@@ -195,18 +196,53 @@ impl<L: Learner> Run<'_, L> {
         Ok(())
     }
 
-    /// An error as it is told where a state is saved.
     fn unfinished(&self, cause: Error) -> Error {
-        match &self.state {
-            Some(state) if may_pass(&cause) => Error::Unfinished {
-                cause: Box::new(cause),
-                unit: "steps",
-                finished: state.steps as usize,
-                total: self.config.steps as usize,
-                folder: self.staging.partial().to_path_buf(),
-            },
-            _ => cause,
-        }
+        unfinished((self.state.as_ref(), self.config.steps), &self.staging, cause)
+    }
+}
+
+/// A folder that has all but its name, and what is saved of its training until it has that.
+pub(super) struct Filled {
+    staging: Staging,
+    state: Option<State>,
+    total: u32,
+}
+
+impl Filled {
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        self.staging.path()
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// As [`Staging::commit`].
+    pub(super) fn commit(self) -> Result<()> {
+        self.staging.commit()
+    }
+
+    /// What is told of work that fails before it has its name: that the training can be gone on with, if it can.
+    pub(super) fn unfinished(&self, cause: Error) -> Error {
+        let cause = match cause {
+            Error::Unfinished { cause, .. } => *cause,
+            other => other,
+        };
+        unfinished((self.state.as_ref(), self.total), &self.staging, cause)
+    }
+}
+
+/// An error as it is told where a state is saved, of so many steps.
+fn unfinished((state, total): (Option<&State>, u32), staging: &Staging, cause: Error) -> Error {
+    match state {
+        Some(state) if may_pass(&cause) => Error::Unfinished {
+            cause: Box::new(cause),
+            unit: "steps",
+            finished: state.steps as usize,
+            total: total as usize,
+            folder: staging.partial().to_path_buf(),
+        },
+        _ => cause,
     }
 }
 
