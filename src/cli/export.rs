@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use bitsmith::export::FORMATS;
-use bitsmith::io::ByteSize;
 use bitsmith::quant::{ExportRequest, Exported, export_model};
 use bitsmith::{Result, report};
 use clap::Args;
@@ -11,6 +10,7 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use super::bar::Bar;
+use super::files::FileArgs;
 use super::model::{HubArgs, ModelArg};
 use super::{Json, interrupt, stderr, stdout};
 
@@ -34,12 +34,8 @@ pub(super) struct Export {
     /// Replace the folder if it is there
     #[arg(long)]
     force: bool,
-    /// Refuse what readers of the format would not load, or would read with other numbers, instead of saying so
-    #[arg(long)]
-    strict: bool,
-    /// Largest weight file, such as 5GB or 500MB; gguf is one file
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(5_000_000_000))]
-    shard_size: ByteSize,
+    #[command(flatten)]
+    files: FileArgs,
     #[command(flatten)]
     output: Json,
     #[command(flatten)]
@@ -67,8 +63,8 @@ impl Export {
         let model = self.model.find(&self.hub, self.quiet)?.path;
         let request = ExportRequest {
             force: self.force,
-            strict: self.strict,
-            shard_size: self.shard_size.0,
+            strict: self.files.strict,
+            shard_size: self.files.shard_size.0,
             ..ExportRequest::new(model, &self.out, &self.format)
         };
         interrupt::listen();

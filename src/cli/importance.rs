@@ -1,13 +1,13 @@
 //! `bitsmith importance`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use bitsmith::calib::{CalibrationConfig, CalibrationDataset};
 use bitsmith::io::{ModelConfig, TextFacts};
 use bitsmith::model::StreamedModel;
 use bitsmith::quant::GroupSize;
-use bitsmith::report::html::{self, ReportFile, RunFacts};
+use bitsmith::report::html;
 use bitsmith::scheme::Zero;
 use bitsmith::search::{
     BitsLadder, Combination, GradualEvaluator, Importance, ImportanceAnalyzer, ImportanceConfig, Measure,
@@ -16,11 +16,10 @@ use bitsmith::{Result, Scheme, report};
 use clap::Args;
 use serde::Serialize;
 
-use super::bar::Bar;
-use super::device::DeviceArg;
-use super::model::{HubArgs, ModelArg};
+use super::model::ModelArg;
+use super::run::{RunArgs, written};
 use super::text::{DocumentArgs, TEXTS, TextArg};
-use super::{Json, calib, interrupt, stdout};
+use super::{calib, stdout};
 
 /// Sequences where no number is asked for: a prediction takes many, and learns little from their length.
 const SAMPLES: usize = 64;
@@ -34,7 +33,9 @@ const SEQ_LEN: usize = 128;
 /// computes with weights of zero); noise restores it in a model whose weights all have noise. gradient predicts what rtn
 /// finds, from one pass back through the model.
 #[derive(Debug, Args)]
-#[command(name = "importance", after_long_help = EXAMPLE)]
+#[command(name = "importance", after_long_help = EXAMPLE, mut_arg("report", |arg| arg.help(PAGE)))]
+// What was found is printed in any case.
+#[command(mut_arg("quiet", |arg| arg.help("No progress")))]
 pub(super) struct ImportanceCommand {
     /// The model, not quantized: a folder, or a name on the hub
     model: ModelArg,
@@ -70,20 +71,14 @@ pub(super) struct ImportanceCommand {
     #[arg(long, value_name = "TOKENS")]
     seq_len: Option<usize>,
     #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    output: Json,
-    #[command(flatten)]
-    hub: HubArgs,
-    /// No progress
-    #[arg(long)]
-    quiet: bool,
-    /// Write a page with the measures as a picture, to be opened in a browser; an earlier page of that name is replaced
-    #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
+    run: RunArgs,
     #[command(flatten)]
     documents: DocumentArgs,
 }
+
+/// What `--report` makes.
+const PAGE: &str = "Write a page with the measures as a picture, to be opened in a browser; an earlier page of that name is \
+    replaced";
 
 const EXAMPLE: &str = "\
 Example:
@@ -118,44 +113,37 @@ impl ImportanceCommand {
         let (config, _) = ModelConfig::read(folder)?;
         let seq_len = Some(self.seq_len.unwrap_or(SEQ_LEN.min(config.context())));
         let shape = CalibrationConfig { samples: self.samples, seq_len };
-        calib::sequences(&self.calib, shape, folder, |_| SAMPLES, &self.documents, &self.hub, self.quiet)
+        calib::sequences(&self.calib, shape, folder, |_| SAMPLES, &self.documents, &self.run.hub, self.run.quiet)
     }
 
     pub(super) async fn run(&self) -> Result<()> {
         let (measures, config) = (Measure::list(&self.measure)?, self.config());
         config.check(&measures)?;
-        let report = self.report.as_deref().map(ReportFile::check).transpose()?;
-        let model = self.model.find(&self.hub, self.quiet)?;
+        let page = self.run.page(&[])?;
+        let model = self.model.find(&self.run.hub, self.run.quiet)?;
         let folder = || model.path.file_name().unwrap_or(model.path.as_os_str()).to_string_lossy().into_owned();
         let name = model.id.as_ref().map_or_else(folder, ToString::to_string);
         let data = self.data(&model.path)?;
-        let device = self.device.open().await?;
-        interrupt::listen();
+        let device = self.run.open().await?;
         let start = Instant::now();
         let evaluator = GradualEvaluator::new(StreamedModel::open(&model.path, &device)?, &data).await?;
         let analyzer = ImportanceAnalyzer::new(&evaluator, &data, config);
-        let found = analyzer.analyze(&measures, &mut Bar::new(self.quiet)).await?;
-        // Before anything is printed, which may fail; and its own failure is told of last.
-        let reported = report.map(|file| {
-            let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-            file.write(&html::importance(&found, &name, &data, &RunFacts::new(&device, start).command(typed)))
-        });
-        let report = self.report.as_deref().filter(|_| matches!(reported, Some(Ok(()))));
-        if self.output.json {
+        let found = analyzer.analyze(&measures, &mut self.run.bar()).await?;
+        let page = self.run.report(page, (&device, start), |facts| html::importance(&found, &name, &data, facts));
+        if self.run.json() {
             stdout::json(&Output {
                 model: &name,
                 found: &found,
                 samples: data.sequences().len(),
                 seq_len: data.seq_len(),
                 text: data.text(),
-                report,
+                report: page.path,
                 seconds: start.elapsed().as_secs_f64(),
                 device: &device.caps().name,
             })?;
         } else {
-            let written = report.map_or_else(String::new, |path| format!("report in {}\n", path.display()));
-            stdout::text(&(report::importance(&found, &data) + &written))?;
+            stdout::text(&(report::importance(&found, &data) + &written(&[("report in", page.path)])))?;
         }
-        reported.unwrap_or(Ok(()))
+        page.result
     }
 }

@@ -5,24 +5,22 @@ use std::time::Instant;
 
 use bitsmith::eval::Evaluation;
 use bitsmith::export::{FORMATS, Record};
-use bitsmith::io::ByteSize;
 use bitsmith::quant::{
     Outcome, QuantizeRequest, Quantizer, Way, check_plan_file, quantize_model, read_plan, write_plan,
 };
-use bitsmith::report::html::{self, ReportFile, RunFacts};
+use bitsmith::report::html;
 use bitsmith::train::quantize_finetuned;
 use bitsmith::{Error, Result, report};
 use clap::builder::PossibleValuesParser;
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 
-use super::bar::Bar;
 use super::calib::CalibArgs;
-use super::device::DeviceArg;
+use super::files::FileArgs;
 use super::finetune::FinetuneArgs;
-use super::model::{HubArgs, ModelArg};
+use super::model::ModelArg;
+use super::run::{RunArgs, outside, written};
 use super::text::{Cut, TEXTS, TextArg};
-use super::{Json, interrupt, stderr, stdout};
 
 /// Name of the command.
 pub(super) const NAME: &str = "quantize";
@@ -34,6 +32,7 @@ pub(super) const NAME: &str = "quantize";
 /// name only when it is complete; what is finished until then outlives a kill, for --resume.
 #[derive(Debug, Args)]
 #[command(name = NAME, after_long_help = EXAMPLE, group(ArgGroup::new(TEXTS).multiple(true)))]
+#[command(mut_arg("report", |arg| arg.help(PAGE)))]
 pub(super) struct Quantize {
     /// The model to quantize: a folder, a safetensors file, or a name on the hub
     model: ModelArg,
@@ -61,25 +60,10 @@ pub(super) struct Quantize {
     /// Format of the new folder
     #[arg(long, value_name = "FORMAT", default_value = FORMATS[0], value_parser = PossibleValuesParser::new(FORMATS))]
     format: String,
-    /// Refuse what readers of the format would not load, or would read with other numbers, instead of saying so
-    #[arg(long)]
-    strict: bool,
-    /// Largest weight file, such as 5GB or 500MB; gguf is one file
-    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(5_000_000_000))]
-    shard_size: ByteSize,
     #[command(flatten)]
-    device: DeviceArg,
+    files: FileArgs,
     #[command(flatten)]
-    output: Json,
-    #[command(flatten)]
-    hub: HubArgs,
-    /// No progress and no summary: warnings and errors only
-    #[arg(long)]
-    quiet: bool,
-    /// Write a page about the run, to be opened in a browser: sizes, quality, error per layer as a picture; an earlier
-    /// page of that name is replaced
-    #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
+    run: RunArgs,
     /// Measure what it cost, perplexity before and after and KL divergence, on this text: a file (plain text, or rows in
     /// .jsonl or .parquet), or a dataset on the hub such as wikitext-2
     #[arg(long, value_name = "FILE|NAME", help_heading = "Evaluation", group = TEXTS)]
@@ -91,6 +75,10 @@ pub(super) struct Quantize {
     #[command(flatten)]
     finetune: FinetuneArgs,
 }
+
+/// What `--report` makes.
+const PAGE: &str = "Write a page about the run, to be opened in a browser: sizes, quality, error per layer as a picture; an \
+    earlier page of that name is replaced";
 
 const EXAMPLE: &str = "\
 Example:
@@ -119,8 +107,9 @@ struct Output<'a> {
 
 impl Quantize {
     fn request(&self, quantizer: &dyn Quantizer) -> Result<QuantizeRequest> {
-        let quality = self.text.as_ref().map(|text| self.cut.request(text, &self.hub, self.quiet)).transpose()?;
-        let model = self.model.find(&self.hub, self.quiet)?;
+        let quality =
+            self.text.as_ref().map(|text| self.cut.request(text, &self.run.hub, self.run.quiet)).transpose()?;
+        let model = self.model.find(&self.run.hub, self.run.quiet)?;
         let calibration = match quantizer.way(self.calib.is_given()) {
             // Said before a text is read or downloaded.
             Way::Layers(_) if self.calib.is_given() => {
@@ -130,15 +119,15 @@ impl Quantize {
                 &model.path,
                 |len| blocks.samples(len),
                 &self.cut.documents,
-                &self.hub,
-                self.quiet,
+                &self.run.hub,
+                self.run.quiet,
             )?),
             Way::Observed(method) if self.calib.is_given() => Some(self.calib.load(
                 &model.path,
                 |len| method.samples(len),
                 &self.cut.documents,
-                &self.hub,
-                self.quiet,
+                &self.run.hub,
+                self.run.quiet,
             )?),
             // A method that only looks has a text of its own.
             Way::Layers(_) | Way::Observed(_) | Way::Blocks(_) => None,
@@ -152,8 +141,8 @@ impl Quantize {
             skip: self.skip.clone(),
             plan: self.plan.as_deref().map(read_plan).transpose()?,
             format: self.format.clone(),
-            strict: self.strict,
-            shard_size: self.shard_size.0,
+            strict: self.files.strict,
+            shard_size: self.files.shard_size.0,
             quality,
             ..QuantizeRequest::new(model.path, &self.out)
         })
@@ -161,78 +150,43 @@ impl Quantize {
 
     pub(super) async fn run(&self, quantizer: &dyn Quantizer) -> Result<()> {
         let request = self.request(quantizer)?;
-        let finetune = self.finetune.find(&self.cut.documents, &self.hub, self.quiet)?;
+        let finetune = self.finetune.find(&self.cut.documents, &self.run.hub, self.run.quiet)?;
         if finetune.is_some() {
             // Said before the device is tested.
             quantizer.in_the_loop()?;
         }
-        let report = self.report_file()?;
+        let page = self.run.page(&[("out", &self.out)])?;
         if let Some(file) = &self.plan_out {
-            self.outside("plan_out", file)?;
+            outside("plan_out", file, &[("out", &self.out)])?;
             check_plan_file(file)?;
         }
-        let device = self.device.open().await?;
-        interrupt::listen();
+        let device = self.run.open().await?;
         let start = Instant::now();
-        let mut bar = Bar::new(self.quiet);
+        let mut bar = self.run.bar();
         let outcome = match &finetune {
             Some(finetune) => quantize_finetuned(&device, quantizer, &request, finetune, &mut bar).await?,
             None => quantize_model(&device, quantizer, &request, &mut bar).await?,
         };
         let seconds = start.elapsed().as_secs_f64();
-        let planned = self.plan_out.as_deref().map(|file| write_plan(file, &outcome.record.plan()));
-        // Before anything is printed, which may fail; and its own failure is told of last: the model is there.
-        let reported = report.map(|file| {
-            let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-            file.write(&html::quantization(&outcome, &RunFacts::new(&device, start).command(typed)))
-        });
-        let written =
-            |file: &Option<PathBuf>, done: &Option<Result<()>>| file.clone().filter(|_| matches!(done, Some(Ok(()))));
-        let files = [written(&self.plan_out, &planned), written(&self.report, &reported)];
-        self.print(&outcome, seconds, &device.caps().name, &files)?;
-        planned.unwrap_or(Ok(())).and(reported.unwrap_or(Ok(())))
-    }
-
-    /// The file of the report.
-    fn report_file(&self) -> Result<Option<ReportFile>> {
-        let Some(path) = &self.report else { return Ok(None) };
-        self.outside("report", path)?;
-        ReportFile::check(path).map(Some)
-    }
-
-    /// Refuses a file in the folder that the model will take as a whole.
-    fn outside(&self, field: &str, path: &Path) -> Result<()> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        if absolute(path).starts_with(absolute(&self.out)) {
-            let detail = format!("{} lies in the folder of --out; give a place beside it", path.display());
-            return Err(Error::config(field, detail));
-        }
-        Ok(())
-    }
-
-    fn print(&self, outcome: &Outcome, seconds: f64, device: &str, files: &[Option<PathBuf>; 2]) -> Result<()> {
-        let Outcome { record, evaluation, resumed, notes } = outcome;
-        if *resumed > 0 && !self.quiet {
-            stderr::line(&format!("note: {resumed} tensors were finished before"));
-        }
-        for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
-            stderr::line(&report::visible(note));
-        }
-        let [plan, report] = files.each_ref().map(Option::as_deref);
-        if self.output.json {
-            let evaluation = evaluation.as_ref();
-            return stdout::json(&Output { record, evaluation, notes, out: &self.out, plan, report, seconds, device });
-        }
-        if self.quiet {
-            return Ok(());
-        }
-        let mut text = format!("{}written to {}\n", report::quantization(outcome), self.out.display());
-        if let Some(plan) = plan {
-            text += &format!("plan in {}\n", plan.display());
-        }
-        if let Some(report) = report {
-            text += &format!("report in {}\n", report.display());
-        }
-        stdout::text(&text)
+        let planned = self.plan_out.as_deref().map_or(Ok(()), |file| write_plan(file, &outcome.record.plan()));
+        let page = self.run.report(page, (&device, start), |facts| html::quantization(&outcome, facts));
+        let Outcome { record, evaluation, resumed, notes } = &outcome;
+        let plan = self.plan_out.as_deref().filter(|_| planned.is_ok());
+        let output = Output {
+            record,
+            evaluation: evaluation.as_ref(),
+            notes,
+            out: &self.out,
+            plan,
+            report: page.path,
+            seconds,
+            device: &device.caps().name,
+        };
+        let before = (*resumed > 0).then(|| format!("{resumed} tensors were finished"));
+        self.run.print(&output, (before, notes), || {
+            let files = [("written to", Some(self.out.as_path())), ("plan in", plan), ("report in", page.path)];
+            report::quantization(&outcome) + &written(&files)
+        })?;
+        planned.and(page.result)
     }
 }

@@ -4,20 +4,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bitsmith::hub::Split;
-use bitsmith::report::html::{self, ReportFile, RunFacts};
-use bitsmith::train::{
-    ClassifierRequest, TrainConfig, TrainRecord, TrainRequest, Trained, train_classifier, train_model,
-};
+use bitsmith::report::html::{self, ReportFile};
+use bitsmith::train::{ClassifierRequest, TrainConfig, TrainRequest, train_classifier, train_model};
 use bitsmith::{Error, Result, report};
 use clap::Args;
 use serde::Serialize;
 
-use super::bar::Bar;
-use super::device::DeviceArg;
 use super::images::ImageArgs;
-use super::model::{HubArgs, ModelArg};
+use super::model::ModelArg;
+use super::run::{RunArgs, written};
 use super::text::{DocumentArgs, TEXTS, TextArg};
-use super::{Json, interrupt, stderr, stdout};
 
 /// Train a language model on a text, or a classifier on images, in float or with quantization in the loop
 ///
@@ -28,7 +24,9 @@ use super::{Json, interrupt, stderr, stdout};
 /// quantization; embeddings, norms and head stay float. The new folder holds the weights that trained, in f32; --deploy makes
 /// a second one with packed weights, which predicts as the training did.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLE)]
+#[command(after_long_help = EXAMPLE, mut_arg("report", |arg| arg.help(PAGE)))]
+// Those of a text; for images, steps follow from the epochs.
+#[command(mut_arg("steps", |arg| arg.conflicts_with("images")), mut_arg("seq_len", |arg| arg.conflicts_with("images")))]
 pub(super) struct Train {
     /// The configuration file of a new model, with its tokenizer beside it; or a model to go on from: a folder, or a name on
     /// the hub
@@ -46,25 +44,14 @@ pub(super) struct Train {
     /// Replace folders that are there
     #[arg(long)]
     force: bool,
-    /// Go on with what a run left unfinished that was killed, stopped or failed; model, text and settings must be those of
-    /// that run
+    /// Go on with what a run left unfinished that was killed, stopped or failed; model, text or images, and settings must be
+    /// those of that run
     #[arg(long)]
     resume: bool,
     #[command(flatten)]
     config: TrainConfig,
     #[command(flatten)]
-    device: DeviceArg,
-    #[command(flatten)]
-    output: Json,
-    #[command(flatten)]
-    hub: HubArgs,
-    /// No progress and no summary: warnings and errors only
-    #[arg(long)]
-    quiet: bool,
-    /// Write a page about the run, to be opened in a browser, with the loss as a picture; an earlier page of that name is
-    /// replaced
-    #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
+    run: RunArgs,
     #[command(flatten)]
     documents: DocumentArgs,
     #[command(flatten)]
@@ -77,6 +64,10 @@ pub(super) struct Train {
     held_out: f32,
 }
 
+/// What `--report` makes.
+const PAGE: &str = "Write a page about the run, to be opened in a browser, with the loss as a picture; an earlier page of \
+    that name is replaced";
+
 const EXAMPLE: &str = "\
 Example:
   bitsmith train examples/tiny-llama/config.json --out tiny-ternary --deploy tiny-packed --weights ternary \\
@@ -87,9 +78,9 @@ Example:
 
 /// The content of `training.json` and what is not for the file.
 #[derive(Serialize)]
-struct Output<'a> {
+struct Output<'a, R> {
     #[serde(flatten)]
-    record: &'a TrainRecord,
+    record: &'a R,
     last_loss: Option<f64>,
     notes: &'a [String],
     out: &'a Path,
@@ -104,11 +95,26 @@ struct Output<'a> {
 
 impl Train {
     pub(super) async fn run(&self) -> Result<()> {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let deploy = self.deploy.as_deref();
+        if deploy.is_some_and(|deploy| absolute(deploy) == absolute(&self.out)) {
+            return Err(Error::config("deploy", "this is the folder of --out; give another"));
+        }
+        let folders = [Some(("out", self.out.as_path())), deploy.map(|folder| ("deploy", folder))];
+        let page = self.run.page(&folders.into_iter().flatten().collect::<Vec<_>>())?;
+        match (&self.text, self.images.files()) {
+            (Some(text), _) => self.language_model(text, page).await,
+            (None, Some(samples)) => self.classifier(samples, page).await,
+            (None, None) => Err(Error::config("images", "give images or a text")),
+        }
+    }
+
+    /// Trains on a text.
+    async fn language_model(&self, text: &TextArg, page: Option<ReportFile>) -> Result<()> {
         self.config.check()?;
-        let report = self.report_file()?;
-        let Some(text) = &self.text else { return self.classifier().await };
-        let model = self.model.find(&self.hub, self.quiet)?;
-        let text = self.documents.find(text, "text", Split::Train, &self.hub, self.quiet)?;
+        let (hub, quiet) = (&self.run.hub, self.run.quiet);
+        let model = self.model.find(hub, quiet)?;
+        let text = self.documents.find(text, "text", Split::Train, hub, quiet)?;
         let request = TrainRequest {
             name: model.id.map(|id| id.to_string()),
             documents: self.documents.separator().map(str::to_owned),
@@ -118,103 +124,60 @@ impl Train {
             resume: self.resume,
             ..TrainRequest::new(model.path, text, &self.out, self.config.clone())
         };
-        let device = self.device.open().await?;
-        interrupt::listen();
+        let device = self.run.open().await?;
         let start = Instant::now();
-        let trained = train_model(&device, &request, &mut Bar::new(self.quiet)).await?;
-        // Before anything is printed, which may fail; and its own failure is told of last: the model is there.
-        let reported = report.map(|file| {
-            let typed = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-            file.write(&html::training(&trained, &RunFacts::new(&device, start).command(typed)))
-        });
-        self.print(&trained, &device.caps().name, matches!(reported, Some(Ok(()))))?;
-        reported.unwrap_or(Ok(()))
+        let trained = train_model(&device, &request, &mut self.run.bar()).await?;
+        let page = self.run.report(page, (&device, start), |facts| html::training(&trained, facts));
+        let output = Output {
+            record: &trained.record,
+            last_loss: trained.record.last_loss(),
+            notes: &trained.notes,
+            out: &self.out,
+            deploy: self.deploy.as_deref(),
+            report: page.path,
+            resumed: trained.resumed,
+            seconds: trained.seconds,
+            device: &device.caps().name,
+        };
+        self.print(&output, || report::training(&trained))?;
+        page.result
     }
 
     /// Trains on images.
-    async fn classifier(&self) -> Result<()> {
-        let Some(samples) = self.images.files() else { return Err(Error::config("images", "give images or a text")) };
-        if self.resume || self.report.is_some() {
-            let flag = if self.resume { "resume" } else { "report" };
-            return Err(Error::config(flag, "it is for language models; leave it out for images"));
-        }
+    async fn classifier(&self, samples: [PathBuf; 2], page: Option<ReportFile>) -> Result<()> {
+        let model = self.model.find(&self.run.hub, self.run.quiet)?.path;
         let request = ClassifierRequest {
-            model: self.model.find(&self.hub, self.quiet)?.path,
-            samples,
             held_out: self.held_out,
             epochs: self.epochs,
-            out: self.out.clone(),
             deploy: self.deploy.clone(),
             force: self.force,
-            config: self.config.clone(),
+            resume: self.resume,
+            ..ClassifierRequest::new(model, samples, &self.out, self.config.clone())
         };
-        let device = self.device.open().await?;
-        interrupt::listen();
-        let record = train_classifier(&device, &request, &mut Bar::new(self.quiet)).await?;
-        if self.output.json {
-            return stdout::json(&record);
-        }
-        if self.quiet {
-            return Ok(());
-        }
-        let mut text = format!("{}written to {}\n", report::classifier(&record), self.out.display());
-        if let Some(deploy) = &self.deploy {
-            text += &format!("packed in {}\n", deploy.display());
-        }
-        stdout::text(&text)
+        let device = self.run.open().await?;
+        let start = Instant::now();
+        let trained = train_classifier(&device, &request, &mut self.run.bar()).await?;
+        let page = self.run.report(page, (&device, start), |facts| html::classifier(&trained, facts));
+        let output = Output {
+            record: &trained.record,
+            last_loss: trained.record.last_loss(),
+            notes: &trained.notes,
+            out: &self.out,
+            deploy: self.deploy.as_deref(),
+            report: page.path,
+            resumed: trained.resumed,
+            seconds: trained.seconds,
+            device: &device.caps().name,
+        };
+        self.print(&output, || report::classifier(&trained))?;
+        page.result
     }
 
-    /// The file of the report, outside the folders that the models will take as a whole.
-    fn report_file(&self) -> Result<Option<ReportFile>> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        if let Some(deploy) = &self.deploy
-            && absolute(deploy) == absolute(&self.out)
-        {
-            return Err(Error::config("deploy", "this is the folder of --out; give another"));
-        }
-        let Some(path) = &self.report else { return Ok(None) };
-        let folders = [Some(&self.out), self.deploy.as_ref()];
-        if folders.into_iter().flatten().any(|folder| absolute(path).starts_with(absolute(folder))) {
-            let detail = format!("{} lies in a folder of the model; give a place beside it", path.display());
-            return Err(Error::config("report", detail));
-        }
-        ReportFile::check(path).map(Some)
-    }
-
-    fn print(&self, trained: &Trained, device: &str, reported: bool) -> Result<()> {
-        let Trained { record, resumed, seconds, notes, .. } = trained;
-        if *resumed > 0 && !self.quiet {
-            stderr::line(&format!("note: {resumed} steps were taken before"));
-        }
-        for note in notes.iter().filter(|note| !self.quiet || note.starts_with("warning")) {
-            stderr::line(&report::visible(note));
-        }
-        let report = self.report.as_deref().filter(|_| reported);
-        if self.output.json {
-            let (out, deploy) = (self.out.as_path(), self.deploy.as_deref());
-            let last_loss = record.last_loss();
-            return stdout::json(&Output {
-                record,
-                last_loss,
-                notes,
-                out,
-                deploy,
-                report,
-                resumed: *resumed,
-                seconds: *seconds,
-                device,
-            });
-        }
-        if self.quiet {
-            return Ok(());
-        }
-        let mut text = format!("{}written to {}\n", report::training(trained), self.out.display());
-        if let Some(deploy) = &self.deploy {
-            text += &format!("packed in {}\n", deploy.display());
-        }
-        if let Some(report) = report {
-            text += &format!("report in {}\n", report.display());
-        }
-        stdout::text(&text)
+    fn print(&self, output: &Output<'_, impl Serialize>, summary: impl FnOnce() -> String) -> Result<()> {
+        let before = (output.resumed > 0).then(|| format!("{} steps were taken", output.resumed));
+        self.run.print(output, (before, output.notes), || {
+            let files = [("written to", Some(output.out)), ("packed in", output.deploy), ("report in", output.report)];
+            summary() + &written(&files)
+        })
     }
 }

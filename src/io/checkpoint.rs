@@ -6,14 +6,11 @@ use std::path::Path;
 
 use super::gguf::{self, GGUF_FILE, GgufHeader, Place, gguf_of};
 use super::header::{Header, TensorInfo};
-use super::index::{INDEX_FILE, Index};
+use super::index::{INDEX_FILE, Index, SINGLE_FILE};
 use super::map::Map;
 use super::stored::StoredDtype;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-
-/// The file name under which the weights of a checkpoint in one piece are found.
-pub const SINGLE_FILE: &str = "model.safetensors";
 
 /// A stored tensor of any element type.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,6 +9,9 @@ use super::header::MAX_HEADER_BYTES;
 use super::json::Members;
 use crate::error::{Error, Result};
 
+/// The file name under which the weights of a checkpoint in one piece are found.
+pub const SINGLE_FILE: &str = "model.safetensors";
+
 /// The file name under which the index of a split checkpoint is found.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 

@@ -5,6 +5,7 @@ mod checkpoint;
 mod checksum;
 mod config;
 mod dataset;
+mod destination;
 mod file;
 mod gguf;
 mod gzip;
@@ -27,7 +28,6 @@ mod windows;
 mod writer;
 mod written;
 
-pub(crate) use checkpoint::SINGLE_FILE;
 pub use checkpoint::{Checkpoint, RawTensor};
 pub use checksum::{Checksum, Digest, digest_of};
 pub use config::{
@@ -43,8 +43,8 @@ pub(crate) use gguf::{
 pub use gguf::{GgufArchitecture, GgufHeader, GgufTensor, GgufTokenizer, PreTokenizer, gguf_of, rows as gguf_rows};
 pub use header::{Header, TensorInfo};
 pub use idx::Idx;
-pub(crate) use index::INDEX_FILE;
 pub use index::Index;
+pub(crate) use index::{INDEX_FILE, SINGLE_FILE};
 pub use journal::{Journal, Recovered};
 pub use layout::{FileLayout, Place};
 pub(crate) use map::Map;

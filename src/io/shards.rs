@@ -5,9 +5,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::checkpoint::SINGLE_FILE;
 use super::checksum::Digest;
-use super::index::INDEX_FILE;
+use super::index::{INDEX_FILE, SINGLE_FILE};
 use super::layout::FileLayout;
 use super::unsynced::Unsynced;
 use super::writer::{SafetensorsWriter, TensorSpec};

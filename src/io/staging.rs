@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::config::CONFIG_FILE;
+use super::destination::check_destination;
 use crate::error::{Error, Result};
 
 /// A folder that is filled beside its final name and renamed when it is complete. For the destination `NAME` it lies
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 /// | --- | --- |
 /// | `model` | the folder to fill |
 /// | `journal` | what of it is finished, for whoever keeps a [`super::Journal`] |
+/// | `state` | files that the journal tells of and the finished folder does not hold, if there are any |
 /// | `lock` | held by the one process at work; it marks the folder as ours |
 /// | `replaced` | the folder that had the name, from when it is put aside until the new one has its place |
 ///
@@ -44,6 +45,7 @@ pub struct Staging {
 
 const MODEL: &str = "model";
 const JOURNAL: &str = "journal";
+const STATE: &str = "state";
 const LOCK: &str = "lock";
 const REPLACED: &str = "replaced";
 
@@ -74,6 +76,7 @@ impl Staging {
             remove(&staging.journal())?;
             sync_folder(&staging.partial)?;
         }
+        remove(&staging.state())?;
         remove(&staging.model)?;
         staging.make()
     }
@@ -168,6 +171,7 @@ impl Staging {
         remove(&self.journal())?;
         sync_folder(&self.partial)?;
         remove(&self.journal().with_extension("new"))?;
+        remove(&self.state())?;
         remove(&self.partial.join(REPLACED))?;
         remove(&self.model)
     }
@@ -180,6 +184,11 @@ impl Staging {
     /// The file for a journal.
     pub fn journal(&self) -> PathBuf {
         self.partial.join(JOURNAL)
+    }
+
+    /// The folder for what a later process needs to go on and the finished folder does not hold; whoever uses it makes it.
+    pub fn state(&self) -> PathBuf {
+        self.partial.join(STATE)
     }
 
     /// The folder that holds all of it until it is complete.
@@ -321,50 +330,6 @@ fn parent(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// Refuses a destination that exists, or with `force` one that is no model folder, or no file of the kind of `file`.
-fn check_destination(destination: &Path, file: Option<&str>, force: bool) -> Result<()> {
-    let refuse = |detail: &str| Err(Error::config("output folder", format!("{} {detail}", destination.display())));
-    let metadata = match fs::symlink_metadata(destination) {
-        Ok(metadata) => metadata,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io(destination, e)),
-    };
-    if metadata.is_symlink() {
-        return refuse("is a symbolic link; give the folder itself");
-    }
-    match file {
-        None if !metadata.is_dir() => return refuse("is a file; give another name"),
-        Some(_) if !metadata.is_file() => return refuse("is a folder; give the name of a file"),
-        _ => {}
-    }
-    if !force {
-        return refuse("exists; give another name, or replace it with --force");
-    }
-    if file.is_some() {
-        return match super::is_gguf(destination) {
-            true => Ok(()),
-            false => refuse("is no GGUF file; --force does not delete it: remove it yourself"),
-        };
-    }
-    let (mut config, mut weights, mut empty) = (false, false, true);
-    let (mut graph, mut data) = (false, false);
-    for entry in fs::read_dir(destination).map_err(|e| Error::io(destination, e))? {
-        let name = entry.map_err(|e| Error::io(destination, e))?.file_name();
-        config |= name == CONFIG_FILE;
-        weights |= Path::new(&name).extension().is_some_and(|e| e == "safetensors");
-        (config, weights) = if name == super::GGUF_FILE { (true, true) } else { (config, weights) };
-        graph |= Path::new(&name).extension().is_some_and(|e| e == "onnx");
-        data |= Path::new(&name).extension().is_some_and(|e| e == "data");
-        empty = false;
-    }
-    if empty || (config && weights) || (graph && data) {
-        return Ok(());
-    }
-    refuse(
-        "is no model folder (config.json and safetensors, a GGUF file, or ONNX graphs with their data); --force does not delete it: remove it yourself",
-    )
 }
 
 /// Waits until the disk has every file below `folder`.

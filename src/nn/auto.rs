@@ -8,6 +8,7 @@ use super::cnn::BitCnn;
 use super::cnn_config::BitCnnConfig;
 use super::config::BitLinearConfig;
 use super::deployed_model::DeployedModel;
+use super::linear::BitLinear;
 use super::mlp::{BitMlp, BitMlpConfig, Normalize};
 use super::parameter::Parameter;
 use super::pass::Pass;
@@ -49,6 +50,11 @@ impl AutoBitConfig {
             Self::Mlp(config) => config.linear,
             Self::Cnn(config) => config.linear,
         }
+    }
+
+    /// Writes it as `config.json` of a folder.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        saved::write_config(folder, &serde_json::to_value(self).unwrap_or_default())
     }
 
     /// The same network for pictures whose bytes become this.
@@ -147,13 +153,8 @@ impl AutoBitModel {
     /// # Errors
     /// [`Error::Config`] if the name is taken, [`Error::Io`], and those of the device.
     pub async fn save(&self, folder: &Path) -> Result<()> {
-        self.write(folder, false, None).await
-    }
-
-    /// [`Self::save`], over a folder that is there if `force` says so, and with another file in it.
-    pub(crate) async fn write(&self, folder: &Path, force: bool, file: Option<(&str, &[u8])>) -> Result<()> {
         let tensors = saved::values(&self.device, &self.parameters()).await?;
-        saved::write((folder, force), &serde_json::to_value(self.config()).unwrap_or_default(), &tensors, file)
+        saved::write((folder, false), &serde_json::to_value(self.config()).unwrap_or_default(), &tensors, None)
     }
 
     /// Where its weights are.
@@ -193,6 +194,23 @@ impl AutoBitModel {
         match &mut self.network {
             Network::Mlp(mlp) => mlp.train(),
             Network::Cnn(cnn) => cnn.train(),
+        }
+    }
+
+    /// Has all layers train with this quantization from now on, and with an even draw over `noise` of a quantization step added
+    /// to each quantized weight that depends on `seed`; biases stay. [`Self::config`] tells of the quantization that the network
+    /// was built with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a quantization that cannot be.
+    pub(crate) fn quantize(&mut self, linear: BitLinearConfig, noise: f32, mut seed: u32) -> Result<()> {
+        let mut set = |layer: &mut BitLinear| {
+            seed = seed.wrapping_add(0x9e37_79b9);
+            layer.quantize(linear, noise, seed)
+        };
+        match &mut self.network {
+            Network::Mlp(mlp) => mlp.linears_mut().try_for_each(&mut set),
+            Network::Cnn(cnn) => cnn.linears_mut().try_for_each(&mut set),
         }
     }
 

@@ -86,6 +86,15 @@ impl BitCnn {
         self.layers.iter().flat_map(parameters).collect()
     }
 
+    /// What computes products, in order.
+    pub(super) fn linears_mut(&mut self) -> impl Iterator<Item = &mut BitLinear> {
+        self.layers.iter_mut().filter_map(|layer| match layer {
+            Layer::Conv(conv) => Some(conv.linear_mut()),
+            Layer::Linear(linear) => Some(linear),
+            _ => None,
+        })
+    }
+
     /// [`BitLinear::eval`] of all layers.
     ///
     /// # Errors

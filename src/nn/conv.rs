@@ -150,6 +150,10 @@ impl BitConv2d {
         &self.linear
     }
 
+    pub(super) fn linear_mut(&mut self) -> &mut BitLinear {
+        &mut self.linear
+    }
+
     /// `{name}.weight` `[out_channels, in_channels, kernel, kernel]` and, if there is one, `{name}.bias` `[out_channels]`.
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut all = self.linear.parameters();

@@ -140,6 +140,15 @@ impl BitLinear {
         rec.submit()
     }
 
+    /// Trains with this quantization from now on, and with noise as [`LatentWeight::with_noise`] adds it; the bias stays.
+    pub(super) fn quantize(&mut self, config: BitLinearConfig, noise: f32, seed: u32) -> Result<()> {
+        let weight = LatentWeight::new(self.weight.values().clone(), config.scheme(), config.input())?;
+        self.config = BitLinearConfig { bias: self.config.bias, ..config };
+        self.weight = weight.with_noise(noise, seed);
+        self.packed = None;
+        Ok(())
+    }
+
     /// Goes back to the f32 weight.
     pub fn train(&mut self) {
         self.packed = None;

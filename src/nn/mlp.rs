@@ -131,6 +131,10 @@ impl BitMlp {
         &self.layers
     }
 
+    pub(super) fn linears_mut(&mut self) -> impl Iterator<Item = &mut BitLinear> {
+        self.layers.iter_mut()
+    }
+
     /// All parameters, in the order of the layers.
     pub fn parameters(&self) -> Vec<Parameter> {
         self.layers.iter().flat_map(BitLinear::parameters).collect()

@@ -89,7 +89,7 @@ impl Samples {
     }
 
     /// Uploads rows by their indices, in this order, and gives their classes.
-    pub(super) fn gather(&self, device: &Device, rows: &[usize]) -> Result<(Activations, Vec<u32>)> {
+    pub(crate) fn gather(&self, device: &Device, rows: &[usize]) -> Result<(Activations, Vec<u32>)> {
         let row = |row: &usize| &self.values[row * self.features..][..self.features];
         let values: Vec<f32> = rows.iter().flat_map(row).copied().collect();
         let labels = rows.iter().map(|row| self.labels[*row]).collect();

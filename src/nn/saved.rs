@@ -50,8 +50,8 @@ pub(super) fn write(
     file: Option<(&str, &[u8])>,
 ) -> Result<()> {
     let staging = Staging::create(folder, force)?;
-    let text = serde_json::to_string_pretty(config).unwrap_or_default() + "\n";
-    for (name, bytes) in file.into_iter().chain([(CONFIG_FILE, text.as_bytes())]) {
+    write_config(staging.path(), config)?;
+    if let Some((name, bytes)) = file {
         let path = staging.path().join(name);
         std::fs::write(&path, bytes).map_err(|e| Error::io(&path, e))?;
     }
@@ -62,4 +62,11 @@ pub(super) fn write(
     }
     writer.finish()?;
     staging.commit()
+}
+
+/// Writes config.json.
+pub(super) fn write_config(folder: &Path, config: &Value) -> Result<()> {
+    let path = folder.join(CONFIG_FILE);
+    let text = serde_json::to_string_pretty(config).unwrap_or_default() + "\n";
+    std::fs::write(&path, text).map_err(|e| Error::io(&path, e))
 }

@@ -2,71 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::config::TrainConfig;
-use super::record::TrainRecord;
-use super::run::name_of;
+use super::image_learner::ImageLearner;
+use super::language_model::name_of;
+use super::learner::Learner as _;
+use super::parameter::Parameter;
+use super::record::{ClassifierRecord, TrainRecord};
+use super::request::{ClassifierRequest, TrainedClassifier};
+use super::run::Start;
+use super::saved::{Data, Fingerprint};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::io::{CONFIG_FILE, Checkpoint, Idx, Staging, read_limited};
-use crate::nn::{AutoBitConfig, AutoBitModel, DeployedModel, Pass, Recipe, Samples, WeightPrecision, accuracy, fit};
+use crate::io::{CONFIG_FILE, Checkpoint, Checksum, Digest, Idx, Source, SourceFile, Staging, read_limited};
+use crate::nn::{
+    AutoBitConfig, AutoBitModel, BitLinearConfig, DeployedModel, Pass, Samples, WeightPrecision, accuracy,
+};
 use crate::progress::Progress;
 
 /// A larger configuration is refused unread.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Which network to train, on which images, and where to put it.
-#[derive(Clone, Debug)]
-pub struct ClassifierRequest {
-    /// The configuration file of a new network ([`AutoBitConfig`]), or the folder of one to go on from.
-    pub model: PathBuf,
-    /// Images and labels: idx files, packed by gzip or not.
-    pub samples: [PathBuf; 2],
-    /// The share of the images, the last of them, that the network does not learn and is scored on.
-    pub held_out: f32,
-    /// How often each of the others is seen.
-    pub epochs: u32,
-    /// Folder to make, with the weights that trained in f32.
-    pub out: PathBuf,
-    /// Second folder to make, with packed weights.
-    pub deploy: Option<PathBuf>,
-    /// Replace existing folders.
-    pub force: bool,
-    /// How. The weights are those of the network's configuration where this says float.
-    pub config: TrainConfig,
-}
-
-/// What a training of a classifier was: the content of its `training.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClassifierRecord {
-    /// Version of this crate that trained the network.
-    pub bitsmith: String,
-    /// Name of the configuration or folder that it began from.
-    pub model: String,
-    /// Whether it began from weights that were drawn.
-    pub from_scratch: bool,
-    /// The settings.
-    pub recipe: Recipe,
-    /// What the layers compute with.
-    pub layers: String,
-    /// Images that it learned.
-    pub images: usize,
-    /// Images that it is scored on.
-    pub held_out: usize,
-    /// Numbers of the network.
-    pub parameters: usize,
-    /// Mean loss of each epoch, in nats an image.
-    pub losses: Vec<f64>,
-    /// Share of the images held out that it gets right, if there are any.
-    pub accuracy: Option<f64>,
-    /// The same of the packed network, where one was made.
-    pub deployed_accuracy: Option<f64>,
-    /// Bytes of the packed weights.
-    pub deployed_bytes: Option<usize>,
-}
-
-/// Trains a classifier of images and writes it into a new folder, and packed into a second one if that was asked for.
+/// Trains a classifier of images and writes it into a new folder, and packed into a second one if that was asked for. States
+/// are kept as [`train_model`](super::train_model) keeps them.
 ///
 /// ```
 /// use bitsmith::train::{ClassifierRequest, TrainConfig, train_classifier};
@@ -84,18 +42,14 @@ pub struct ClassifierRecord {
 /// std::fs::write(path("labels"), idx(&[pixels], labels.collect())).unwrap();
 /// std::fs::write(path("images"), idx(&[pixels, 2], images)).unwrap();
 /// std::fs::write(path("mlp.json"), r#"{"model_type": "mlp", "layers": [2, 16, 2], "activation": "relu"}"#).unwrap();
+/// let config = TrainConfig { weights: "ternary".parse()?, lr: Some(0.02), ..Default::default() };
 /// let request = ClassifierRequest {
-///     model: path("mlp.json"),
-///     samples: [path("images"), path("labels")],
-///     held_out: 0.2,
 ///     epochs: 40,
-///     out: path("latent"),
 ///     deploy: Some(path("packed")),
-///     force: false,
-///     config: TrainConfig { weights: "ternary".parse()?, lr: Some(0.02), ..Default::default() },
+///     ..ClassifierRequest::new(path("mlp.json"), [path("images"), path("labels")], path("latent"), config)
 /// };
 /// let device = Device::cpu();
-/// let record = pollster::block_on(train_classifier(&device, &request, &mut Silent))?;
+/// let record = pollster::block_on(train_classifier(&device, &request, &mut Silent))?.record;
 /// assert!(record.deployed_accuracy > Some(0.8), "{record:?}");
 /// pollster::block_on(DeployedModel::open(&device, &path("packed")))?;
 /// # Ok::<(), bitsmith::Error>(())
@@ -103,90 +57,145 @@ pub struct ClassifierRecord {
 ///
 /// # Errors
 /// [`Error::Config`] for settings that do not fit or are for language models, or a loss that is not finite; those of reading,
-/// of the device and of writing. Nothing is kept of a training that fails.
+/// of the device and of writing; [`Error::Unfinished`] as [`train_model`](super::train_model).
 pub async fn train_classifier(
     device: &Device,
     request: &ClassifierRequest,
     progress: &mut dyn Progress,
-) -> Result<ClassifierRecord> {
-    let config = configuration(request)?;
-    // Said before the work; the folders are made after it.
-    for folder in [Some(&request.out), request.deploy.as_ref()].into_iter().flatten() {
+) -> Result<TrainedClassifier> {
+    let origin = Origin::of(device, request)?;
+    if let Some(folder) = &request.deploy {
+        // Said before the work; the folder is made after it.
         drop(Staging::create(folder, request.force)?);
     }
-    let samples = read_samples(&request.samples, &config)?;
+    let [images, labels] = &request.samples;
+    let read = [Idx::read(images)?, Idx::read(labels)?];
+    let samples = Samples::from_idx(&read[0], &read[1], origin.config.normalize().unwrap_or_default())?;
     let (learned, held_out) = split(&samples, request.held_out)?;
-    let recipe = request.config.recipe(request.epochs, learned.len())?;
-    let stored = request.model.is_dir();
-    let model = match stored {
-        true => {
-            // Says so of a network that is packed.
-            drop(AutoBitModel::open(device, &request.model)?);
-            AutoBitModel::load(device, &config, &Checkpoint::open(&request.model)?)?
-        }
-        false => AutoBitModel::from_config(device, &config, recipe.seed)?,
+    drop(samples);
+    let config = request.config.of_classifier(request.epochs, learned.len(), origin.config.linear())?;
+    let data = |(path, idx): (&PathBuf, &Idx)| Data { name: path.display().to_string(), content: content(idx) };
+    let data = request.samples.iter().zip(&read).map(data).collect();
+    let fingerprint = Fingerprint::new(device, &config, origin.identity.clone(), data)
+        // They follow from epochs and images.
+        .with("steps", Value::Null)
+        .with("epochs", request.epochs)
+        // With the digits that were typed.
+        .with("held_out", request.held_out.to_string().parse::<f64>().unwrap_or_default());
+
+    let start = Start::new(&request.out, request.force, request.resume, fingerprint)?;
+    let weights = start.weights().or_else(|| origin.stored.then(|| request.model.clone()));
+    let model = match weights {
+        Some(weights) => AutoBitModel::load(device, &origin.config, &Checkpoint::open(&weights)?)?,
+        None => AutoBitModel::from_config(device, &origin.config, config.seed)?,
     };
-    let losses = fit(&model, &learned, &recipe, progress).await?;
+    let images = learned.len();
+    let mut run = start.run(&config, ImageLearner::new(&config, model, learned))?;
+    let seconds = run.go(progress).await?;
+    let (resumed, notes) = (run.resumed(), run.notes().to_vec());
+    run.learner_mut().settle()?;
     let mut record = ClassifierRecord {
         bitsmith: env!("CARGO_PKG_VERSION").to_owned(),
         model: name_of(&request.model),
-        from_scratch: !stored,
-        recipe,
-        layers: config.linear().to_string(),
-        images: learned.len(),
+        from_scratch: !origin.stored,
+        epochs: request.epochs,
+        layers: origin.config.linear().to_string(),
+        images,
         held_out: held_out.as_ref().map_or(0, Samples::len),
-        parameters: model.parameters().iter().map(|parameter| parameter.elements()).sum(),
-        losses,
+        parameters: run.learner().parameters().iter().map(Parameter::elements).sum(),
+        losses: run.losses().to_vec(),
         accuracy: None,
         deployed_accuracy: None,
         deployed_bytes: None,
+        settings: config.clone(),
     };
     if let Some(samples) = &held_out {
+        let model = run.learner().model();
         record.accuracy = Some(accuracy(device, samples, |rec, x| model.forward(rec, x, Pass::Eval)).await?);
     }
-    let json = |record: &ClassifierRecord| serde_json::to_vec_pretty(record).unwrap_or_default();
-    model.write(&request.out, request.force, Some((TrainRecord::FILE, &json(&record)))).await?;
+    let filled = run.fill(|folder| {
+        origin.config.write(folder)?;
+        record.write(folder)
+    });
+    let (learner, filled) = filled.await?;
     if let Some(folder) = &request.deploy {
-        let model = model.deploy().await?;
-        record.deployed_bytes = Some(model.weight_bytes());
-        if let Some(samples) = &held_out {
-            record.deployed_accuracy = Some(accuracy(device, samples, |rec, x| model.forward(rec, x)).await?);
-        }
-        model.write(folder, request.force, Some((TrainRecord::FILE, &json(&record)))).await?;
+        let packed = pack(learner.into_model(), (folder, request.force), held_out.as_ref(), &mut record).await;
+        packed.map_err(|cause| filled.unfinished(cause))?;
     }
-    Ok(record)
+    filled.commit()?;
+    Ok(TrainedClassifier { record, resumed, seconds, notes })
+}
+
+/// Writes a network packed into a folder, and records how large it is and what it gets right.
+async fn pack(
+    model: AutoBitModel,
+    (folder, force): (&Path, bool),
+    held_out: Option<&Samples>,
+    record: &mut ClassifierRecord,
+) -> Result<()> {
+    let device = model.device().clone();
+    let model = model.deploy().await?;
+    record.deployed_bytes = Some(model.weight_bytes());
+    if let Some(samples) = held_out {
+        record.deployed_accuracy = Some(accuracy(&device, samples, |rec, x| model.forward(rec, x)).await?);
+    }
+    model.write(folder, force, Some((TrainRecord::FILE, record.text().as_bytes()))).await
 }
 
 /// The share of images that the network of a folder gets right, packed as it is or would be deployed.
 ///
 /// # Errors
 /// Those of reading and of the device.
-pub async fn score_classifier(device: &Device, folder: &Path, samples: &[PathBuf; 2]) -> Result<(f64, usize)> {
+pub async fn score_classifier(device: &Device, folder: &Path, [images, labels]: &[PathBuf; 2]) -> Result<(f64, usize)> {
     let model = DeployedModel::open(device, folder).await?;
-    let samples = read_samples(samples, &model.config())?;
+    let normalize = model.config().normalize().unwrap_or_default();
+    let samples = Samples::from_idx(&Idx::read(images)?, &Idx::read(labels)?, normalize)?;
     Ok((accuracy(device, &samples, |rec, x| model.forward(rec, x)).await?, samples.len()))
 }
 
-/// The network of the request, its layers as the settings say if they do.
-fn configuration(request: &ClassifierRequest) -> Result<AutoBitConfig> {
-    let path = if request.model.is_dir() { request.model.join(CONFIG_FILE) } else { request.model.clone() };
-    let wrong = |error: serde_json::Error| Error::format(&path, error.to_string());
-    let config: AutoBitConfig = serde_json::from_slice(&read_limited(&path, MAX_CONFIG_BYTES)?).map_err(wrong)?;
-    let config = match request.config.weights {
-        WeightPrecision::Float => config,
-        _ => config.with_linear(request.config.linear()),
-    };
-    if request.deploy.is_some() && config.linear().weights == WeightPrecision::Float {
-        return Err(Error::config("deploy", "float weights are not packed; name others with --weights"));
-    }
-    // What it takes is written with what it became.
-    let normalize = config.normalize().unwrap_or_default();
-    Ok(config.with_normalize(normalize))
+/// What a training begins from.
+struct Origin {
+    /// The network, its layers as the settings say if they do.
+    config: AutoBitConfig,
+    /// Whether there are weights.
+    stored: bool,
+    /// Of the configuration, and the weights if there are any.
+    identity: (Digest, Vec<SourceFile>),
 }
 
-fn read_samples([images, labels]: &[PathBuf; 2], config: &AutoBitConfig) -> Result<Samples> {
-    let normalize = config.normalize().unwrap_or_default();
-    Samples::from_idx(&Idx::read(images)?, &Idx::read(labels)?, normalize)
+impl Origin {
+    fn of(device: &Device, request: &ClassifierRequest) -> Result<Self> {
+        let stored = request.model.is_dir();
+        let path = if stored { request.model.join(CONFIG_FILE) } else { request.model.clone() };
+        let bytes = read_limited(&path, MAX_CONFIG_BYTES)?;
+        let wrong = |error: serde_json::Error| Error::format(&path, error.to_string());
+        let config: AutoBitConfig = serde_json::from_slice(&bytes).map_err(wrong)?;
+        let own = config.linear();
+        let config = match request.config.weights() {
+            WeightPrecision::Float if request.config.progressive.0.is_empty() => config,
+            _ => config.with_linear(BitLinearConfig { bias: own.bias, ..request.config.linear() }),
+        };
+        if request.deploy.is_some() && config.linear().weights == WeightPrecision::Float {
+            return Err(Error::config("deploy", "float weights are not packed; name others with --weights"));
+        }
+        let mut files = Vec::new();
+        if stored {
+            // Says so of a network that is packed.
+            drop(AutoBitModel::open(device, &request.model)?);
+            files = Source::of(&Checkpoint::open(&request.model)?)?.files();
+        }
+        // What it takes is written with what it became.
+        let normalize = config.normalize().unwrap_or_default();
+        Ok(Self { config: config.with_normalize(normalize), stored, identity: (Checksum::of(&bytes), files) })
+    }
+}
+
+/// Of shape and bytes.
+fn content(idx: &Idx) -> Digest {
+    let mut checksum = Checksum::default();
+    idx.shape().iter().for_each(|extent| checksum.update(&(*extent as u64).to_le_bytes()));
+    checksum.update(idx.bytes());
+    checksum.finish()
 }
 
 /// Those to learn, and those held out.

@@ -4,14 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::nn::{BitLinearConfig, InputPrecision, Recipe, WeightPrecision};
+use crate::nn::{BitLinearConfig, InputPrecision, WeightPrecision};
 use crate::op::{Decay, Schedule};
 use crate::quant::GroupSize;
 use crate::scheme::Span;
 
-/// Settings of a training, as typed on the command line and as recorded. The same settings, model, text and device give the
+/// Settings of a training, as typed on the command line and as recorded. The same settings, model, data and device give the
 /// same weights, byte for byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "cli", derive(clap::Args))]
@@ -20,7 +21,7 @@ pub struct TrainConfig {
     /// Steps of the optimiser
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = TrainConfig::default().steps))]
     pub steps: u32,
-    /// Sequences that go through the model at once
+    /// Sequences, or images, that go through the model at once
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = TrainConfig::default().batch_size))]
     pub batch_size: usize,
     /// Batches whose gradients are added up for a step
@@ -47,7 +48,7 @@ pub struct TrainConfig {
     /// Largest norm of all gradients together; 0 for any
     #[cfg_attr(feature = "cli", arg(long, value_name = "NORM", default_value_t = TrainConfig::default().clip))]
     pub clip: f32,
-    /// What first weights, order of the text and noise depend on
+    /// What first weights, order of the text or images, noise and dropout depend on
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = TrainConfig::default().seed))]
     pub seed: u32,
     /// What the weights of the blocks' linear layers become whenever they are used: float, ternary, 8, 4, 3 or 2 bits
@@ -70,7 +71,7 @@ pub struct TrainConfig {
     #[cfg_attr(feature = "cli", arg(long, value_name = "LIST", default_value_t = TrainConfig::default().progressive))]
     #[cfg_attr(feature = "cli", arg(help_heading = "Quantization in the loop", hide_default_value = true))]
     pub progressive: Precisions,
-    /// Steps between two states that --resume can go on from; 0 for none but that of a training that is stopped
+    /// Steps between two states that --resume can go on from; 0 for none but the last
     #[cfg_attr(feature = "cli", arg(long, value_name = "N", default_value_t = TrainConfig::default().checkpoint_every))]
     pub checkpoint_every: u32,
 }
@@ -166,23 +167,14 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// The recipe of a classifier that sees so many images in so many epochs.
+    /// The settings of a classifier that learns so many images: its steps are those of the epochs, and its layers are those of
+    /// its own configuration where these say float.
     ///
     /// # Errors
     /// [`Error::Config`] for settings that do not fit, and for those of language models that are not as by default.
-    pub(super) fn recipe(&self, epochs: u32, images: usize) -> Result<Recipe> {
-        self.check()?;
+    pub(super) fn of_classifier(&self, epochs: u32, images: usize, own: BitLinearConfig) -> Result<Self> {
         let usual = Self::default();
-        for (field, same) in [
-            ("steps", self.steps == usual.steps),
-            ("accumulate", self.accumulate == usual.accumulate),
-            ("seq_len", self.seq_len == usual.seq_len),
-            ("decay_until", self.decay_until == usual.decay_until),
-            ("clip", self.clip == usual.clip),
-            ("noise", self.noise == usual.noise),
-            ("progressive", self.progressive == usual.progressive),
-            ("checkpoint_every", self.checkpoint_every == usual.checkpoint_every),
-        ] {
+        for (field, same) in [("steps", self.steps == usual.steps), ("seq_len", self.seq_len == usual.seq_len)] {
             if !same {
                 return Err(Error::config(field, "it is for language models; leave it out for images"));
             }
@@ -190,21 +182,30 @@ impl TrainConfig {
         if epochs == 0 {
             return Err(Error::config("epochs", "0; take at least 1"));
         }
-        let steps = images.div_ceil(self.batch_size) as f64 * f64::from(epochs);
-        let warmup = self.warmup.map_or(1.0 / f64::from(WARM_UP), |warmup| f64::from(warmup) / steps);
-        if warmup > 1.0 {
-            return Err(Error::config("warmup", format!("more than the {steps} steps of {epochs} epochs")));
+        let of_epoch = images.div_ceil(self.images_of_step().max(1)) as u64;
+        let steps = u32::try_from(of_epoch.saturating_mul(epochs.into())).unwrap_or(u32::MAX);
+        if steps == u32::MAX {
+            return Err(Error::config("epochs", format!("{epochs} of {of_epoch} steps each are too many")));
         }
-        #[allow(clippy::cast_possible_truncation, reason = "a share")]
-        Ok(Recipe {
-            epochs,
-            batch: self.batch_size,
-            rate: self.longest(),
-            warmup: warmup as f32,
-            decay: self.decay,
-            weight_decay: self.weight_decay,
-            seed: self.seed,
+        let config = Self { steps, ..self.clone() };
+        config.check()?;
+        Ok(match self.weights() {
+            WeightPrecision::Float if self.progressive.0.is_empty() => {
+                let BitLinearConfig { weights, activations, granularity, .. } = own;
+                Self { weights, activations, granularity: GroupSize(granularity), ..config }
+            }
+            _ => config,
         })
+    }
+
+    /// Images of a step.
+    pub(super) fn images_of_step(&self) -> usize {
+        self.batch_size.saturating_mul(self.accumulate)
+    }
+
+    /// By name, with the digits that were typed: a number of f32 has others as one of f64.
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_string(self).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
     }
 
     /// What the weights are in the end.

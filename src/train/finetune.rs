@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::config::TrainConfig;
 use super::deploy::Deploy;
+use super::language_model::train_model;
 use super::record::TrainRecord;
 use super::request::TrainRequest;
-use super::run::train_model;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval;

@@ -5,28 +5,61 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::folder;
+use super::config::TrainConfig;
+use super::learner::Learner;
+use super::parameter;
 use super::trainer::Trainer;
 use crate::device::{Buffer, Device};
 use crate::error::{Error, Result};
-use crate::io::{Checkpoint, Digest, Journal, Recovered, SourceFile, Staging, digest_of};
+use crate::io::{Checkpoint, Digest, Journal, Recovered, SourceFile, Staging, digest_of, sync_folder};
+use crate::quant::identity;
 
 /// Everything that decides the bytes of a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Fingerprint {
-    pub(super) bitsmith: String,
-    pub(super) device: String,
+    bitsmith: String,
+    device: String,
     /// Settings, but for those without a part in the result.
-    pub(super) settings: Value,
+    settings: Value,
     /// Of the model's configuration.
-    pub(super) config: Digest,
+    config: Digest,
     /// The weights that it began from.
-    pub(super) files: Vec<SourceFile>,
-    /// Of all tokens of the text.
-    pub(super) tokens: Digest,
+    files: Vec<SourceFile>,
+    /// What it learns.
+    data: Vec<Data>,
+}
+
+/// Something that is learned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Data {
+    /// What messages call it.
+    pub(super) name: String,
+    /// Of all of it.
+    pub(super) content: Digest,
 }
 
 impl Fingerprint {
+    /// Of a training on `device` of a model with this configuration, from these weights if it does not draw them.
+    pub(super) fn new(
+        device: &Device,
+        config: &TrainConfig,
+        (configuration, files): (Digest, Vec<SourceFile>),
+        data: Vec<Data>,
+    ) -> Self {
+        let mut settings = config.to_json();
+        // How often a state is saved changes nothing.
+        settings.as_object_mut().map(|fields| fields.remove("checkpoint_every"));
+        let bitsmith = env!("CARGO_PKG_VERSION").to_owned();
+        Self { bitsmith, device: identity(device), settings, config: configuration, files, data }
+    }
+
+    /// With a setting beside those of the configuration, or in place of one of them.
+    #[must_use]
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.settings[name] = value.into();
+        self
+    }
+
     /// The first thing that is not the same now.
     fn difference(&self, now: &Self) -> Option<String> {
         let changed = |what: &str, was: &dyn std::fmt::Display, is: &dyn std::fmt::Display| {
@@ -48,7 +81,9 @@ impl Fingerprint {
         if (self.config, &self.files) != (now.config, &now.files) {
             return Some("the model was changed".to_owned());
         }
-        (self.tokens != now.tokens).then(|| "the text is another".to_owned())
+        let was = self.data.iter().map(|data| Some(data.content)).chain(std::iter::repeat(None));
+        let other = now.data.iter().zip(was).find(|(is, was)| Some(is.content) != *was);
+        other.map(|(data, _)| format!("{} is not what the unfinished run learned", data.name))
     }
 }
 
@@ -86,7 +121,7 @@ impl State {
 
     /// Where the parameters and moments lie.
     pub(super) fn path(&self, staging: &Staging) -> PathBuf {
-        staging.path().join(&self.file)
+        staging.state().join(&self.file)
     }
 
     /// The moments of so many parameters.
@@ -103,25 +138,29 @@ impl State {
     ///
     /// # Errors
     /// Those of the device, and [`Error::Io`].
-    pub(super) async fn save(
+    pub(super) async fn save<L: Learner>(
         staging: &mut Staging,
         fingerprint: &Fingerprint,
-        trainer: &Trainer<'_>,
+        trainer: &Trainer<'_, L>,
         losses: &[f64],
         before: Option<&Self>,
     ) -> Result<Self> {
         let steps = u32::try_from(losses.len()).unwrap_or(u32::MAX);
-        let file = format!("state-{steps}.safetensors");
-        let path = staging.path().join(&file);
+        let folder = staging.state();
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        let file = format!("{steps}.safetensors");
+        let path = folder.join(&file);
         // What a run left that was killed while it wrote.
         remove(&path)?;
         let mut moments = Vec::new();
         for (index, [first, second]) in trainer.moments().enumerate() {
             moments.extend([(moment(1, index), first), (moment(2, index), second)]);
         }
-        folder::write(trainer.device(), &path, trainer.parameters(), &moments).await?;
+        let learner = trainer.learner();
+        parameter::write(learner.device(), &path, learner.parameters(), &moments).await?;
         let length = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
         let checksum = digest_of(&path, 0..length)?.ok_or_else(|| Error::format(&path, "it became shorter"))?;
+        sync_folder(&folder)?;
         staging.sync()?;
         let state = Self { steps, file, checksum, losses: losses.to_vec() };
         // The journal changes in one step: it names the old state or the new one.
@@ -132,19 +171,6 @@ impl State {
             remove(&before.path(staging))?;
         }
         Ok(state)
-    }
-
-    /// Removes what no finished folder has.
-    pub(super) fn remove_all(staging: &Staging) -> Result<()> {
-        let folder = staging.path();
-        for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-            let path = entry.map_err(|e| Error::io(folder, e))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with("state-") {
-                remove(&path)?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -85,20 +85,38 @@ fn a_classifier_is_trained_and_scored() {
     let images = "--images {}/images --labels {}/labels --device cpu";
     let line = format!("train {{}}/mlp.json --out {{}}/net {images} --epochs 20 --batch-size 8 --lr 0.05");
     let quantized = "--weights ternary --granularity channel --activations int8 --deploy {}/packed";
-    let text = typed(&format!("{line} {quantized}"), folder.path()).ok().stdout;
-    for words in ["from scratch, layers w1.58cs-f32 int8", "64, 20 epochs", "of 16 images held out", "packed in"] {
+    let text = typed(&format!("{line} {quantized} --report {{}}/page.html"), folder.path()).ok().stdout;
+    for words in [
+        "from scratch, layers w1.58cs-f32 int8",
+        "64, 20 epochs in steps of 8",
+        "mean of the last 50 steps",
+        "of 16 images held out",
+        "packed in",
+        "report in",
+    ] {
         assert!(text.contains(words), "`{words}` is not in {text}");
+    }
+    let page = fs::read_to_string(folder.path().join("page.html")).expect("a page");
+    for words in ["polyline", "nats an image", "images held out", "64 learned", "lr</th><td>0.05</td>", "--report"] {
+        assert!(page.contains(words), "`{words}` is not in {page}");
     }
     let score = typed(&format!("eval {{}}/packed {images} --json"), folder.path()).json();
     assert_eq!((score["accuracy"].as_f64(), score["images"].as_u64()), (Some(1.0), Some(80)));
     let again = line.replace("{}/mlp.json --out {}/net", "{}/net --out {}/more");
-    assert_eq!(typed(&format!("{again} --json"), folder.path()).json()["from_scratch"], false);
+    let json = typed(&format!("{again} --json"), folder.path()).json();
+    assert_eq!((json["from_scratch"].as_bool(), json["resumed"].as_u64()), (Some(false), Some(0)));
+    assert_eq!(json["losses"].as_array().map(Vec::len), Some(20 * 8));
     let other = line.replace("/net", "/other");
     for (line, words) in [
-        (format!("{other} --steps 3"), &["--steps", "language models"][..]),
+        // Also where it is typed as it would be anyway.
+        (format!("{other} --steps 1000"), &["--steps", "--images"][..]),
+        (format!("{other} --seq-len 8"), &["--seq-len", "--images"]),
+        (format!("{other} --warmup 161"), &["--warmup", "160 steps"]),
+        (format!("{other} --epochs 0").replacen("--epochs 20", "", 1), &["--epochs"]),
         (format!("{other} --deploy {{}}/p"), &["--deploy", "--weights"]),
         (format!("{other} --held-out 1"), &["--held-out"]),
-        (format!("{other} --report {{}}/page.html"), &["--report"]),
+        (format!("{other} --report {{}}/other/page.html"), &["--report"]),
+        (format!("{other} --documents x"), &["required"]),
         (other.replace("--labels {}/labels", ""), &["required"]),
         (other.replace("--images {}/images --labels {}/labels --device cpu --epochs 20", ""), &["required"]),
     ] {

@@ -10,6 +10,7 @@ mod program;
 mod settings;
 mod source;
 mod stages;
+mod trained;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -95,6 +96,7 @@ fn main() {
         .chain(settings::TESTS)
         .chain(source::TESTS)
         .chain(stages::TESTS)
+        .chain(trained::TESTS)
     {
         trials.push(Trial::test(*name, move || {
             test();

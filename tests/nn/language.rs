@@ -133,8 +133,13 @@ pub fn packed() -> Result<()> {
         let model = config(folder.path(), &llama());
         let settings = TrainConfig { granularity: granularity.parse()?, ..quantized() };
         let mut request = request(&model, folder.path().join("latent"), settings.clone());
-        request.deploy = Some(folder.path().join("packed"));
+        (request.deploy, request.resume) = (Some(folder.path().join("packed")), true);
+        // All steps, and some bytes of what is packed.
+        let stopped = pollster::block_on(train_model(&device, &request, &mut Impatient(12 + 1000)));
+        assert!(matches!(&stopped, Err(Error::Unfinished { unit: "steps", finished: 12, .. })), "{stopped:?}");
+        assert!(!request.out.exists());
         let trained = train(&device, &request)?;
+        assert_eq!(trained.resumed, 12);
         let record = trained.deployed.expect("it was asked for").record;
         assert_eq!(record.layers.len(), 14);
         assert!(record.sizes.bits_per_weight < 3.5, "{:?}", record.sizes);

@@ -41,6 +41,7 @@ fn main() {
     trials.extend([
         Trial::test("saved/what is no deployed network is refused", || saved::refused().map_err(failed)),
         Trial::test("saved/a classifier is trained, packed and scored", || saved::classifier().map_err(failed)),
+        Trial::test("saved/a stopped classifier goes on to the same bytes", || saved::resumes().map_err(failed)),
     ]);
     trials.extend(digits::trials());
     trials.extend(digits_shared::trials());

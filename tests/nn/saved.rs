@@ -4,9 +4,9 @@ use std::path::Path;
 
 use bitsmith::nn::{AutoBitConfig, AutoBitModel, DeployedModel};
 use bitsmith::op::Activations;
-use bitsmith::progress::Silent;
+use bitsmith::progress::{Progress, Silent};
 use bitsmith::train::{ClassifierRequest, TrainConfig, score_classifier, train_classifier};
-use bitsmith::{Device, Random, Recorder, Result};
+use bitsmith::{Device, Error, Random, Recorder, Result};
 
 const MLP: &str = r#"{"model_type": "mlp", "layers": [16, 12, 3], "activation": "sigmoid", "linear": LINEAR}"#;
 const CNN: &str = r#"{"model_type": "cnn", "image": {"channels": 1, "height": 4, "width": 4}, "layers": [
@@ -97,31 +97,31 @@ pub fn classifier() -> Result<()> {
     write_idx(&path("images"), &[COUNT, 4, 4], &images);
     write_idx(&path("labels"), &[COUNT], &labels);
     std::fs::write(path("cnn.json"), CNN.replace(", \"linear\": LINEAR", "")).unwrap();
+    let config = TrainConfig {
+        weights: "ternary".parse()?,
+        activations: "int8".parse()?,
+        lr: Some(1e-2),
+        ..TrainConfig::default()
+    };
     let request = ClassifierRequest {
-        model: path("cnn.json"),
-        samples: [path("images"), path("labels")],
         held_out: 0.25,
         epochs: 30,
-        out: path("latent"),
         deploy: Some(path("packed")),
-        force: false,
-        config: TrainConfig {
-            weights: "ternary".parse()?,
-            activations: "int8".parse()?,
-            lr: Some(1e-2),
-            ..TrainConfig::default()
-        },
+        ..ClassifierRequest::new(path("cnn.json"), [path("images"), path("labels")], path("latent"), config)
     };
-    let run = |request: &ClassifierRequest| pollster::block_on(train_classifier(&device, request, &mut Silent));
+    let run = |request: &ClassifierRequest| {
+        pollster::block_on(train_classifier(&device, request, &mut Silent)).map(|trained| trained.record)
+    };
     let record = run(&request)?;
-    assert_eq!((record.images, record.held_out, record.losses.len()), (180, 60, 30));
+    // Eleven batches of 16 and one of 4 in each epoch.
+    assert_eq!((record.images, record.held_out, record.losses.len()), (180, 60, 30 * 12));
     assert!(record.deployed_accuracy > Some(0.95), "{record:?}");
     let score = |folder: &str| pollster::block_on(score_classifier(&device, &path(folder), &request.samples));
     assert_eq!(score("packed")?, score("latent")?);
     let more =
         ClassifierRequest { model: path("latent"), epochs: 1, out: path("more"), deploy: None, ..request.clone() };
     let again = run(&more)?;
-    assert!(!again.from_scratch && again.losses[0] < 0.5 * record.losses[0], "{again:?}");
+    assert!(!again.from_scratch && again.last_loss() < record.losses.first().map(|first| 0.5 * first), "{again:?}");
     for (change, words) in [
         (ClassifierRequest { held_out: 1.0, ..more.clone() }, "held_out"),
         (ClassifierRequest { epochs: 0, ..more.clone() }, "epochs"),
@@ -137,5 +137,75 @@ pub fn classifier() -> Result<()> {
         assert!(error.contains(words), "`{words}` is not in {error}");
     }
     assert!(!path("no").exists());
+    Ok(())
+}
+
+/// Asks to stop after some steps.
+struct Impatient(u64);
+
+impl Progress for Impatient {
+    fn begin(&mut self, _: &str, _: u64) {}
+    fn advance(&mut self, units: u64, _: &str) {
+        self.0 = self.0.saturating_sub(units);
+    }
+    fn end(&mut self) {}
+    fn cancelled(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// A classifier's training that is stopped goes on to the bytes of one that is not, wherever in an epoch; batches added up are
+/// the larger batch, but for the order of sums.
+pub fn resumes() -> Result<()> {
+    /// Of a loss, in shares: two sums in place of one.
+    const SUMS: f64 = 1e-5;
+    let (device, folder) = (Device::cpu(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name);
+    let mut random = Random::new(4);
+    let images: Vec<u8> = (0..50 * 16u32).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
+    write_idx(&path("images"), &[50, 16], &images);
+    write_idx(&path("labels"), &[50], &images.chunks(16).map(|image| u8::from(image[3] > 127)).collect::<Vec<_>>());
+    let mlp = MLP.replace(", \"linear\": LINEAR", ", \"dropout\": 0.2");
+    std::fs::write(path("mlp.json"), mlp).unwrap();
+    let config = TrainConfig {
+        progressive: "8,ternary".parse()?,
+        activations: "int8".parse()?,
+        noise: 0.2,
+        batch_size: 6,
+        accumulate: 2,
+        checkpoint_every: 3,
+        ..TrainConfig::default()
+    };
+    // Four steps an epoch, the last of them of four images.
+    let request = |name: &str, config: &TrainConfig| ClassifierRequest {
+        epochs: 3,
+        ..ClassifierRequest::new(path("mlp.json"), [path("images"), path("labels")], path(name), config.clone())
+    };
+    let run = |request: &ClassifierRequest, progress: &mut dyn Progress| {
+        pollster::block_on(train_classifier(&device, request, progress))
+    };
+    let whole = run(&request("whole", &config), &mut Silent)?.record;
+    assert_eq!((whole.losses.len(), whole.settings.steps, whole.layers.as_str()), (12, 12, "w1.58ts-f32 int8"));
+    let broken = ClassifierRequest { resume: true, ..request("broken", &config) };
+    for stop in [5, 9] {
+        let stopped = run(&broken, &mut Impatient(stop));
+        let at = |finished: usize| finished as u64 == stop;
+        assert!(matches!(&stopped, Err(Error::Unfinished { finished, total: 12, .. }) if at(*finished)), "{stopped:?}");
+    }
+    let other = ClassifierRequest { config: TrainConfig { clip: 0.5, ..config.clone() }, ..broken.clone() };
+    let refused = run(&other, &mut Silent).expect_err("it is another training").to_string();
+    assert!(refused.contains("clip was 1.0 and is 0.5"), "{refused}");
+    assert_eq!(run(&broken, &mut Silent)?.resumed, 9);
+    for file in ["model.safetensors", "training.json", "config.json"] {
+        let [a, b] = ["whole", "broken"].map(|out| std::fs::read(path(out).join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with('.')), "something is left behind");
+    std::fs::write(path("mlp.json"), MLP.replace(", \"linear\": LINEAR", "")).unwrap();
+    let float = |batch_size, accumulate| TrainConfig { batch_size, accumulate, ..TrainConfig::default() };
+    let [one, two] = [("one", float(12, 1)), ("two", float(6, 2))].map(|(name, config)| request(name, &config));
+    let [one, two] = [run(&one, &mut Silent)?.record.losses, run(&two, &mut Silent)?.record.losses];
+    assert!(one.iter().zip(&two).all(|(a, b)| (a - b).abs() <= SUMS * a), "{one:?} at once, {two:?} in two batches");
     Ok(())
 }

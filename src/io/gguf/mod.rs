@@ -20,8 +20,7 @@ pub use pre::PreTokenizer;
 pub use tokenizer::{GgufTokenizer, SPACE, sentence_piece_spaces, token_type};
 pub use view::{Place, tensors};
 
-use super::checkpoint::SINGLE_FILE;
-use super::index::INDEX_FILE;
+use super::index::{INDEX_FILE, SINGLE_FILE};
 use super::map::Map;
 use crate::error::Result;
 

@@ -22,4 +22,4 @@ pub use facts::RunFacts;
 pub use file::ReportFile;
 pub use importance::importance;
 pub use quantization::quantization;
-pub use trained::training;
+pub use trained::{classifier, training};
