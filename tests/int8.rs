@@ -143,7 +143,7 @@ fn products_follow_the_formula_for_every_scheme() -> Result<()> {
 fn a_bias_is_added_by_the_product() -> Result<()> {
     let device = Device::cpu();
     let mut random = Random::new(4);
-    for scheme in ["w1.58ts", "w1.58cs-f32", "w3g32a", "w4g128s", "w8cs-bf16", "w8ta-f32"] {
+    for scheme in ["w2ts", "w2cs-f32", "w3g32a", "w4g128s", "w8cs-bf16", "w8ta-f32"] {
         let (rows, cols, scheme) = (9, 300, scheme.parse::<Scheme>()?);
         let tensor = PackedTensor::pack(&quantized(&mut random, scheme, rows, cols)?);
         let bias = device.upload(&random.normals(rows))?;

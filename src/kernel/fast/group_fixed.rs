@@ -76,8 +76,7 @@ pub fn fits_int8<const B: u32>(cols: usize, block: usize) -> bool {
 /// The product with a row of int8 activations, whose scales are for blocks of so many columns.
 pub fn int8_row<T: Stored, const B: u32>(
     w: Weight<'_>,
-    x: &[i8],
-    x_scales: &[f32],
+    (x, x_scales): (&[i8], &[f32]),
     block: usize,
     target: Target<'_>,
     out: &mut [f32],

@@ -86,30 +86,19 @@ pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
     }
     let block = p.block as usize;
     if p.batch <= FEW && by_bits!(bits, fits_int8(p.cols as usize, block)) {
-        let Int8Params { rows, cols, group, groups_per_row, words_per_row, out_stride, .. } = *p;
+        let &Int8Params {
+            batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride, bias, ..
+        } = p;
+        let p = GroupParams { batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride, bias };
+        let w = Weight::new(&p, variant, job.codes, job.scales, zeros.words());
+        let first = target(&p, job.bias);
         let bytes: &[i8] = bytemuck::must_cast_slice(job.x);
-        let blocks = p.activations().blocks();
-        let row_bytes = 4 * blocks * p.activations().block_words();
-        for b in 0..p.batch {
-            let (out_offset, bias) = (p.out_offset + b * out_stride, p.bias);
-            let p = GroupParams {
-                batch: 1,
-                rows,
-                cols,
-                group,
-                groups_per_row,
-                words_per_row,
-                out_offset,
-                out_stride,
-                bias,
-            };
-            let w = Weight::new(&p, variant, job.codes, job.scales, zeros.words());
-            let (x, x_scales) = (&bytes[b as usize * row_bytes..], &job.x_scales[b as usize * blocks..]);
-            let (x, x_scales) = (&x[..cols as usize], &x_scales[..blocks]);
-            by_dtype!(
-                variant.dtype(Role::Scale),
-                one_row(bits, w, x, x_scales, block, target(&p, job.bias), out.f32_mut())
-            );
+        let blocks = job.p.activations().blocks();
+        let row_bytes = 4 * blocks * job.p.activations().block_words();
+        for b in 0..batch as usize {
+            let x = (&bytes[b * row_bytes..][..cols as usize], &job.x_scales[b * blocks..][..blocks]);
+            let target = Target { offset: first.offset + b * first.stride, ..first };
+            by_dtype!(variant.dtype(Role::Scale), one_row(bits, w, x, block, target, out.f32_mut()));
         }
         return;
     }
@@ -121,16 +110,8 @@ pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
     }
 }
 
-fn one_row<T: Stored>(
-    bits: u32,
-    w: Weight<'_>,
-    x: &[i8],
-    x_scales: &[f32],
-    block: usize,
-    target: Target<'_>,
-    out: &mut [f32],
-) {
-    by_bits!(bits, int8_row::<T>(w, x, x_scales, block, target, out));
+fn one_row<T: Stored>(bits: u32, w: Weight<'_>, x: (&[i8], &[f32]), block: usize, target: Target<'_>, out: &mut [f32]) {
+    by_bits!(bits, int8_row::<T>(w, x, block, target, out));
 }
 
 fn decoder<T: Stored>() -> fn(&[u32], usize, &mut [f32]) {
