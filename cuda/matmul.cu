@@ -21,8 +21,8 @@ KERNEL_OF(256, matmul)(const u32* x, const u32* w, float* out, DenseParams p, Va
 // Entries for weights in f16 by tensor cores: type of the activations, rows of the weight and of x a block.
 #define MANY(name, split, tile_rows, tile_batch)                                                                        \
     KERNEL_OF(256, name)(const u32* x, const u32* w, float* out, DenseParams p, Variant v) {                            \
-        const GroupParams all{p.batch, p.rows, p.cols, p.cols, 0, p.cols / 2, p.out_offset, p.out_stride};              \
-        many<16, split, tile_rows, tile_batch, 4, 1>(x, w, w, w, out, all, v);                                          \
+        const GroupParams all{p.batch, p.rows, p.cols, p.cols, 0, p.cols / 2, p.out_offset, p.out_stride, 0};           \
+        many<16, split, tile_rows, tile_batch, 4, 1>(x, w, w, w, nullptr, out, all, v);                                 \
     }
 MANY(matmul_f16_f16_64x32, false, 64, 32)
 MANY(matmul_f16_f16_128x64, false, 128, 64)

@@ -1,14 +1,14 @@
-// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, by tiles
-// of 64 rows of x and 64 rows of w. A block of threads stages 16 quads of both at a time; a thread keeps 4x4 integer sums
-// of a block of activations and 4x4 sums of all blocks.
+// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, and the
+// bias, by tiles of 64 rows of x and 64 rows of w. A block of threads stages 16 quads of both at a time; a thread keeps 4x4
+// integer sums of a block of activations and 4x4 sums of all blocks.
 // constants: BITS
 #include "part/few_int8.cuh"
 #include "part/many_int8.cuh"
 #include "part/tile.cuh"
 
 KERNEL_OF(256, matmul_group_int8)
-(const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros, float* out,
- Int8Params p, Variant v) {
+(const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,
+ const float* bias, float* out, Int8Params p, Variant v) {
     SHARED(u32[TILE_STEP * TILE_STRIDE], x_tile);
     SHARED(u32[TILE_STEP * TILE_STRIDE], w_tile);
     const u32 bits = v.constants[0];
@@ -54,7 +54,7 @@ KERNEL_OF(256, matmul_group_int8)
     UNROLL for (u32 b = 0; b < 4; b++) {
         UNROLL for (u32 r = 0; r < 4; r++) {
             const u32 to_b = first_b + at_b + b, row = first_row + at_row + r;
-            if (to_b < p.batch && row < p.rows) out[place_of(p, to_b, row)] = totals[b][r];
+            if (to_b < p.batch && row < p.rows) out[place_of(p, to_b, row)] = with_bias(p, bias, row, totals[b][r]);
         }
     }
 }
@@ -62,15 +62,15 @@ KERNEL_OF(256, matmul_group_int8)
 // Entries by tensor cores: width of the codes, rows of the weight and of x a block.
 #define FEW(name, bits, rows)                                                                                           \
     KERNEL_OF(256, name)                                                                                                \
-    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,      \
-     float* out, Int8Params p, Variant v) {                                                                             \
-        few_int8<bits, rows / 16, 2>({x, x_scales, x_sums, codes, scales, zeros, out}, p, v);                           \
+    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,     \
+     const float* bias, float* out, Int8Params p, Variant v) {                                                          \
+        few_int8<bits, rows / 16, 2>({x, x_scales, x_sums, codes, scales, zeros, bias, out}, p, v);                     \
     }
 #define MANY(name, bits, rows, batch)                                                                                   \
     KERNEL_OF(256, name)                                                                                                \
-    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,      \
-     float* out, Int8Params p, Variant v) {                                                                             \
-        many_int8<bits, rows, batch, 4, 2>({x, x_scales, x_sums, codes, scales, zeros, out}, p, v);                     \
+    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,     \
+     const float* bias, float* out, Int8Params p, Variant v) {                                                          \
+        many_int8<bits, rows, batch, 4, 2>({x, x_scales, x_sums, codes, scales, zeros, bias, out}, p, v);               \
     }
 FEW(matmul_group_int8_2_32x16, 2, 32)
 FEW(matmul_group_int8_2_64x16, 2, 64)

@@ -1,12 +1,12 @@
-// out[out_offset + b * out_stride + row] = sum over k of x[b, k] * (code - zero) * scale, for up to BATCH rows of x. A block
-// takes ROWS rows of codes; a thread takes eight columns at a time.
+// out[out_offset + b * out_stride + row] = sum over k of x[b, k] * (code - zero) * scale, and the bias, for up to BATCH rows
+// of x. A block takes ROWS rows of codes; a thread takes eight columns at a time.
 // constants: BITS BATCH ROWS WG
 #include "part/few.cuh"
 #include "part/reduce.cuh"
 
 template <u32 BATCH, u32 ROWS>
-DEVICE void product(const u32* x, const u32* codes, const u32* scales, const u32* zeros, float* out, const GroupParams& p,
-                    const Variant& v) {
+DEVICE void product(const u32* x, const u32* codes, const u32* scales, const u32* zeros, const float* bias, float* out,
+                    const GroupParams& p, const Variant& v) {
     const u32 first_row = block_index() * ROWS, bits = v.constants[0];
     if (first_row >= p.rows) return;
     float sums[ROWS][BATCH] = {};
@@ -37,25 +37,28 @@ DEVICE void product(const u32* x, const u32* codes, const u32* scales, const u32
     UNROLL for (u32 r = 0; r < ROWS; r++) {
         UNROLL for (u32 b = 0; b < BATCH; b++) {
             const float total = block_sum(sums[r][b]);
-            if (threadIdx.x == 0 && first_row + r < p.rows && b < p.batch) out[place_of(p, b, first_row + r)] = total;
+            const u32 row = first_row + r;
+            if (threadIdx.x == 0 && row < p.rows && b < p.batch) out[place_of(p, b, row)] = with_bias(p, bias, row, total);
         }
     }
 }
 
 KERNEL_OF(64, matvec_group)
-(const u32* x, const u32* codes, const u32* scales, const u32* zeros, float* out, GroupParams p, Variant v) {
+(const u32* x, const u32* codes, const u32* scales, const u32* zeros, const float* bias, float* out, GroupParams p,
+ Variant v) {
     if (v.constants[1] == 1) {
-        product<1, 4>(x, codes, scales, zeros, out, p, v);
+        product<1, 4>(x, codes, scales, zeros, bias, out, p, v);
     } else {
-        product<8, 1>(x, codes, scales, zeros, out, p, v);
+        product<8, 1>(x, codes, scales, zeros, bias, out, p, v);
     }
 }
 
 // Entries for up to 8 rows of x by tensor cores: width of the codes, type of the activations, rows of the weight a block.
 #define FEW(name, bits, split, rows)                                                                                    \
     KERNEL_OF(256, name)                                                                                                \
-    (const u32* x, const u32* codes, const u32* scales, const u32* zeros, float* out, GroupParams p, Variant v) {       \
-        few<bits, split, rows / 16, 1>(x, codes, scales, zeros, out, p, v);                                             \
+    (const u32* x, const u32* codes, const u32* scales, const u32* zeros, const float* bias, float* out, GroupParams p, \
+     Variant v) {                                                                                                       \
+        few<bits, split, rows / 16, 1>(x, codes, scales, zeros, bias, out, p, v);                                       \
     }
 FEW(matvec_group_2_f16_32, 2, false, 32)
 FEW(matvec_group_2_f16_64, 2, false, 64)

@@ -1,13 +1,14 @@
-// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, for up to
-// BATCH rows of x. A block of threads takes ROWS rows of codes; a thread takes 16 columns of a block of activations at a
-// time. Where all columns have one scale on both sides, integers are added, exactly below 2^24, and scaled at the end.
+// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, and the
+// bias, for up to BATCH rows of x. A block of threads takes ROWS rows of codes; a thread takes 16 columns of a block of
+// activations at a time. Where all columns have one scale on both sides, integers are added, exactly below 2^24, and scaled
+// at the end.
 // constants: BITS BATCH ROWS WG
 #include "part/few_int8.cuh"
 #include "part/reduce.cuh"
 
 template <u32 BATCH, u32 ROWS>
 DEVICE void product(const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales,
-                    const u32* zeros, float* out, const Int8Params& p, const Variant& v) {
+                    const u32* zeros, const float* bias, float* out, const Int8Params& p, const Variant& v) {
     const u32 first_row = block_index() * ROWS, bits = v.constants[0];
     if (first_row >= p.rows) return;
     const u32 blocks = (p.cols + p.block - 1) / p.block, block_words = (p.block + 3) / 4, parts = (block_words + 3) / 4;
@@ -48,28 +49,28 @@ DEVICE void product(const u32* x, const float* x_scales, const i32* x_sums, cons
             const u32 row = first_row + r;
             if (threadIdx.x == 0 && row < p.rows && b < p.batch) {
                 const float scale = once ? scale_at(scales, row * p.groups_per_row, v.scale) * x_scales[b * blocks] : 1.0f;
-                out[place_of(p, b, row)] = total * scale;
+                out[place_of(p, b, row)] = with_bias(p, bias, row, total * scale);
             }
         }
     }
 }
 
 KERNEL_OF(256, matvec_group_int8)
-(const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros, float* out,
- Int8Params p, Variant v) {
+(const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,
+ const float* bias, float* out, Int8Params p, Variant v) {
     if (v.constants[1] == 1) {
-        product<1, 4>(x, x_scales, x_sums, codes, scales, zeros, out, p, v);
+        product<1, 4>(x, x_scales, x_sums, codes, scales, zeros, bias, out, p, v);
     } else {
-        product<8, 1>(x, x_scales, x_sums, codes, scales, zeros, out, p, v);
+        product<8, 1>(x, x_scales, x_sums, codes, scales, zeros, bias, out, p, v);
     }
 }
 
 // Entries for up to 8 rows of x by tensor cores: width of the codes, rows of the weight a block.
 #define FEW(name, bits, rows)                                                                                           \
     KERNEL_OF(256, name)                                                                                                \
-    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,      \
-     float* out, Int8Params p, Variant v) {                                                                             \
-        few_int8<bits, rows / 16, 1>({x, x_scales, x_sums, codes, scales, zeros, out}, p, v);                           \
+    (const u32* x, const float* x_scales, const i32* x_sums, const u32* codes, const u32* scales, const u32* zeros,     \
+     const float* bias, float* out, Int8Params p, Variant v) {                                                          \
+        few_int8<bits, rows / 16, 1>({x, x_scales, x_sums, codes, scales, zeros, bias, out}, p, v);                     \
     }
 FEW(matvec_group_int8_2_32, 2, 32)
 FEW(matvec_group_int8_2_64, 2, 64)

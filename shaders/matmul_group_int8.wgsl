@@ -1,6 +1,6 @@
-// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, by tiles
-// of 64 rows of x and 64 rows of w. A workgroup stages 16 quads of both at a time in workgroup memory; an invocation
-// keeps 4x4 integer sums of a block and 4x4 sums of all blocks in registers.
+// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, and the
+// bias, by tiles of 64 rows of x and 64 rows of w. A workgroup stages 16 quads of both at a time in workgroup memory; an
+// invocation keeps 4x4 integer sums of a block and 4x4 sums of all blocks in registers.
 const TILE = 64u;
 const STEP = 16u;
 const QUADS = TILE / 4u;
@@ -9,7 +9,7 @@ const STRIDE = QUADS + 1u;
 
 struct Params {
     batch: u32, rows: u32, cols: u32, group: u32, groups_per_row: u32, words_per_row: u32,
-    block: u32, out_offset: u32, out_stride: u32,
+    block: u32, out_offset: u32, out_stride: u32, bias: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
@@ -18,8 +18,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> scales: array<u32>;
 @group(0) @binding(5) var<storage, read> zeros: array<u32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
-@group(0) @binding(7) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> bias: array<f32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
 
 // [quad][four rows]: four neighbouring rows at one quad of columns.
 var<workgroup> x_tile: array<vec4<u32>, STEP * STRIDE>;
@@ -35,10 +36,17 @@ fn scaled(sums: vec4<i32>, b: u32, block: u32, blocks: u32, offsets: vec4<i32>, 
     return vec4<f32>(sums + offsets * x_sums[i]) * (w_scales * x_scales[i]);
 }
 
+// The sum of a column of the result and its bias, if there is one.
+fn with_bias(sum: f32, column: u32) -> f32 {
+    if params.bias == 0u { return sum; }
+    return sum + bias[column];
+}
+
 fn store(b: u32, row: u32, sums: vec4<f32>) {
     if b >= params.batch { return; }
     for (var i = 0u; i < 4u; i++) {
-        if row + i < params.rows { out[params.out_offset + b * params.out_stride + row + i] = sums[i]; }
+        let column = params.out_offset + row + i;
+        if row + i < params.rows { out[column + b * params.out_stride] = with_bias(sums[i], column); }
     }
 }
 

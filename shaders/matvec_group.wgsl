@@ -1,20 +1,21 @@
-// out[out_offset + b * out_stride + row] = sum over k of x[b, k] * (code - zero) * scale, for up to BATCH rows of x. A
-// workgroup takes ROWS rows of codes; an invocation takes 8 columns at a time.
+// out[out_offset + b * out_stride + row] = sum over k of x[b, k] * (code - zero) * scale, and the bias, for up to BATCH rows
+// of x. A workgroup takes ROWS rows of codes; an invocation takes 8 columns at a time.
 override WG: u32 = 64u;
 override BATCH: u32 = 1u;
 override ROWS: u32 = 4u;
 
 struct Params {
     batch: u32, rows: u32, cols: u32, group: u32, groups_per_row: u32, words_per_row: u32,
-    out_offset: u32, out_stride: u32,
+    out_offset: u32, out_stride: u32, bias: u32,
 }
 
 // Binding 0, the activations, is declared by the part that reads them.
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
 @group(0) @binding(2) var<storage, read> scales: array<u32>;
 @group(0) @binding(3) var<storage, read> zeros: array<u32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 // Eight columns of a row: weights are `low * scale` and `high * scale`.
 struct Weights { low: vec4<f32>, high: vec4<f32>, scale: f32 }
@@ -47,6 +48,12 @@ fn x4(b: u32, k: u32) -> vec4<f32> {
     return vec4(x_inside(b, k), x_inside(b, k + 1u), x_inside(b, k + 2u), x_inside(b, k + 3u));
 }
 
+// The sum of a column of the result and its bias, if there is one.
+fn with_bias(sum: f32, column: u32) -> f32 {
+    if params.bias == 0u { return sum; }
+    return sum + bias[column];
+}
+
 fn run(group: u32, lane: u32) {
     let first_row = group * ROWS;
     if first_row >= params.rows { return; }
@@ -77,7 +84,8 @@ fn run(group: u32, lane: u32) {
         let row = first_row + i / BATCH;
         let b = i % BATCH;
         if lane == 0u && row < params.rows && b < params.batch {
-            out[params.out_offset + b * params.out_stride + row] = total;
+            let column = params.out_offset + row;
+            out[column + b * params.out_stride] = with_bias(total, column);
         }
     }
 }

@@ -1,13 +1,13 @@
-// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, for up to
-// BATCH rows of x. A workgroup takes ROWS rows of codes; an invocation takes 16 columns of a block at a time. Where all
-// columns have one scale on both sides, integers are added, exactly below 2^24, and scaled at the end.
+// out[out_offset + b * out_stride + row] = sum over blocks of f32(sum((code - zero) * x_code)) * scale * x_scale, and the
+// bias, for up to BATCH rows of x. A workgroup takes ROWS rows of codes; an invocation takes 16 columns of a block at a
+// time. Where all columns have one scale on both sides, integers are added, exactly below 2^24, and scaled at the end.
 override WG: u32 = 64u;
 override BATCH: u32 = 1u;
 override ROWS: u32 = 4u;
 
 struct Params {
     batch: u32, rows: u32, cols: u32, group: u32, groups_per_row: u32, words_per_row: u32,
-    block: u32, out_offset: u32, out_stride: u32,
+    block: u32, out_offset: u32, out_stride: u32, bias: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<u32>;
@@ -16,8 +16,9 @@ struct Params {
 @group(0) @binding(3) var<storage, read> codes: array<u32>;
 @group(0) @binding(4) var<storage, read> scales: array<u32>;
 @group(0) @binding(5) var<storage, read> zeros: array<u32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
-@group(0) @binding(7) var<uniform> params: Params;
+@group(0) @binding(6) var<storage, read> bias: array<f32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
+@group(0) @binding(8) var<uniform> params: Params;
 
 // Sixteen columns of a row, and what its group adds and multiplies.
 struct Weights { quads: vec4<u32>, offset: i32, scale: f32 }
@@ -36,6 +37,13 @@ fn x16(start: u32, word: u32, block_words: u32) -> vec4<u32> {
         if word + i < block_words { quads[i] = x[start + word + i]; }
     }
     return quads;
+}
+
+// The sum of a column of the result and its bias, if there is one. Bits that are joined with 0 keep compilers from rounding a
+// product and this sum at once.
+fn with_bias(sum: f32, column: u32) -> f32 {
+    if params.bias == 0u { return sum; }
+    return bitcast<f32>(bitcast<u32>(sum) | (params.bias >> 1u)) + bias[column];
 }
 
 fn run(group: u32, lane: u32) {
@@ -78,7 +86,8 @@ fn run(group: u32, lane: u32) {
         let b = i % BATCH;
         if lane == 0u && row < params.rows && b < params.batch {
             let scale = select(1.0, scale_at(row * params.groups_per_row) * x_scales[b * blocks], once);
-            out[params.out_offset + b * params.out_stride + row] = total * scale;
+            let column = params.out_offset + row;
+            out[column + b * params.out_stride] = with_bias(total * scale, column);
         }
     }
 }

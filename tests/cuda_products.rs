@@ -15,7 +15,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 const FLAGS: [&str; 6] = ["-std=c++20", "-O1", "-DHOST", "-fPIC", "-ffp-contract=off", "-Itests/cuda"];
 
 /// A part, what stands in it once, and what a fault makes of that.
-const FAULTS: [(&str, &str, &str, &str); 8] = [
+const FAULTS: [(&str, &str, &str, &str); 9] = [
     ("a late wait", "many.cuh", "copy_wait<STAGES - 2>()", "copy_wait<STAGES - 1>()"),
     (
         "a missing barrier",
@@ -49,6 +49,7 @@ const FAULTS: [(&str, &str, &str, &str); 8] = [
         "out.zero[s] = zero_code(zeros, at + 1, v.zero, bits);",
     ),
     ("a block's sum that is left out", "many_int8.cuh", "block_end += p.block;", "block_end += 2 * p.block;"),
+    ("a bias of another column", "product.cuh", "bias[p.out_offset + row]", "bias[row]"),
 ];
 
 fn main() {

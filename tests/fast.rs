@@ -92,6 +92,7 @@ fn group_of(batch: usize, rows: usize, cols: usize, size: usize, bits: u8, symme
         words_per_row: u(Packing::Rows.words(1, cols, bits)),
         out_offset: u(OFFSET),
         out_stride: u(rows + GAP),
+        bias: u(batch % 2),
     };
     let mut x = random.normals(batch * cols);
     for (col, other) in other {
@@ -104,6 +105,7 @@ fn group_of(batch: usize, rows: usize, cols: usize, size: usize, bits: u8, symme
     let codes = Packing::Rows.pack(&codes, rows, cols, bits).expect("as many codes as the shape has");
     let x = bytemuck::cast_vec(x);
     let zeros = if symmetric { scales.clone() } else { words(&zeros) };
+    let bias = if batch % 2 == 1 { bytemuck::cast_vec(random.normals(OFFSET + rows)) } else { vec![0] };
     let (kernel, variant) = if batch <= matvec::MAX_BATCH {
         let variant = matvec_group::variant(bits, symmetric, Dtype::F16, InputType::F32, Reduce::Shared, batch);
         (matvec_group::MatvecGroup::SPEC, variant)
@@ -115,7 +117,7 @@ fn group_of(batch: usize, rows: usize, cols: usize, size: usize, bits: u8, symme
         kernel,
         variant,
         params: bytemuck::bytes_of(&params).to_vec(),
-        inputs: vec![x, codes, scales, zeros],
+        inputs: vec![x, codes, scales, zeros, bias],
         outputs: vec![OFFSET + batch * (rows + GAP)],
     };
     let label = format!("{batch} x [{rows}, {cols}] w{bits}g{size}, symmetric {symmetric}");

@@ -138,6 +138,38 @@ fn products_follow_the_formula_for_every_scheme() -> Result<()> {
     Ok(())
 }
 
+/// Bit for bit what a product and a sum after it give, without a dispatch of its own.
+#[test]
+fn a_bias_is_added_by_the_product() -> Result<()> {
+    let device = Device::cpu();
+    let mut random = Random::new(4);
+    for scheme in ["w2ts", "w2cs-f32", "w3g32a", "w4g128s", "w8cs-bf16", "w8ta-f32"] {
+        let (rows, cols, scheme) = (9, 300, scheme.parse::<Scheme>()?);
+        let tensor = PackedTensor::pack(&quantized(&mut random, scheme, rows, cols)?);
+        let bias = device.upload(&random.normals(rows))?;
+        for (batch, limit) in [(1, u64::MAX), (2, 700), (7, u64::MAX), (12, 700)] {
+            let weight = GroupWeight::upload_in_parts(&device, &tensor, limit)?;
+            let input = Activations::upload(&device, batch, cols, &random.normals(batch * cols))?;
+            let other = if scheme.groups(rows, cols).per_row() > 1 { 16 } else { cols };
+            for block in [int8_block(scheme.span(), cols), other] {
+                let mut recorder = Recorder::new(&device);
+                let x = op::int8(&mut recorder, &input, block)?;
+                let fused = op::group_int8_with_bias(&mut recorder, &x, &weight, Some(&bias))?;
+                let recorded = recorder.finish();
+                assert!(recorded.kernels().all(|kernel| kernel != "add_bias"), "{scheme}");
+                device.submit(recorded)?;
+                let mut recorder = Recorder::new(&device);
+                let apart = op::group_int8(&mut recorder, &x, &weight)?;
+                op::add_bias(&mut recorder, &apart, &bias)?;
+                recorder.submit()?;
+                let bits = |y: &Activations| pollster::block_on(device.read::<u32>(&y.buffer));
+                assert_eq!(bits(&fused)?, bits(&apart)?, "{scheme} {batch} tokens, blocks of {block}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn what_does_not_fit_is_refused() -> Result<()> {
     let device = Device::cpu();
@@ -157,6 +189,8 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let (odd, narrow) = (op::int8(&mut recorder, &x, 48)?, op::int8(&mut recorder, &narrow, 32)?);
     refused(op::group_int8(&mut recorder, &odd, &w).map(|_| ()), "blocks that divide groups of 32");
     refused(op::group_int8(&mut recorder, &narrow, &w).map(|_| ()), "activations of 64 features");
+    let (whole, bias) = (op::int8(&mut recorder, &x, 32)?, device.upload(&[1.0f32; 3])?);
+    refused(op::group_int8_with_bias(&mut recorder, &whole, &w, Some(&bias)).map(|_| ()), "a bias of 2 f32 values");
     assert_eq!(serde_json::to_value(ActivationPrecision::Int8).ok(), Some("int8".into()));
     Ok(())
 }
@@ -210,11 +244,13 @@ fn product(batch: usize, rows: usize, cols: usize, [size, block]: [usize; 2], bi
         block: u(block),
         out_offset: 3,
         out_stride: u(rows + 5),
+        bias: u(batch % 2),
     };
     let [x, x_scales, x_sums] = [1, 2, 3].map(|binding| quantize.result(binding));
     let codes = Packing::Rows.pack(&codes, rows, cols, bits).expect("as many codes as the shape has");
     let zeros = if symmetric { scales.clone() } else { words(&zeros) };
-    let mut bindings: Vec<_> = [x, x_scales, x_sums, codes, scales, zeros].into_iter().map(Binding::In).collect();
+    let bias = if batch % 2 == 1 { bytemuck::cast_vec(random.normals(3 + rows)) } else { vec![0] };
+    let mut bindings: Vec<_> = [x, x_scales, x_sums, codes, scales, zeros, bias].into_iter().map(Binding::In).collect();
     // Results go behind 3 elements, into rows longer by 5. Weights reach 255 steps of 0.02 a few times, activations 5.
     let tolerance = Tolerance::sum(blocks, 32.0 * (block as f32).sqrt());
     bindings.push(Binding::InOut(vec![0; 3 + batch * (rows + 5)], tolerance));

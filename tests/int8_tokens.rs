@@ -116,7 +116,8 @@ fn products_follow_the_formula() -> Result<()> {
                 LayerInput::Static { scale, zero } => op::int8_static(&mut recorder, &x, scale, zero)?,
                 _ => op::int8(&mut recorder, &x, cols)?,
             };
-            let y = input.apply(&mut recorder, &x, &uploaded)?;
+            let bias = random.normals(rows);
+            let y = input.apply_with_bias(&mut recorder, &x, &uploaded, Some(&device.upload(&bias)?))?;
             recorder.submit()?;
             let (found, y) = (read(&device, &codes)?, pollster::block_on(y.read(&device))?);
             let stride = cols.next_multiple_of(4);
@@ -126,10 +127,11 @@ fn products_follow_the_formula() -> Result<()> {
                     let code = i32::from(found.codes[b * stride + k]) - found.zeros[b];
                     f64::from(code) * f64::from(found.scales[b]) * f64::from(w[row * cols + k])
                 };
-                let sum: f64 = (0..cols).map(value).sum();
-                // What is added up and what the zero point takes away again, each rounded a few times.
+                let sum: f64 = (0..cols).map(value).sum::<f64>() + f64::from(bias[row]);
+                // What is added up, the bias too, and what the zero point takes away again, each rounded a few times.
                 let size = |k: usize| f64::from(w[row * cols + k]).abs() * 256.0 * f64::from(found.scales[b]);
-                let bound = 4.0 * f64::from(f32::EPSILON) * (0..cols).map(size).sum::<f64>();
+                let bound =
+                    4.0 * f64::from(f32::EPSILON) * ((0..cols).map(size).sum::<f64>() + f64::from(bias[row]).abs());
                 assert!((f64::from(*y) - sum).abs() <= bound, "{scheme} {input} {batch}x{cols}: {y}, not {sum}");
             }
         }

@@ -139,6 +139,33 @@ fn split_weights_have_several_dispatches_and_the_same_result() {
     assert!(matches!(GroupWeight::upload_in_parts(&device, &packed, 31), Err(Error::Limit { .. })));
 }
 
+/// Bit for bit what a product and a sum after it give, without a dispatch of its own.
+#[test]
+fn a_bias_is_added_by_the_product() {
+    let device = Device::cpu();
+    let mut random = Random::new(7);
+    for scheme in ["w2g32s", "w3g32a", "w4g128s", "w8cs-bf16"] {
+        let tensor = quantized(&mut random, scheme.parse().expect("a scheme"), 10, 300);
+        let packed = PackedTensor::pack(&tensor);
+        let bias = device.upload(&random.normals(10)).expect("the values fit");
+        for (batch, limit) in [(1, u64::MAX), (3, 900), (8, u64::MAX), (20, 900), (80, u64::MAX)] {
+            let weight = GroupWeight::upload_in_parts(&device, &packed, limit).expect("a row fits");
+            let x = Activations::upload(&device, batch, 300, &random.normals(batch * 300)).expect("the values fit");
+            let mut recorder = Recorder::new(&device);
+            op::group_with_bias(&mut recorder, &x, &weight, Some(&bias)).expect("the shapes fit");
+            assert!(recorder.finish().kernels().all(|kernel| kernel != "add_bias"), "{scheme}");
+            let fused = run(&device, |rec| op::group_with_bias(rec, &x, &weight, Some(&bias)));
+            let apart = run(&device, |rec| {
+                let y = op::group(rec, &x, &weight)?;
+                op::add_bias(rec, &y, &bias)?;
+                Ok(y)
+            });
+            let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&fused), bits(&apart), "{scheme} {batch} tokens");
+        }
+    }
+}
+
 #[test]
 fn embedding_reads_the_rows_of_its_ids() {
     let device = Device::cpu();
@@ -187,6 +214,10 @@ fn shapes_that_do_not_fit_are_errors() {
     let group = GroupWeight::upload(&device, &packed).expect("it fits");
     let error = op::group(&mut recorder, &x, &group).expect_err("3 columns are not 2");
     assert_eq!(error.to_string(), "quantized product: expected activations of 3 features, found 2");
+    let (x, bias) = (Activations::upload(&device, 1, 3, &[0.0; 3]), device.upload(&[0.0f32; 3]));
+    let (x, bias) = (x.expect("the values fit"), bias.expect("the values fit"));
+    let error = op::group_with_bias(&mut recorder, &x, &group, Some(&bias)).expect_err("3 biases are not 2");
+    assert_eq!(error.to_string(), "quantized product: expected a bias of 2 f32 values, found 12 bytes");
     packed.scales.pop();
     assert!(matches!(GroupWeight::upload(&device, &packed), Err(Error::Shape { .. })));
     assert!(recorder.finish().is_empty());

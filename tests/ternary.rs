@@ -210,7 +210,7 @@ fn bytes_that_are_no_trits_are_refused() {
 }
 
 /// Integers of activations and trits, summed in i64: what a product is before it is scaled. The scales of a token and of an
-/// output feature are multiplied, and the sum with that: two roundings.
+/// output feature are multiplied, and the sum with that: two roundings. The bias is a third.
 #[test]
 fn products_are_exact_integers() -> Result<()> {
     let device = Device::cpu();
@@ -229,7 +229,9 @@ fn products_are_exact_integers() -> Result<()> {
         let x = Activations::upload(&device, batch, cols, &random.normals(batch * cols))?;
         let mut recorder = Recorder::new(&device);
         let x = op::int8(&mut recorder, &x, cols)?;
-        let y = op::group_int8(&mut recorder, &x, &weight)?;
+        let bias = random.normals(rows);
+        let bias_there = device.upload(&bias)?;
+        let y = op::group_int8_with_bias(&mut recorder, &x, &weight, Some(&bias_there))?;
         recorder.submit()?;
         let (codes, x_scales): (Vec<i8>, Vec<f32>) =
             (pollster::block_on(device.read(&x.codes))?, pollster::block_on(device.read(&x.scales))?);
@@ -238,7 +240,7 @@ fn products_are_exact_integers() -> Result<()> {
             let (b, row) = (i / rows, i % rows);
             let term = |k: usize| i64::from(codes[b * stride + k]) * trits[row * cols + k];
             let integer = (0..cols).map(term).sum::<i64>();
-            let expected = integer as f32 * (scales[row % scales.len()] * x_scales[b]);
+            let expected = integer as f32 * (scales[row % scales.len()] * x_scales[b]) + bias[row];
             assert_eq!(y, expected, "{batch}x{rows}x{cols}{span}: {i}");
         }
     }

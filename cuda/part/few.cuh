@@ -1,7 +1,8 @@
-// y = x W^T for up to 8 NT rows of x and a packed weight, near the speed at which the weight is read. A block takes 16 MT
-// rows of the weight; each of its 8 warps takes every eighth 128 columns of them, reads codes from global memory straight
-// into the operands of tensor cores while it computes with those read before, and the warps' sums are added in order at
-// the end. A lane takes 32 neighbouring columns of each 128. Groups are whole 128 columns, or one group is a row.
+// y = x W^T + bias for up to 8 NT rows of x and a packed weight, near the speed at which the weight is read. A block
+// takes 16 MT rows of the weight; each of its 8 warps takes every eighth 128 columns of them, reads codes from global
+// memory straight into the operands of tensor cores while it computes with those read before, and the warps' sums are
+// added in order at the end. A lane takes 32 neighbouring columns of each 128. Groups are whole 128 columns, or one
+// group is a row.
 #pragma once
 #include "part/fragment.cuh"
 #include "part/stream.cuh"
@@ -15,7 +16,8 @@ template <u32 BITS, bool SPLIT, u32 MT, u32 NT> struct FewStage {
 
 template <u32 BITS, bool SPLIT, u32 MT, u32 NT>
 DEVICE void few(const u32* __restrict__ x, const u32* __restrict__ codes, const u32* __restrict__ scales,
-                const u32* __restrict__ zeros, float* __restrict__ out, const GroupParams& p, const Variant& v) {
+                const u32* __restrict__ zeros, const float* __restrict__ bias, float* __restrict__ out, const GroupParams& p,
+                const Variant& v) {
     constexpr u32 ROWS = 16 * MT, BATCH = 8 * NT;
     SHARED(float[FEW_WARPS * BATCH * ROWS], partial);
     const u32 first_row = block_index() * ROWS;
@@ -124,6 +126,6 @@ DEVICE void few(const u32* __restrict__ x, const u32* __restrict__ codes, const 
         const u32 b = i / ROWS, row = first_row + i % ROWS;
         float total = 0.0f;
         UNROLL for (u32 w = 0; w < FEW_WARPS; w++) total += partial[w * BATCH * ROWS + i];
-        if (b < p.batch && row < p.rows) out[place_of(p, b, row)] = total;
+        if (b < p.batch && row < p.rows) out[place_of(p, b, row)] = with_bias(p, bias, row, total);
     }
 }

@@ -1,6 +1,6 @@
-// y = x W^T for up to 8 NT rows of int8 activations and a packed weight, by the plan of part few. Sums of a warp's 128
-// columns are integers, scaled and added in f32; where a row is one block and one group, integers are added to the end.
-// Blocks of activations are whole 128 columns, or a row.
+// y = x W^T + bias for up to 8 NT rows of int8 activations and a packed weight, by the plan of part few. Sums of a
+// warp's 128 columns are integers, scaled and added in f32; where a row is one block and one group, integers are added
+// to the end. Blocks of activations are whole 128 columns, or a row.
 #pragma once
 #include "part/stream.cuh"
 
@@ -110,6 +110,6 @@ DEVICE void few_int8(const Int8Operands& o, const Int8Params& p, const Variant& 
         } else {
             UNROLL for (u32 w = 0; w < FEW_WARPS; w++) total += float_of(partial[w * BATCH * ROWS + i]);
         }
-        o.out[place_of(p, b, row)] = total;
+        o.out[place_of(p, b, row)] = with_bias(p, o.bias, row, total);
     }
 }

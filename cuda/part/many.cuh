@@ -1,9 +1,10 @@
-// y = x W^T for many rows of x and a packed weight. A block of 8 warps takes BM rows of the weight and BN rows of x; WM
-// warps share the former, WN the latter, and where that makes fewer than 8, two share the columns. 64 columns are staged at
-// a time in shared memory: codes as they are stored, by copies that run some steps ahead; activations as f16 in the order
-// of their operands, read a step ahead into registers. Codes become f16 integers, which is exact, on their way to the
-// tensor cores; sums of a group are scaled in f32. Activations in f32 become two f16 each, see `split_pair`, after each row
-// of each 64 columns was brought near f16's largest. Groups are multiples of 32 columns, or one group is a row.
+// y = x W^T + bias for many rows of x and a packed weight. A block of 8 warps takes BM rows of the weight and BN rows
+// of x; WM warps share the former, WN the latter, and where that makes fewer than 8, two share the columns. 64 columns
+// are staged at a time in shared memory: codes as they are stored, by copies that run some steps ahead; activations as
+// f16 in the order of their operands, read a step ahead into registers. Codes become f16 integers, which is exact, on
+// their way to the tensor cores; sums of a group are scaled in f32. Activations in f32 become two f16 each, see
+// `split_pair`, after each row of each 64 columns was brought near f16's largest. Groups are multiples of 32 columns,
+// or one group is a row.
 #pragma once
 #include "part/stage.cuh"
 
@@ -12,7 +13,8 @@ constexpr u32 MANY_SUMMED = 256;
 
 template <u32 BITS, bool SPLIT, u32 BM, u32 BN, u32 WM, u32 WN>
 DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const u32* __restrict__ scales,
-                 const u32* __restrict__ zeros, float* __restrict__ out, const GroupParams& p, const Variant& v) {
+                 const u32* __restrict__ zeros, const float* __restrict__ bias, float* __restrict__ out, const GroupParams& p,
+                 const Variant& v) {
     constexpr u32 WK = MANY_WARPS / (WM * WN), MT = BM / (16 * WM), NT = BN / (8 * WN);
     constexpr u32 PLANE = BN * MANY_COLS * 2, X_STAGE = SPLIT ? 2 * PLANE + 4 * BN : PLANE, W_STAGE = BM * BITS * 8;
     constexpr u32 ROOM = (SHARED_BYTES - 2 * X_STAGE) / W_STAGE, STAGES = ROOM < 4 ? ROOM : 4;
@@ -180,6 +182,8 @@ DEVICE void many(const u32* __restrict__ x, const u32* __restrict__ codes, const
     UNROLL for (u32 i = 0; i < MT * NT * 4; i++) {
         const u32 row = place.first_row + warp_row + i / (4 * NT) * 16 + i / 2 % 2 * 8 + g;
         const u32 b = place.first_b + warp_b + i / 4 % NT * 8 + 2 * t + i % 2;
-        if (row < p.rows && b < p.batch) out[place_of(p, b, row)] = totals[i / (4 * NT)][i / 4 % NT][i % 4];
+        if (row < p.rows && b < p.batch) {
+            out[place_of(p, b, row)] = with_bias(p, bias, row, totals[i / (4 * NT)][i / 4 % NT][i % 4]);
+        }
     }
 }

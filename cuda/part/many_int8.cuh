@@ -1,5 +1,5 @@
-// y = x W^T for many rows of int8 activations and a packed weight, by the plan of part many. Sums of a block of activations
-// are integers and exact; they are scaled and added in f32. Blocks are multiples of 32 columns, or a row.
+// y = x W^T + bias for many rows of int8 activations and a packed weight, by the plan of part many. Sums of a block of
+// activations are integers and exact; they are scaled and added in f32. Blocks are multiples of 32 columns, or a row.
 #pragma once
 #include "part/stage.cuh"
 
@@ -138,6 +138,7 @@ DEVICE void many_int8(const Int8Operands& o, const Int8Params& p, const Variant&
     UNROLL for (u32 i = 0; i < MT * NT * 4; i++) {
         const u32 row = place.first_row + warp_row + i / (4 * NT) * 16 + i / 2 % 2 * 8 + g;
         const u32 b = place.first_b + warp_b + i / 4 % NT * 8 + 2 * t + i % 2;
-        if (row < p.rows && b < p.batch) o.out[place_of(p, b, row)] = totals[i / (4 * NT)][i / 4 % NT][i % 4];
+        if (row >= p.rows || b >= p.batch) continue;
+        o.out[place_of(p, b, row)] = with_bias(p, o.bias, row, totals[i / (4 * NT)][i / 4 % NT][i % 4]);
     }
 }

@@ -4,13 +4,18 @@
 
 struct DenseParams { u32 batch, rows, cols, out_offset, out_stride; };
 
-struct GroupParams { u32 batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride; };
+struct GroupParams { u32 batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride, bias; };
 
-struct Int8Params { u32 batch, rows, cols, group, groups_per_row, words_per_row, block, out_offset, out_stride; };
+struct Int8Params { u32 batch, rows, cols, group, groups_per_row, words_per_row, block, out_offset, out_stride, bias; };
 
 // Where y[b, row] goes.
 template <class Params> DEVICE u64 place_of(const Params& p, u32 b, u32 row) {
     return p.out_offset + u64(b) * p.out_stride + row;
+}
+
+// The sum of a row and its bias, if there is one. A product is rounded before it is added to.
+template <class Params> DEVICE float with_bias(const Params& p, const float* bias, u32 row, float sum) {
+    return p.bias != 0 ? __fadd_rn(sum, bias[p.out_offset + row]) : sum;
 }
 
 // The 32 bits of a row of words from `bit` on; 0 past its end.
@@ -48,5 +53,6 @@ struct Int8Operands {
     const float* x_scales;
     const i32* x_sums;
     const u32 *codes, *scales, *zeros;
+    const float* bias;
     float* out;
 };

@@ -1,4 +1,4 @@
-//! `y = x W^T` for many rows of x and a packed weight; parameters, bindings and twin in [`product`].
+//! `y = x W^T + bias` for many rows of x and a packed weight; parameters, bindings and twin in [`product`].
 //!
 //! A workgroup computes a tile of the result, see part `tile_matmul`; codes become weights on their way into the tile.
 //! Activations in f16 exist for scales in f16 only.
@@ -31,7 +31,7 @@ pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: InputType) -> Varia
 impl Kernel for MatmulGroup {
     type Params = Params;
     const NAME: &'static str = "matmul_group";
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = product::GROUP_ACCESS;
     const WGSL: &'static str = include_str!("../../shaders/matmul_group.wgsl");
     const PTX: Option<&'static str> = super::ptx!("matmul_group");
     const FAST: Option<CpuRun<Self::Params>> = Some(super::fast::matmul_group::run);

@@ -1,4 +1,4 @@
-//! `y = x W^T` for many rows of int8 activations and a packed weight; parameters, bindings and twin in [`product_int8`].
+//! `y = x W^T + bias` for many rows of int8 activations and a packed weight; parameters, bindings and twin in [`product_int8`].
 //!
 //! A workgroup computes a tile of the result by integer dot products of four codes each; codes of the weight are spread
 //! to one a byte on their way into the tile.

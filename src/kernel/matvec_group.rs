@@ -1,4 +1,4 @@
-//! `y = x W^T` for few rows of x and a packed weight; parameters, bindings and twin in [`product`].
+//! `y = x W^T + bias` for few rows of x and a packed weight; parameters, bindings and twin in [`product`].
 //!
 //! A workgroup takes a few rows of the weight over all columns, for every row of x; an invocation takes 8 columns at a
 //! time. Activations in f16 and reductions by subgroups exist for scales in f16 only.
@@ -37,7 +37,7 @@ pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: InputType, reduce: 
 impl Kernel for MatvecGroup {
     type Params = Params;
     const NAME: &'static str = "matvec_group";
-    const ACCESS: &'static [Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
+    const ACCESS: &'static [Access] = product::GROUP_ACCESS;
     const WGSL: &'static str = include_str!("../../shaders/matvec_group.wgsl");
     const PTX: Option<&'static str> = super::ptx!("matvec_group");
     const FAST: Option<CpuRun<Params>> = Some(super::fast::matvec_group::run);

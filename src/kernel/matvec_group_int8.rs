@@ -1,4 +1,4 @@
-//! `y = x W^T` for few rows of int8 activations and a packed weight; parameters, bindings and twin in [`product_int8`].
+//! `y = x W^T + bias` for few rows of int8 activations and a packed weight; parameters, bindings and twin in [`product_int8`].
 //!
 //! A workgroup takes a few rows of the weight over all columns, for every row of x; an invocation takes 16 columns at a
 //! time. Reductions by subgroups exist for scales in f16 only.

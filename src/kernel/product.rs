@@ -1,6 +1,7 @@
 //! What the kernels of `y = x W^T` share: parameters and twins. `x` is `[batch, cols]`, `W` is `[rows, cols]`, and
 //! `y[b, row]` goes to `out[out_offset + b * out_stride + row]`, so that a weight split by rows writes its parts of
-//! one result; all else in `out` is left alone.
+//! one result; all else in `out` is left alone. The products with a packed weight also add a bias, which is as long as a row
+//! of the result: column `out_offset + row` has `bias[out_offset + row]`.
 //!
 //! Both twins add `weight * x` in f32 from the first column to the last. The weight of a code is
 //! `(code - zero) * scale`: the difference is an exact small integer, and with a 16-bit scale the product is exact
@@ -11,7 +12,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::code::{code_at, zero_at};
 use super::part::ZERO_MIDDLE;
-use crate::dispatch::{Bindings, Role, Variant};
+use crate::dispatch::{Access, Bindings, Role, Variant, View};
 
 /// A dense weight. Bindings: x, weight, out.
 #[repr(C)]
@@ -30,7 +31,7 @@ pub struct DenseParams {
 }
 
 /// A packed weight. Bindings: x; codes, [`Packing::Rows`](crate::pack::Packing::Rows); scales in their storage type;
-/// zero points, one a byte (the scales again where the scheme stores none); out.
+/// zero points, one a byte (the scales again where the scheme stores none); bias, f32 (anything where there is none); out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct GroupParams {
@@ -50,7 +51,24 @@ pub struct GroupParams {
     pub out_offset: u32,
     /// Elements from one row of the result to the next.
     pub out_stride: u32,
+    /// 1 if the bias is added, else 0.
+    pub bias: u32,
 }
+
+impl GroupParams {
+    /// The biases of these rows of the weight.
+    pub(super) fn bias_of<'a>(&self, bias: &'a View<'_>) -> Option<&'a [f32]> {
+        bias_of(self.bias, self.out_offset, self.rows, bias)
+    }
+}
+
+/// The biases of some rows of a weight, if there are any.
+pub(super) fn bias_of<'a>(given: u32, first: u32, rows: u32, bias: &'a View<'_>) -> Option<&'a [f32]> {
+    (given != 0).then(|| &bias.f32()[first as usize..][..rows as usize])
+}
+
+pub(super) const GROUP_ACCESS: &[Access] =
+    &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];
 
 /// The twin of `matvec` and `matmul`.
 pub(super) fn dense(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) {
@@ -70,7 +88,8 @@ pub(super) fn dense(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) 
 
 /// The twin of `matvec_group` and `matmul_group`.
 pub(super) fn group(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) {
-    let [x, codes, scales, zeros, mut out] = bindings.take();
+    let [x, codes, scales, zeros, bias, mut out] = bindings.take();
+    let bias = p.bias_of(&bias);
     let (x_type, scale_type) = (variant.dtype(Role::Activation), variant.dtype(Role::Scale));
     let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
     let (bits, cols) = (variant.get("BITS"), p.cols as usize);
@@ -83,6 +102,9 @@ pub(super) fn group(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) 
                 let steps = code - zero_at(zeros.words(), group, symmetric, bits);
                 let w = steps * scale_type.value(scales.words(), group);
                 sum += w * x_type.value(x.words(), b * cols + col);
+            }
+            if let Some(bias) = bias {
+                sum += bias[row];
             }
             out.f32_mut()[p.out_offset as usize + b * p.out_stride as usize + row] = sum;
         }

@@ -173,13 +173,14 @@ mod tests {
 
     fn group(batch: u32, rows: u32, cols: u32, group: u32, bits: u32) -> GroupParams {
         let (groups_per_row, words_per_row) = (cols.div_ceil(group), (cols * bits).div_ceil(32));
-        GroupParams { batch, rows, cols, group, groups_per_row, words_per_row, out_offset: 0, out_stride: rows }
+        let out_stride = rows;
+        GroupParams { batch, rows, cols, group, groups_per_row, words_per_row, out_offset: 0, out_stride, bias: 0 }
     }
 
     fn int8(batch: u32, rows: u32, cols: u32, block: u32, bits: u32) -> Int8Params {
         let (groups_per_row, words_per_row) = (cols.div_ceil(block), (cols * bits).div_ceil(32));
-        let group = block;
-        Int8Params { batch, rows, cols, group, groups_per_row, words_per_row, block, out_offset: 0, out_stride: rows }
+        let (group, out_offset, out_stride, bias) = (block, 0, rows, 0);
+        Int8Params { batch, rows, cols, group, groups_per_row, words_per_row, block, out_offset, out_stride, bias }
     }
 
     #[test]

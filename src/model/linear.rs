@@ -170,12 +170,13 @@ impl Linear {
         if let Some(observer) = &self.observer {
             observer.observe(rec, x)?;
         }
-        let y = match &self.weight {
-            Weight::Dense(weight) => op::dense(rec, x, weight)?,
-            Weight::Group(weight, input) => input.apply(rec, x, weight)?,
-            Weight::Latent(weight) => weight.apply(rec, x)?,
+        let bias = self.bias.as_ref();
+        let (y, bias) = match &self.weight {
+            Weight::Dense(weight) => (op::dense(rec, x, weight)?, bias),
+            Weight::Group(weight, input) => (input.apply_with_bias(rec, x, weight, bias)?, None),
+            Weight::Latent(weight) => (weight.apply(rec, x)?, bias),
         };
-        if let Some(bias) = &self.bias {
+        if let Some(bias) = bias {
             op::add_bias(rec, &y, bias)?;
         }
         if let Some(observer) = &self.observer {
@@ -191,5 +192,42 @@ impl Linear {
             Weight::Group(weight, _) => weight.bytes() as u64,
             Weight::Latent(weight) => weight.bytes() as u64,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use crate::pack::PackedTensor;
+    use crate::random::Random;
+    use crate::tensor::QuantizedTensor;
+
+    /// A product with codes adds the bias itself, unless the bias trains.
+    #[test]
+    fn packed_weights_have_no_dispatch_for_the_bias() -> Result<()> {
+        let device = Device::cpu();
+        let codes = (0..3 * 32).map(|i| i % 16).collect();
+        let packed = PackedTensor::pack(&QuantizedTensor::new("w4g16s".parse()?, 3, 32, codes, vec![0.5; 6], None)?);
+        let x = Activations::upload(&device, 2, 32, &Random::new(1).normals(64))?;
+        let bias = [3.0f32, -2.0, 0.5];
+        for input in [LayerInput::Exact, LayerInput::Blocks] {
+            let weight = input.upload(&device, &packed)?;
+            let layer = Linear::new("fc", 0..3, Weight::Group(weight, input.clone()), Some(device.upload(&bias)?));
+            let mut results = Vec::new();
+            for watched in [false, true] {
+                let mut rec = Recorder::new(&device);
+                if watched {
+                    layer.bias().into_iter().for_each(|bias| rec.watch(bias));
+                }
+                let y = layer.forward(&mut rec, &x)?;
+                let recording = rec.finish();
+                assert_eq!(recording.kernels().filter(|kernel| *kernel == "add_bias").count(), usize::from(watched));
+                device.submit(recording)?;
+                results.push(pollster::block_on(y.read(&device))?);
+            }
+            assert_eq!(results[0], results[1], "{input}");
+        }
+        Ok(())
     }
 }

@@ -122,10 +122,11 @@ impl DeployedLinear {
     /// # Errors
     /// [`crate::Error::Shape`] if the width of `x` is another, and those of the device.
     pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
-        let y = match &self.weight {
-            Weight::Float(weight) => op::dense(rec, x, weight)?,
-            Weight::Packed(weight, input) => input.apply(rec, x, weight)?,
+        let weight = match &self.weight {
+            Weight::Float(weight) => weight,
+            Weight::Packed(weight, input) => return input.apply_with_bias(rec, x, weight, self.bias.as_ref()),
         };
+        let y = op::dense(rec, x, weight)?;
         if let Some(bias) = &self.bias {
             op::add_bias(rec, &y, bias)?;
         }

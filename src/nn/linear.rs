@@ -159,10 +159,10 @@ impl BitLinear {
     /// # Errors
     /// [`Error::Shape`] if the width of `x` is another, and those of the device.
     pub fn forward(&self, rec: &mut Recorder, x: &Activations) -> Result<Activations> {
-        let y = match &self.packed {
-            Some(packed) => self.weight.input().apply(rec, x, packed)?,
-            None => self.weight.apply(rec, x)?,
-        };
+        if let Some(packed) = &self.packed {
+            return self.weight.input().apply_with_bias(rec, x, packed, self.bias.as_ref());
+        }
+        let y = self.weight.apply(rec, x)?;
         if let Some(bias) = &self.bias {
             op::add_bias(rec, &y, bias)?;
         }

@@ -1,9 +1,10 @@
 //! Activations as int8, and their products with quantized weights.
 
 use super::activations::Activations;
-use super::checks::{matrix, shape};
+use super::checks::{matrix, shape, vector};
+use super::matmul::fusable;
 use super::weight::GroupWeight;
-use super::{choose, param};
+use super::{add_bias, choose, param};
 use crate::device::{Buffer, Recorder};
 use crate::error::Result;
 use crate::kernel::activation_quantize::{self, ActivationQuantize};
@@ -115,6 +116,19 @@ pub fn int8(recorder: &mut Recorder, x: &Activations, block: usize) -> Result<In
 /// [`crate::Error::Shape`] if the features of `x` are not the columns of `w`, or its blocks are no whole parts of the groups of
 /// `w`, or if `x` has zero points and `w` no [sums of its rows](GroupWeight::with_row_sums); those of the device.
 pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight) -> Result<Activations> {
+    group_int8_with_bias(recorder, x, w, None)
+}
+
+/// [`group_int8`] with a bias, f32 `[rows]`, which the product itself adds; but for one that is watched, which has a gradient.
+///
+/// # Errors
+/// As [`group_int8`], and [`crate::Error::Shape`] if the bias has another length.
+pub fn group_int8_with_bias(
+    recorder: &mut Recorder,
+    x: &Int8Activations,
+    w: &GroupWeight,
+    bias: Option<&Buffer>,
+) -> Result<Activations> {
     const OP: &str = "quantized product with int8 activations";
     if x.cols != w.cols() {
         return Err(shape(OP, format!("activations of {} features", w.cols()), x.cols));
@@ -124,6 +138,8 @@ pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight)
     if groups_per_row > 1 && !(group as usize).is_multiple_of(x.block) {
         return Err(shape(OP, format!("blocks that divide groups of {group} features"), x.block));
     }
+    let (fused, apart) = fusable(recorder, bias);
+    fused.map_or(Ok(()), |bias| vector(OP, "bias", bias, w.rows()))?;
     let correction = match (&x.zeros, w.row_sums()) {
         (None, _) => None,
         (Some(zeros), Some(sums)) => Some((zeros, sums)),
@@ -143,8 +159,11 @@ pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight)
             block: param(OP, x.block)?,
             out_offset: param(OP, part.rows.start)?,
             out_stride: param(OP, w.rows())?,
+            bias: fused.is_some().into(),
         };
-        let buffers = [&x.codes, &x.scales, &x.sums, &part.codes, &part.scales, &part.zeros, &y.buffer];
+        // A binding must hold something.
+        let bias = fused.unwrap_or(&part.scales);
+        let buffers = [&x.codes, &x.scales, &x.sums, &part.codes, &part.scales, &part.zeros, bias, &y.buffer];
         if choose::is_matvec(x.rows) {
             let variant = choose::matvec_group_int8(recorder.device().caps(), w.scheme(), x.rows);
             recorder.dispatch::<MatvecGroupInt8>(&params, variant, &buffers)?;
@@ -156,6 +175,9 @@ pub fn group_int8(recorder: &mut Recorder, x: &Int8Activations, w: &GroupWeight)
         let params = zero_point_correct::Params { tokens: param(OP, x.rows)?, rows: param(OP, w.rows())? };
         let buffers = [&y.buffer, &x.scales, zeros, sums];
         recorder.dispatch::<ZeroPointCorrect>(&params, zero_point_correct::variant(), &buffers)?;
+    }
+    if let Some(bias) = apart {
+        add_bias(recorder, &y, bias)?;
     }
     Ok(y)
 }

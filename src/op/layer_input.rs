@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::int8::{group_int8, int8, int8_block};
+use super::int8::{group_int8_with_bias, int8, int8_block};
 use super::outliers::{add_outliers, split_outliers};
 use super::token_int8::{int8_asymmetric, int8_static};
-use super::{Activations, GroupWeight, gather_columns, group};
-use crate::device::{Device, Recorder};
+use super::{Activations, GroupWeight, gather_columns, group_with_bias};
+use crate::device::{Buffer, Device, Recorder};
 use crate::error::{Error, Result};
 use crate::pack::PackedTensor;
 
@@ -106,8 +106,23 @@ impl LayerInput {
     /// # Errors
     /// [`Error::Shape`] if the width of `x` is another, and those of the device.
     pub fn apply(&self, rec: &mut Recorder, x: &Activations, weight: &GroupWeight) -> Result<Activations> {
+        self.apply_with_bias(rec, x, weight, None)
+    }
+
+    /// [`Self::apply`] with a bias, f32 `[out_features]`, which the product with the codes adds; but for one that is watched,
+    /// which has a gradient.
+    ///
+    /// # Errors
+    /// As [`Self::apply`], and [`Error::Shape`] if the bias has another length.
+    pub fn apply_with_bias(
+        &self,
+        rec: &mut Recorder,
+        x: &Activations,
+        weight: &GroupWeight,
+        bias: Option<&Buffer>,
+    ) -> Result<Activations> {
         let x = match self {
-            Self::Exact => return group(rec, x, weight),
+            Self::Exact => return group_with_bias(rec, x, weight, bias),
             Self::Blocks => int8(rec, x, int8_block(weight.scheme().span(), weight.cols()))?,
             Self::Tokens => int8(rec, x, weight.cols())?,
             Self::TokensAsymmetric => int8_asymmetric(rec, x)?,
@@ -115,7 +130,7 @@ impl LayerInput {
             &Self::Outliers { threshold, .. } => {
                 let split = split_outliers(rec, x, threshold)?;
                 let rest = int8(rec, &split.inliers, weight.cols())?;
-                let y = group_int8(rec, &rest, weight)?;
+                let y = group_int8_with_bias(rec, &rest, weight, bias)?;
                 add_outliers(rec, &split, weight, &y)?;
                 return Ok(y);
             }
@@ -125,10 +140,10 @@ impl LayerInput {
                     return Err(Error::Shape { op: "layer input", expected, found });
                 };
                 let x = gather_columns(rec, x, order)?;
-                return then.apply(rec, &x, weight);
+                return then.apply_with_bias(rec, &x, weight, bias);
             }
         };
-        group_int8(rec, &x, weight)
+        group_int8_with_bias(rec, &x, weight, bias)
     }
 }
 

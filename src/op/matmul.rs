@@ -1,10 +1,10 @@
-//! `y = x W^T`: matvec for up to 8 rows of x, matmul for more.
+//! `y = x W^T + b`: matvec for up to 8 rows of x, matmul for more.
 
 use super::activations::{Activations, Half, Input};
-use super::checks::room;
+use super::checks::{room, vector};
 use super::weight::{DenseWeight, GroupWeight};
-use super::{cast, choose, matmul_backward, param};
-use crate::device::Recorder;
+use super::{add_bias, cast, choose, matmul_backward, param};
+use crate::device::{Buffer, Recorder};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::matmul::Matmul;
@@ -78,10 +78,46 @@ pub fn dense_into<'a>(
 /// # Errors
 /// As [`dense`].
 pub fn group<'a>(recorder: &mut Recorder, x: impl Into<Input<'a>>, w: &GroupWeight) -> Result<Activations> {
+    group_with_bias(recorder, x, w, None)
+}
+
+/// [`group`] with a bias, f32 `[rows]`, which the product itself adds; but for one that is watched, which has a gradient.
+///
+/// ```
+/// use bitsmith::{Device, PackedTensor, QuantizedTensor, Recorder, op::{self, Activations, GroupWeight}};
+/// let device = Device::cpu();
+/// let w = QuantizedTensor::new("w4g16s".parse()?, 1, 2, vec![9, 6], vec![0.5], None)?;
+/// let w = GroupWeight::upload(&device, &PackedTensor::pack(&w))?;
+/// let (x, bias) = (Activations::upload(&device, 1, 2, &[4.0, 1.0])?, device.upload(&[10.0f32])?);
+/// let mut recorder = Recorder::new(&device);
+/// let y = op::group_with_bias(&mut recorder, &x, &w, Some(&bias))?;
+/// recorder.submit()?;
+/// // 0.5 * (1 * 4 - 2 * 1) + 10
+/// assert_eq!(pollster::block_on(y.read(&device))?, [11.0]);
+/// # Ok::<(), bitsmith::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`dense`], and if the bias has another length.
+pub fn group_with_bias<'a>(
+    recorder: &mut Recorder,
+    x: impl Into<Input<'a>>,
+    w: &GroupWeight,
+    bias: Option<&Buffer>,
+) -> Result<Activations> {
     let x = x.into();
     let y = result(GROUP, recorder, x, w.rows(), w.cols())?;
-    group_into(recorder, x, w, &y)?;
+    let (fused, apart) = fusable(recorder, bias);
+    record_group(recorder, x, w, fused, &y)?;
+    if let Some(bias) = apart {
+        add_bias(recorder, &y, bias)?;
+    }
     Ok(y)
+}
+
+/// A bias that a product can add, and one that has a gradient, which [`add_bias`] knows.
+pub(super) fn fusable<'a>(recorder: &Recorder, bias: Option<&'a Buffer>) -> (Option<&'a Buffer>, Option<&'a Buffer>) {
+    if bias.is_some_and(|bias| recorder.watches(bias)) { (None, bias) } else { (bias, None) }
 }
 
 /// [`group`] into a buffer that is there already, such as the caller's own: `[tokens, rows]`.
@@ -94,15 +130,25 @@ pub fn group_into<'a>(
     w: &GroupWeight,
     y: &Activations,
 ) -> Result<()> {
+    record_group(recorder, x.into(), w, None, y)
+}
+
+fn record_group(
+    recorder: &mut Recorder,
+    x: Input<'_>,
+    w: &GroupWeight,
+    bias: Option<&Buffer>,
+    y: &Activations,
+) -> Result<()> {
     const OP: &str = GROUP;
-    let x = x.into();
     if x.dtype == Dtype::F16 && !choose::takes_half(w.scheme().scale_type()) {
         let half = Half { buffer: x.buffer.clone(), rows: x.rows, cols: x.cols };
         let wide = cast::widen(recorder, &half)?;
-        return group_into(recorder, &wide, w, y);
+        return record_group(recorder, (&wide).into(), w, bias, y);
     }
     fits(OP, x, w.rows(), w.cols())?;
     room(OP, y, x.rows, w.rows())?;
+    bias.map_or(Ok(()), |bias| vector(OP, "bias", bias, w.rows()))?;
     if x.rows == 0 {
         return Ok(());
     }
@@ -117,8 +163,11 @@ pub fn group_into<'a>(
             words_per_row,
             out_offset: param(OP, part.rows.start)?,
             out_stride: param(OP, w.rows())?,
+            bias: bias.is_some().into(),
         };
-        let buffers = [x.buffer, &part.codes, &part.scales, &part.zeros, &y.buffer];
+        // A binding must hold something.
+        let bias = bias.unwrap_or(&part.scales);
+        let buffers = [x.buffer, &part.codes, &part.scales, &part.zeros, bias, &y.buffer];
         if choose::is_matvec(x.rows) {
             let variant = choose::matvec_group(recorder.device().caps(), w.scheme(), x.dtype, x.rows);
             recorder.dispatch::<MatvecGroup>(&params, variant, &buffers)?;

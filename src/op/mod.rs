@@ -58,12 +58,12 @@ pub use fake_quant::{FakeQuantized, TrainedGradients, TrainedWeight, fake_quant,
 pub use gather::{ColumnOrder, gather_columns};
 pub use histogram::{Bins, ValueCounts};
 pub use images::{ImageShape, Images, Window};
-pub use int8::{Int8Activations, group_int8, int8, int8_block};
+pub use int8::{Int8Activations, group_int8, group_int8_with_bias, int8, int8_block};
 pub use latent::LatentWeight;
 pub use layer_input::{ActivationPrecision, LayerInput};
 pub use loss::{argmax, kl, nll};
 pub use loss_gradient::{ChunkedLoss, RowLosses, cross_entropy, kl_loss, loss_in_chunks};
-pub use matmul::{dense, dense_into, group, group_into};
+pub use matmul::{dense, dense_into, group, group_into, group_with_bias};
 pub use moments::{gram, importance, proportions, second_moment};
 pub use norm::{layer_norm, layer_norm_into, rms_norm, rms_norm_heads, rms_norm_into};
 pub use optimiser::{AdamW, AdamWConfig, SignSgd};

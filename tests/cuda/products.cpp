@@ -19,8 +19,8 @@ using u32 = uint32_t;
 
 struct Variant { u32 weight, activation, scale, codes, zero, function, slope, reserved, constants[4]; };
 struct Dense { u32 batch, rows, cols, out_offset, out_stride; };
-struct Group { u32 batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride; };
-struct Int8 { u32 batch, rows, cols, group, groups_per_row, words_per_row, block, out_offset, out_stride; };
+struct Group { u32 batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride, bias; };
+struct Int8 { u32 batch, rows, cols, group, groups_per_row, words_per_row, block, out_offset, out_stride, bias; };
 
 constexpr u32 F32 = 1, F16 = 2, BF16 = 3, MIDDLE = 1, BYTE = 2;
 
@@ -142,6 +142,16 @@ struct Weight {
     }
 };
 
+// Of every second case, a number of the size of the sums for each column of the result; else a word that none reads.
+struct Bias {
+    bool given;
+    Words words;
+    Bias(const Sizes& s, double size) : given(cases % 2 == 1), words(given ? OFFSET + s.rows : 1) {
+        for (size_t i = 0; i < words.count; i++) put(words, i, stored((0.5 + uniform()) * size, F32).bits, F32);
+    }
+    float of(u32 row) const { return given ? std::bit_cast<float>(words.at[OFFSET + row]) : 0.0f; }
+};
+
 std::string described(const Sizes& s, u32 bits, u32 scale, u32 zero) {
     return std::to_string(s.batch) + "x" + std::to_string(s.rows) + "x" + std::to_string(s.cols) + "g" + std::to_string(s.group) +
            " block " + std::to_string(s.block) + " bits " + std::to_string(bits) + " scale " + std::to_string(scale) + " zero " +
@@ -159,10 +169,12 @@ void group(const std::string& name, const Sizes& s, u32 bits, u32 x_type, u32 sc
         put(x_words, i, value.bits, x_type);
         x.push_back(value.value);
     }
+    const double size = 0.02 * std::fmax(1.0, (1 << bits) / 3.0) * std::sqrt(s.cols);
+    const Bias bias(s, size);
     std::vector<double> expected;
     for (u32 b = 0; b < s.batch; b++) {
         for (u32 row = 0; row < s.rows; row++) {
-            double sum = 0;
+            double sum = bias.of(row);
             for (u32 k = 0; k < s.cols; k++) {
                 sum += w.steps(s, row, k) * w.scales[row * w.groups_per_row + k / s.group] * x[size_t(b) * s.cols + k];
             }
@@ -170,12 +182,11 @@ void group(const std::string& name, const Sizes& s, u32 bits, u32 x_type, u32 sc
         }
     }
     // As the conformance suite allows: 8 units of f32, times the root of the number of terms, of what a sum reaches.
-    const double size = 0.02 * std::fmax(1.0, (1 << bits) / 3.0) * std::sqrt(s.cols);
     const double tolerance = 8 * 1.2e-7 * std::sqrt(s.cols) * size;
-    const Group p{s.batch, s.rows, s.cols, s.group, w.groups_per_row, w.words_per_row, 0, 0};
+    const Group p{s.batch, s.rows, s.cols, s.group, w.groups_per_row, w.words_per_row, 0, 0, bias.given};
     const Variant v{0, x_type, scale_type, 1, zero_kind, 0, 0, 0, {bits, s.batch == 1 ? 1u : 8u, 0, 0}};
-    run(name, described(s, bits, scale_type, zero_kind), s, p, v, {&x_words, &w.code_words, &w.scale_words, &w.zero_words}, tile_rows,
-        tile_batch, expected, tolerance);
+    run(name, described(s, bits, scale_type, zero_kind), s, p, v,
+        {&x_words, &w.code_words, &w.scale_words, &w.zero_words, &bias.words}, tile_rows, tile_batch, expected, tolerance);
 }
 
 // Weights in f16.
@@ -226,6 +237,8 @@ void int8(const std::string& name, const Sizes& s, u32 bits, u32 scale_type, u32
         }
     }
     for (u32 i = 0; i < s.batch * blocks; i++) x_scales.at[i] = std::bit_cast<u32>(float(0.005 + 0.01 * uniform()));
+    const double size = 0.02 * std::fmax(1.0, (1 << bits) / 3.0) * std::sqrt(s.cols);
+    const Bias bias(s, size);
     std::vector<double> expected;
     for (u32 b = 0; b < s.batch; b++) {
         for (u32 row = 0; row < s.rows; row++) {
@@ -239,15 +252,15 @@ void int8(const std::string& name, const Sizes& s, u32 bits, u32 scale_type, u32
                                     std::bit_cast<float>(x_scales.at[b * blocks + block]);
                 sum += blocks == 1 ? double(float(dot) * scale) : double(dot) * scale;
             }
-            expected.push_back(sum);
+            expected.push_back(blocks == 1 ? double(float(sum) + bias.of(row)) : sum + bias.of(row));
         }
     }
-    const double size = 0.02 * std::fmax(1.0, (1 << bits) / 3.0) * std::sqrt(s.cols);
     const double tolerance = blocks == 1 ? 0.0 : 8 * 1.2e-7 * std::sqrt(s.cols / 16 + 1) * size;
-    const Int8 p{s.batch, s.rows, s.cols, s.group, w.groups_per_row, w.words_per_row, s.block, 0, 0};
+    const Int8 p{s.batch, s.rows, s.cols, s.group, w.groups_per_row, w.words_per_row, s.block, 0, 0, bias.given};
     const Variant v{0, 0, scale_type, 3, zero_kind, 0, 0, 0, {bits, s.batch == 1 ? 1u : 8u, 0, 0}};
     run(name, described(s, bits, scale_type, zero_kind), s, p, v,
-        {&x_words, &x_scales, &x_sums, &w.code_words, &w.scale_words, &w.zero_words}, tile_rows, tile_batch, expected, tolerance);
+        {&x_words, &x_scales, &x_sums, &w.code_words, &w.scale_words, &w.zero_words, &bias.words}, tile_rows, tile_batch, expected,
+        tolerance);
 }
 
 void denses(bool all) {

@@ -4,7 +4,8 @@ use bitsmith::op::{self, Activations, GroupWeight};
 use bitsmith::{Device, Dtype, Error, Random, Recorder, Scheme, Tensor, TernaryRule};
 use libtest_mimic::Failed;
 
-/// Codes, scales, and products with one int8 scale a token, where there is one for all columns of the weight, are the CPU's.
+/// Codes, scales, and products with one int8 scale a token, where there is one for all columns of the weight, with a bias, are
+/// the CPU's.
 pub fn equal(gpu: &Device) -> Result<(), Failed> {
     let (rows, cols) = (33, 700);
     let values: Vec<f32> = Random::new(2).normals(rows * cols).iter().map(|v| v * 0.02).collect();
@@ -35,7 +36,8 @@ fn outcome(device: &Device, weight: &Tensor<'_>, scheme: Scheme, rule: TernaryRu
             let x = Activations::upload(device, tokens, w.cols(), &random.normals(tokens * w.cols()))?;
             let mut recorder = Recorder::new(device);
             let x = op::int8(&mut recorder, &x, w.cols())?;
-            let y = op::group_int8(&mut recorder, &x, &w)?;
+            let bias = device.upload(&random.normals(w.rows()))?;
+            let y = op::group_int8_with_bias(&mut recorder, &x, &w, Some(&bias))?;
             recorder.submit()?;
             products.extend(pollster::block_on(y.read(device))?.iter().map(|y| y.to_bits()));
         }

@@ -36,4 +36,15 @@ fn quantized_products() {
         let w = GroupWeight::upload(rec.device(), &PackedTensor::pack(&tensor))?;
         op::group(rec, &x[0], &w)
     });
+    let inputs = [Input::normal(2, 20, 1.0, &mut random), Input::normal(1, 3, 1.0, &mut random)];
+    check("quantized, with a bias", &inputs, |rec, x| {
+        let w = GroupWeight::upload(rec.device(), &PackedTensor::pack(&tensor))?;
+        op::group_with_bias(rec, &x[0], &w, Some(&x[1].buffer))
+    });
+    let bias = random.normals(3);
+    check("quantized, with a bias that is not watched", &inputs[..1], |rec, x| {
+        let w = GroupWeight::upload(rec.device(), &PackedTensor::pack(&tensor))?;
+        let bias = rec.device().upload(&bias)?;
+        op::group_with_bias(rec, &x[0], &w, Some(&bias))
+    });
 }

@@ -59,6 +59,11 @@ pub fn equal(device: &Device) -> Result<()> {
             // The same integers by the same kernels.
             assert_eq!(packed(&deployed)?, codes, "{linear}");
             assert_eq!(run(device, &x, |rec, x| deployed.forward(rec, x))?, evaluated, "{linear}");
+            let mut rec = Recorder::new(device);
+            deployed.forward(&mut rec, &x)?;
+            let biases = rec.finish().kernels().filter(|kernel| *kernel == "add_bias").count();
+            // Products with packed weights add theirs.
+            assert_eq!(biases, if linear.scheme().is_some() { 0 } else { WIDTHS.len() - 1 }, "{linear}");
             for (a, b) in evaluated.iter().zip(&trained) {
                 assert!((a - b).abs() <= SUMS, "{linear}, {tokens} tokens: {a} deployed, {b} trained");
             }

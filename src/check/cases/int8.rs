@@ -50,23 +50,23 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     for variant in wanted(MatvecGroupInt8::SPEC) {
         for (i, size) in PRODUCTS.into_iter().enumerate() {
             let batch = if variant.get("BATCH") == 1 { 1 } else { [2, 8, 3][i % 3] };
-            cases.push(Product::new(&variant, batch, size).case::<MatvecGroupInt8>(&variant));
+            cases.push(Product::new(&variant, batch, size).biased(i % 2 == 1).case::<MatvecGroupInt8>(&variant));
         }
-        for (size, _) in TILES.into_iter().chain(long(&variant)) {
+        for (i, (size, _)) in TILES.into_iter().chain(long(&variant)).enumerate() {
             let batch = if variant.get("BATCH") == 1 { 1 } else { 7 };
-            cases.push(Product::new(&variant, batch, size).case::<MatvecGroupInt8>(&variant));
+            cases.push(Product::new(&variant, batch, size).biased(i % 2 == 1).case::<MatvecGroupInt8>(&variant));
         }
-        cases.push(Product::new(&variant, 1, WHOLE).of_integers().case::<MatvecGroupInt8>(&variant));
+        cases.push(Product::new(&variant, 1, WHOLE).biased(true).of_integers().case::<MatvecGroupInt8>(&variant));
     }
     for variant in wanted(MatmulGroupInt8::SPEC) {
-        for (size, batch) in TILES.into_iter().chain(long(&variant)) {
-            cases.push(Product::new(&variant, batch, size).case::<MatmulGroupInt8>(&variant));
+        for (i, (size, batch)) in TILES.into_iter().chain(long(&variant)).enumerate() {
+            cases.push(Product::new(&variant, batch, size).biased(i != 0).case::<MatmulGroupInt8>(&variant));
         }
         for (i, size) in PRODUCTS.into_iter().enumerate() {
             let batch = MATMUL_BATCHES[i % 2];
-            cases.push(Product::new(&variant, batch, size).case::<MatmulGroupInt8>(&variant));
+            cases.push(Product::new(&variant, batch, size).biased(i % 2 == 1).case::<MatmulGroupInt8>(&variant));
         }
-        cases.push(Product::new(&variant, 9, WHOLE).of_integers().case::<MatmulGroupInt8>(&variant));
+        cases.push(Product::new(&variant, 9, WHOLE).biased(true).of_integers().case::<MatmulGroupInt8>(&variant));
     }
     cases
 }
@@ -181,6 +181,8 @@ struct Product {
     codes: Vec<u8>,
     scales: Vec<f32>,
     zeros: Vec<u8>,
+    /// One a row, or none.
+    bias: Vec<f32>,
     exact: bool,
 }
 
@@ -202,7 +204,15 @@ impl Product {
         let groups = span.groups(rows, cols).count();
         let zeros = (0..groups).map(|_| below(max)).collect();
         let scales = (0..groups).map(|_| 0.02 * (0.5 + random.uniform()).copysign(random.normal())).collect();
-        Self { batch, shape, bits, x, codes, scales, zeros, exact: false }
+        Self { batch, shape, bits, x, codes, scales, zeros, bias: Vec::new(), exact: false }
+    }
+
+    /// With a bias of the size of the sums, if so.
+    fn biased(self, so: bool) -> Self {
+        let (rows, size) = (self.shape.0, self.size());
+        let mut random = Random::new(u(rows));
+        let bias = |_| size * (0.5 + random.uniform()).copysign(random.normal());
+        Self { bias: if so { (0..rows).map(bias).collect() } else { Vec::new() }, ..self }
     }
 
     /// With activations as in the middle of a model.
@@ -216,7 +226,8 @@ impl Product {
         let (_, cols, _, block) = self.shape;
         let largest = |(i, x): (usize, &f32)| if i % cols % block == 0 { 127.0 } else { (x * 80.0).round() };
         let x = self.x.iter().enumerate().map(largest).collect();
-        Self { x, scales: vec![1.0; self.scales.len()], exact: true, ..self }
+        let bias = self.bias.iter().map(|bias| (bias * 100.0).round()).collect();
+        Self { x, scales: vec![1.0; self.scales.len()], bias, exact: true, ..self }
     }
 
     fn activations(&self) -> quantize::Params {
@@ -224,18 +235,21 @@ impl Product {
         quantize::Params { rows: u(self.batch), cols: u(cols), block: u(block) }
     }
 
-    /// Sums over blocks, or parts of 16 columns, are scaled and added in any order. A weight is a third of all codes away
-    /// from zero on average, at scales of about 0.02; on the way to a sum of random signs they reach the root of their
-    /// number.
+    /// A weight is a third of all codes away from zero on average, at scales of about 0.02; on the way to a sum of random
+    /// signs they reach the root of their number.
+    fn size(&self) -> f32 {
+        0.02 * (f32::from(self.bits.max_code()) / 3.0).max(1.0) * (self.shape.1 as f32).sqrt()
+    }
+
+    /// Sums over blocks, or parts of 16 columns, are scaled and added in any order; then comes the bias.
     fn tolerance(&self) -> Tolerance {
         let (rows, cols, span, block) = self.shape;
-        // One scale for all: integers that f32 holds, then one product.
+        // One scale for all: integers that f32 holds, then one product and one sum.
         let once = block >= cols && span.groups(rows, cols).per_row() <= 1;
         if self.exact || once && 127 * usize::from(self.bits.max_code()) * cols < 1 << 24 {
             return Tolerance::EXACT;
         }
-        let size = 0.02 * (f32::from(self.bits.max_code()) / 3.0).max(1.0) * (cols as f32).sqrt();
-        Tolerance::sum(cols / 16 + 1, size)
+        Tolerance::sum(cols / 16 + 1 + usize::from(!self.bias.is_empty()), self.size())
     }
 
     fn case<K: Kernel<Params = Int8Params>>(&self, variant: &Variant) -> Case {
@@ -253,6 +267,7 @@ impl Product {
             block: u(block),
             out_offset: u(offset),
             out_stride: u(stride),
+            bias: u32::from(!self.bias.is_empty()),
         };
         let out = match offset {
             0 => Binding::Out(batch * stride, self.tolerance()),
@@ -261,12 +276,18 @@ impl Product {
         let symmetric = is_symmetric(variant);
         let scales = words(&variant.dtype(Role::Scale).encode(&self.scales));
         let zeros = if symmetric { scales.clone() } else { words(&self.zeros) };
+        // Columns of a wider result have biases of their own; where there is none, a word holds the place.
+        let bias = match &self.bias[..] {
+            [] => vec![0],
+            bias => vec![KEPT; offset].iter().chain(bias).map(|bias| bias.to_bits()).collect(),
+        };
         let unread = if symmetric { 4 * zeros.len() } else { 0 };
         let codes = Packing::Rows.pack(&self.codes, rows, cols, bits).expect("as many codes as the shape has");
         let x = quantized(&self.activations(), &self.x);
-        let bindings = x.into_iter().chain([codes, scales, zeros]).map(Binding::In).chain([out]).collect();
+        let bindings = x.into_iter().chain([codes, scales, zeros, bias]).map(Binding::In).chain([out]).collect();
         let exact = if self.exact { ".integers" } else { "" };
-        let name = format!("{batch}x{rows}x{cols}{span}.block{block}{exact}");
+        let biased = if self.bias.is_empty() { "" } else { ".bias" };
+        let name = format!("{batch}x{rows}x{cols}{span}.block{block}{biased}{exact}");
         let mut case = Case::new::<K>(variant.clone(), name, &params, bindings);
         case.bytes -= unread;
         case.operations(2 * batch * rows * cols)
@@ -329,7 +350,7 @@ mod tests {
                     let stored = !is_symmetric(variant);
                     for wrong in wrong.into_iter().take(1 + usize::from(stored)) {
                         let found = wrong.case::<MatvecGroupInt8>(variant).twin();
-                        let accepted = expected[6].iter().zip(&found[6]).all(|(e, f)| tolerance.accepts(*e, *f));
+                        let accepted = expected[7].iter().zip(&found[7]).all(|(e, f)| tolerance.accepts(*e, *f));
                         assert!(!accepted, "{variant} {size:?}: group {group}");
                     }
                 }

@@ -54,20 +54,21 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
     for variant in wanted(MatvecGroup::SPEC) {
         for (i, size) in GROUPS.into_iter().enumerate() {
             let product = Product::new(&variant, matvec_batch(&variant, i), size);
-            cases.push(product.case::<MatvecGroup>(&variant));
+            cases.push(product.biased(i % 2 == 1).case::<MatvecGroup>(&variant));
         }
         for (i, (rows, cols, span, _)) in TILES.into_iter().chain(long(&variant)).enumerate() {
             let product = Product::new(&variant, matvec_batch(&variant, i), (rows, cols, span));
-            cases.push(product.case::<MatvecGroup>(&variant));
+            cases.push(product.biased(i % 2 == 1).case::<MatvecGroup>(&variant));
         }
     }
     for variant in wanted(MatmulGroup::SPEC) {
         for (i, size) in GROUPS.into_iter().enumerate() {
             let product = Product::new(&variant, MATMUL_BATCHES[i % 2], size);
-            cases.push(product.case::<MatmulGroup>(&variant));
+            cases.push(product.biased(i % 2 == 1).case::<MatmulGroup>(&variant));
         }
-        for (rows, cols, span, batch) in TILES.into_iter().chain(long(&variant)) {
-            cases.push(Product::new(&variant, batch, (rows, cols, span)).case::<MatmulGroup>(&variant));
+        for (i, (rows, cols, span, batch)) in TILES.into_iter().chain(long(&variant)).enumerate() {
+            let product = Product::new(&variant, batch, (rows, cols, span));
+            cases.push(product.biased(i != 0).case::<MatmulGroup>(&variant));
         }
     }
     for variant in wanted(MatmulStrided::SPEC) {
@@ -235,6 +236,8 @@ struct Product {
     codes: Vec<u8>,
     scales: Vec<f32>,
     zeros: Vec<u8>,
+    /// One a row, or none.
+    bias: Vec<f32>,
 }
 
 impl Product {
@@ -257,7 +260,20 @@ impl Product {
         let zeros = (0..groups).map(|_| below(max)).collect();
         // Of both signs, as full-range scales are, and none so small that its group would not count.
         let scales = (0..groups).map(|_| 0.02 * (0.5 + random.uniform()).copysign(random.normal())).collect();
-        Self { batch, rows, cols, span, bits, x, codes, scales, zeros }
+        Self { batch, rows, cols, span, bits, x, codes, scales, zeros, bias: Vec::new() }
+    }
+
+    /// With a bias of the size of the sums, if so.
+    fn biased(self, so: bool) -> Self {
+        let (rows, size) = (self.rows, self.size() * (self.cols as f32).sqrt());
+        let mut random = Random::new(u(rows));
+        let bias = |_| size * (0.5 + random.uniform()).copysign(random.normal());
+        Self { bias: if so { (0..rows).map(bias).collect() } else { Vec::new() }, ..self }
+    }
+
+    /// A weight is a third of all codes away from zero on average, at scales of about 0.02.
+    fn size(&self) -> f32 {
+        0.02 * (f32::from(self.bits.max_code()) / 3.0).max(1.0)
     }
 
     fn case<K: Kernel<Params = GroupParams>>(&self, variant: &Variant) -> Case {
@@ -273,18 +289,23 @@ impl Product {
             words_per_row: u(Packing::Rows.words(1, cols, bits)),
             out_offset: u(place.offset),
             out_stride: u(place.stride),
+            bias: u32::from(!self.bias.is_empty()),
         };
         let codes = Packing::Rows.pack(&self.codes, rows, cols, bits).expect("as many codes as the shape has");
         let scales = words(&variant.dtype(Role::Scale).encode(&self.scales));
         let symmetric = is_symmetric(variant);
         let zeros = if symmetric { scales.clone() } else { words(&self.zeros) };
         let unread = if symmetric { 4 * zeros.len() } else { 0 };
-        // A weight is a third of all codes away from zero on average, at scales of about 0.02.
-        let size = 0.02 * f32::from(bits.max_code()) / 3.0;
-        let out = place.binding(batch, tolerance(cols, size.max(0.02)));
-        let bindings =
-            vec![Binding::In(self.x.clone()), Binding::In(codes), Binding::In(scales), Binding::In(zeros), out];
-        let mut case = Case::new::<K>(variant.clone(), format!("{batch}x{rows}x{cols}{span}"), &params, bindings);
+        // Columns of a wider result have biases of their own; where there is none, a word holds the place.
+        let (bias, biased) = match &self.bias[..] {
+            [] => (vec![0], ""),
+            bias => (vec![KEPT; place.offset].iter().chain(bias).map(|bias| bias.to_bits()).collect(), ".bias"),
+        };
+        let out = place.binding(batch, tolerance(cols + usize::from(params.bias == 1), self.size()));
+        let inputs = [self.x.clone(), codes, scales, zeros, bias];
+        let bindings = inputs.into_iter().map(Binding::In).chain([out]).collect();
+        let name = format!("{batch}x{rows}x{cols}{span}{biased}");
+        let mut case = Case::new::<K>(variant.clone(), name, &params, bindings);
         case.bytes -= unread;
         case.operations(2 * batch * rows * cols)
     }
@@ -309,7 +330,7 @@ mod tests {
                     let stored = !is_symmetric(variant);
                     for wrong in wrong.into_iter().take(1 + usize::from(stored)) {
                         let found = wrong.case::<MatvecGroup>(variant).twin();
-                        let accepted = expected[4].iter().zip(&found[4]).all(|(e, f)| tolerance.accepts(*e, *f));
+                        let accepted = expected[5].iter().zip(&found[5]).all(|(e, f)| tolerance.accepts(*e, *f));
                         assert!(!accepted, "{variant} {size:?}: group {group}");
                     }
                 }

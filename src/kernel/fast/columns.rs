@@ -8,14 +8,16 @@ use super::rows;
 
 /// Where results go: `out[offset + b * stride + row]`.
 #[derive(Clone, Copy)]
-pub struct Target {
+pub struct Target<'a> {
     /// Rows of the weight.
     pub rows: usize,
     pub offset: usize,
     pub stride: usize,
+    /// What is added to the results, one a row of the weight.
+    pub bias: Option<&'a [f32]>,
 }
 
-impl Target {
+impl Target<'_> {
     /// Calls `visit(x_rows, first_row, results)`, with up to `pass` rows of x and `results` being `[rows, x_rows.len()]`
     /// for some rows of the weight, until `out` is complete. The passes are of equal size, within one. A row of the weight
     /// takes `work` steps for each row of x. A thread gets few tasks: memory answers fastest where streams are long.
@@ -41,6 +43,12 @@ impl Target {
         if batch == 0 || self.rows == 0 {
             return;
         }
+        let visit = |first, results: &mut [f32]| {
+            visit(first, results);
+            if let Some(bias) = self.bias {
+                add_bias(&bias[first..], batch, results);
+            }
+        };
         if batch == 1 {
             return rows::each(&mut out[self.offset..][..self.rows], 1, panel, visit);
         }
@@ -66,5 +74,15 @@ impl Target {
         } else {
             out.par_chunks_mut(FEW * self.stride).enumerate().for_each(turn);
         }
+    }
+}
+
+/// Adds the bias of each row to results, `[rows, batch]`.
+fn add_bias(bias: &[f32], batch: usize, results: &mut [f32]) {
+    if batch == 1 {
+        return results.iter_mut().zip(bias).for_each(|(result, bias)| *result += bias);
+    }
+    for (results, bias) in results.chunks_exact_mut(batch).zip(bias) {
+        results.iter_mut().for_each(|result| *result += bias);
     }
 }

@@ -42,7 +42,7 @@ const PASS: usize = 64;
 const SHORTEST_GROUP: u32 = 128;
 
 /// The product, if the processor has the instructions and the weight and x are fit for them; false if nothing was done.
-pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Target, out: &mut [f32]) -> bool {
+pub fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Target<'_>, out: &mut [f32]) -> bool {
     let p = w.p;
     let one_group = p.groups_per_row <= 1;
     let fits = one_group || p.group >= SHORTEST_GROUP && (p.group as usize).is_multiple_of(lane_columns(B));
@@ -74,9 +74,14 @@ pub fn fits_int8<const B: u32>(cols: usize, block: usize) -> bool {
 }
 
 /// The product with a row of int8 activations, whose scales are for blocks of so many columns.
-pub fn int8_row<T: Stored, const B: u32>(w: Weight<'_>, x: &[i8], x_scales: &[f32], block: usize, out: &mut [f32]) {
+pub fn int8_row<T: Stored, const B: u32>(
+    w: Weight<'_>,
+    (x, x_scales): (&[i8], &[f32]),
+    block: usize,
+    target: Target<'_>,
+    out: &mut [f32],
+) {
     let p = w.p;
-    let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
     let lanes = if x_scales.len() <= 1 { usize::MAX } else { block / lane_columns(B) };
     let groups = Groups::new(x.len().div_ceil(block_columns(B)), lanes);
     let mut weight =

@@ -24,7 +24,7 @@ const DEPTH: usize = 512;
 const PANEL: usize = 256;
 
 /// The products of all rows of x, `[batch, cols]`, with a weight.
-pub(super) fn products(weight: &impl Tiles, x: &[f32], cols: usize, target: Target, out: &mut [f32]) {
+pub(super) fn products(weight: &impl Tiles, x: &[f32], cols: usize, target: Target<'_>, out: &mut [f32]) {
     let batch = x.len() / cols.max(1);
     let x = by_columns(x, cols);
     // A function of the shape alone: the order of the sums must not depend on the number of threads.
@@ -100,7 +100,7 @@ pub fn run(p: &DenseParams, variant: &Variant, bindings: Bindings<'_>) {
     let [x, w, mut out] = bindings.take();
     let (rows, cols) = (p.rows as usize, p.cols as usize);
     let x = decoded(variant.dtype(Role::Activation), x.words(), p.batch as usize * cols);
-    let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize, bias: None };
     let out = out.f32_mut();
     let (batch, whole) = (p.batch as usize, target.offset == 0 && target.stride == rows);
     if whole && rows * cols <= SMALL && batch >= SMALL_BATCH {

@@ -8,7 +8,7 @@ use super::gemm::Matrix;
 use super::group_dequantize::dequantize_row;
 use super::group_fixed;
 use super::matmul::{Tiles, products};
-use super::matvec_group;
+use super::matvec_group::{self, target};
 use super::stored::{Stored, by_dtype, decode, decoded, elements};
 use super::stream::{by_bits, padded};
 use super::weight::Weight;
@@ -23,25 +23,24 @@ pub fn run(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) {
     if p.batch < TILES_BATCH {
         return matvec_group::run(p, variant, bindings);
     }
-    let [x, codes, scales, zeros, mut out] = bindings.take();
+    let [x, codes, scales, zeros, bias, mut out] = bindings.take();
+    let target = target(p, p.bias_of(&bias));
     let w = Weight::new(p, variant, codes.words(), scales.words(), zeros.words());
     let x = decoded(variant.dtype(Role::Activation), x.words(), p.batch as usize * p.cols as usize);
-    by_dtype!(variant.dtype(Role::Scale), by_width(variant.get("BITS"), w, &x, out.f32_mut()));
+    by_dtype!(variant.dtype(Role::Scale), by_width(variant.get("BITS"), w, &x, target, out.f32_mut()));
 }
 
-fn by_width<T: Stored>(bits: u32, w: Weight<'_>, x: &[f32], out: &mut [f32]) {
-    by_bits!(bits, through_tiles::<T>(w, x, out));
+fn by_width<T: Stored>(bits: u32, w: Weight<'_>, x: &[f32], target: Target<'_>, out: &mut [f32]) {
+    by_bits!(bits, through_tiles::<T>(w, x, target, out));
 }
 
-fn through_tiles<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) {
-    let p = w.p;
-    let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
+fn through_tiles<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Target<'_>, out: &mut [f32]) {
     // Codes of 8 bits take two sums for each of the others' one, and are slower than tiles then.
     if B < 8 && group_fixed::products::<T, B>(w, x, target, out) {
         return;
     }
     let scales = elements::<T>(w.scales);
-    products(&Packed::<T, B> { w, scales }, x, p.cols as usize, target, out);
+    products(&Packed::<T, B> { w, scales }, x, w.p.cols as usize, target, out);
 }
 
 /// A packed weight with scales of type `T`.

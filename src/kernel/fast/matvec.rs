@@ -20,7 +20,7 @@ fn products<T: Stored>(p: &DenseParams, w: &[u32], x: &[f32], out: &mut [f32]) {
     let (rows, cols) = (p.rows as usize, p.cols as usize);
     let w = &elements::<T>(w)[..rows * cols];
     let x = by_vectors(x, cols);
-    let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize };
+    let target = Target { rows, offset: p.out_offset as usize, stride: p.out_stride as usize, bias: None };
     target.by_passes(p.batch as usize, PASS, cols, out, |part, first, y| {
         dots(&w[first * cols..], rows_of(&x, &part, p.batch as usize), part.len(), cols, y);
     });

@@ -57,20 +57,25 @@ const PHASES: [[Words; 3]; 3] = {
 };
 
 pub fn run(p: &GroupParams, variant: &Variant, bindings: Bindings<'_>) {
-    let [x, codes, scales, zeros, mut out] = bindings.take();
+    let [x, codes, scales, zeros, bias, mut out] = bindings.take();
+    let target = target(p, p.bias_of(&bias));
     let w = Weight::new(p, variant, codes.words(), scales.words(), zeros.words());
     let x = decoded(variant.dtype(Role::Activation), x.words(), p.batch as usize * p.cols as usize);
-    by_dtype!(variant.dtype(Role::Scale), by_width(variant.get("BITS"), w, &x, out.f32_mut()));
+    by_dtype!(variant.dtype(Role::Scale), by_width(variant.get("BITS"), w, &x, target, out.f32_mut()));
 }
 
-fn by_width<T: Stored>(bits: u32, w: Weight<'_>, x: &[f32], out: &mut [f32]) {
-    by_bits!(bits, products::<T>(w, x, out));
+fn by_width<T: Stored>(bits: u32, w: Weight<'_>, x: &[f32], target: Target<'_>, out: &mut [f32]) {
+    by_bits!(bits, products::<T>(w, x, target, out));
 }
 
-fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], out: &mut [f32]) {
+/// Where the results of a packed weight go.
+pub(super) fn target<'a>(p: &GroupParams, bias: Option<&'a [f32]>) -> Target<'a> {
+    Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize, bias }
+}
+
+fn products<T: Stored, const B: u32>(w: Weight<'_>, x: &[f32], target: Target<'_>, out: &mut [f32]) {
     let p = w.p;
     let (cols, batch) = (p.cols as usize, p.batch as usize);
-    let target = Target { rows: p.rows as usize, offset: p.out_offset as usize, stride: p.out_stride as usize };
     if group_fixed::products::<T, B>(w, x, target, out) {
         return;
     }

@@ -13,7 +13,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::columns::Target;
 use super::group_fixed::{fits_int8, int8_row};
+use super::matvec_group::target;
 use super::quads::{arrange, unit_quads, unit_words};
 use super::simd::Words;
 use super::simd::int8::{self, Bytes, Group, Run};
@@ -55,12 +57,14 @@ pub(super) struct Job<'a> {
     x: &'a [u32],
     pub x_scales: &'a [f32],
     pub x_sums: &'a [u32],
+    /// One a row of the weight, or none.
+    bias: Option<&'a [f32]>,
     /// Whether codes are unpacked to one a byte first: where blocks share words, or units of words.
     unpacked: bool,
 }
 
 pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
-    let [x, x_scales, x_sums, codes, scales, zeros, mut out] = bindings.take();
+    let [x, x_scales, x_sums, codes, scales, zeros, bias, mut out] = bindings.take();
     let symmetric = variant.of(Role::Zero).is_some_and(|z| z.name == ZERO_MIDDLE.name);
     let bits = variant.get("BITS");
     let unit = 32 * unit_words(bits) as u32;
@@ -74,6 +78,7 @@ pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
         x: x.words(),
         x_scales: x_scales.f32(),
         x_sums: x_sums.words(),
+        bias: p.bias_of(&bias),
         unpacked: p.activations().blocks() > 1 && !(p.block * bits).is_multiple_of(unit),
     };
     if p.batch == 0 || p.rows == 0 || p.cols == 0 {
@@ -81,17 +86,19 @@ pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
     }
     let block = p.block as usize;
     if p.batch <= FEW && by_bits!(bits, fits_int8(p.cols as usize, block)) {
-        let Int8Params { rows, cols, group, groups_per_row, words_per_row, out_stride, .. } = *p;
+        let &Int8Params {
+            batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride, bias, ..
+        } = p;
+        let p = GroupParams { batch, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride, bias };
+        let w = Weight::new(&p, variant, job.codes, job.scales, zeros.words());
+        let first = target(&p, job.bias);
         let bytes: &[i8] = bytemuck::must_cast_slice(job.x);
-        let blocks = p.activations().blocks();
-        let row_bytes = 4 * blocks * p.activations().block_words();
-        for b in 0..p.batch {
-            let out_offset = p.out_offset + b * out_stride;
-            let p = GroupParams { batch: 1, rows, cols, group, groups_per_row, words_per_row, out_offset, out_stride };
-            let w = Weight::new(&p, variant, job.codes, job.scales, zeros.words());
-            let (x, x_scales) = (&bytes[b as usize * row_bytes..], &job.x_scales[b as usize * blocks..]);
-            let (x, x_scales) = (&x[..cols as usize], &x_scales[..blocks]);
-            by_dtype!(variant.dtype(Role::Scale), one_row(bits, w, x, x_scales, block, out.f32_mut()));
+        let blocks = job.p.activations().blocks();
+        let row_bytes = 4 * blocks * job.p.activations().block_words();
+        for b in 0..batch as usize {
+            let x = (&bytes[b * row_bytes..][..cols as usize], &job.x_scales[b * blocks..][..blocks]);
+            let target = Target { offset: first.offset + b * first.stride, ..first };
+            by_dtype!(variant.dtype(Role::Scale), one_row(bits, w, x, block, target, out.f32_mut()));
         }
         return;
     }
@@ -103,8 +110,8 @@ pub fn run(p: &Int8Params, variant: &Variant, bindings: Bindings<'_>) {
     }
 }
 
-fn one_row<T: Stored>(bits: u32, w: Weight<'_>, x: &[i8], x_scales: &[f32], block: usize, out: &mut [f32]) {
-    by_bits!(bits, int8_row::<T>(w, x, x_scales, block, out));
+fn one_row<T: Stored>(bits: u32, w: Weight<'_>, x: (&[i8], &[f32]), block: usize, target: Target<'_>, out: &mut [f32]) {
+    by_bits!(bits, int8_row::<T>(w, x, block, target, out));
 }
 
 fn decoder<T: Stored>() -> fn(&[u32], usize, &mut [f32]) {
@@ -117,7 +124,13 @@ fn products<const B: u32>(job: &Job<'_>, out: &mut [f32]) {
     let sizes = Sizes::new::<B>(job);
     let x = arranged::<B>(job, &sizes);
     let panel = rows::per_task(job.p.cols as usize * batch).next_multiple_of(2 * WIDTH);
-    let visit = |first, results: &mut [f32]| int8::run(Panels::<B> { job, sizes: &sizes, x: &x, first, results });
+    let visit = |first, results: &mut [f32]| {
+        int8::run(Panels::<B> { job, sizes: &sizes, x: &x, first, results: &mut *results });
+        let Some(bias) = job.bias else { return };
+        for results in results.chunks_exact_mut(results.len() / batch) {
+            results.iter_mut().zip(&bias[first..]).for_each(|(result, bias)| *result += bias);
+        }
+    };
     if batch == 1 {
         return rows::each(&mut out[..rows], 1, panel, visit);
     }
