@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const FLAGS: [&str; 7] = ["-std=c++20", "-O1", "-DHOST", "-fPIC", "-ffp-contract=off", "-Icuda", "-Itests/cuda"];
 
 /// What the driver is made of besides kernels.
-const DRIVER: [&str; 2] = ["tests/cuda/driver.cpp", "tests/cuda/emulation.cpp"];
+const DRIVER: [&str; 3] = ["tests/cuda/driver.cpp", "tests/cuda/driver_graphs.cpp", "tests/cuda/emulation.cpp"];
 
 /// The emulated driver with every kernel.
 ///

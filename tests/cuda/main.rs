@@ -30,7 +30,10 @@ fn main() {
         Trial::test("a file that is no library", || fails(Path::new(file!()), "", &["no driver is installed"])),
     ];
     match emulated::bare() {
-        Ok(driver) => trials.extend(broken(&driver)),
+        Ok(driver) => {
+            trials.extend(broken(&driver));
+            trials.extend(graphs(&driver));
+        }
         Err(why) => trials.push(absent("broken drivers", why)),
     }
     match emulated::driver() {
@@ -168,10 +171,84 @@ fn broken(driver: &Path) -> Vec<Trial> {
     trials
 }
 
+const STEPS: &str = "6 launches 0 graphs 0 changes";
+const MADE: &str = "0 launches 1 graphs 0 changes";
+const CHANGED: &str = "0 launches 1 graphs 6 changes";
+
+/// The same work five times: what a driver does with graphs, how the times go, and what is left when the device is gone.
+/// Whatever the driver answers, results are right.
+const REPEATED: [(&str, &str, [&str; 5], usize); 7] = [
+    ("one call from the second time on", "", [STEPS, MADE, CHANGED, CHANGED, CHANGED], 0),
+    ("no graph can be made", "cuGraphCreate=2", [STEPS; 5], 0),
+    ("a node is refused", "cuGraphAddKernelNode_v2=1@3", [STEPS; 5], 0),
+    ("a graph is not instantiated", "cuGraphInstantiateWithFlags=801", [STEPS; 5], 0),
+    (
+        "a node cannot be changed",
+        "cuGraphExecKernelNodeSetParams_v2=1",
+        [STEPS, MADE, "6 launches 0 graphs 1 changes", STEPS, STEPS],
+        0,
+    ),
+    (
+        "a graph cannot be launched",
+        "cuGraphLaunch=801@2",
+        [STEPS, MADE, "6 launches 1 graphs 6 changes", STEPS, STEPS],
+        0,
+    ),
+    (
+        "the device is lost in a graph",
+        "cuGraphLaunch=719@2",
+        [STEPS, MADE, "device lost: cuGraphLaunch", "device lost", "device lost"],
+        2,
+    ),
+];
+
+fn graphs(driver: &Path) -> Vec<Trial> {
+    let repeated = REPEATED.iter().map(|(name, plan, times, left)| {
+        let driver = driver.to_owned();
+        Trial::test(format!("graphs: {name}"), move || {
+            let told = told(&driver, plan, "repeat")?;
+            let (all, rest) = told.split_once("; left: ").ok_or_else(|| format!("no end in {told}"))?;
+            let all: Vec<&str> = all.split(", ").collect();
+            let right = all.len() == times.len() && all.iter().zip(times).all(|(time, words)| time.contains(words));
+            if right && rest.trim() == left.to_string() { Ok(()) } else { Err(told.into()) }
+        })
+    });
+    let kinds = driver.to_owned();
+    repeated
+        .chain([
+            // A graph is two of the driver's.
+            Trial::test("graphs: eight are kept, others made again and all destroyed", move || {
+                said(&kinds, "", "kinds", &["4 launches 0 graphs 0 changes, 0 launches 1 graphs", "most: 16; left: 0"])
+            }),
+            Trial::test("graphs: a driver without them", || {
+                let driver = emulated::bare_without("cuGraphLaunch")?;
+                contains(&told(&driver, "", "repeat")?, &[&[STEPS; 5].join(", "), "left: 0"])
+            }),
+        ])
+        .collect()
+}
+
 /// A driver that works, with all kernels.
 fn whole(driver: &Path) -> Vec<Trial> {
-    let [first, second, third] = [driver.to_owned(), driver.to_owned(), driver.to_owned()];
+    let [first, second, third, fourth] = [0; 4].map(|_| driver.to_owned());
     vec![
+        Trial::test("a token is one call from the third on", move || {
+            let [with, without] = ["", "cuGraphInstantiateWithFlags=801"].map(|plan| {
+                told(&fourth, plan, "generate").map(|told| told.lines().next().unwrap_or_default().to_owned())
+            });
+            let (with, without) = (with?, without?);
+            let times = |told: &str| told.split("; ").nth(1).unwrap_or_default().to_owned();
+            let tokens = |told: &str| told.split("; ").next().unwrap_or_default().to_owned();
+            assert_eq!(tokens(&with), tokens(&without));
+            // The prompt is work of its own, and the first token after it the first of its kind.
+            let times: Vec<[usize; 3]> = times(&with).split(", ").map(numbers).collect();
+            assert!(times.len() == 6 && times[..2].iter().all(|[_, graphs, _]| *graphs == 0), "{with}");
+            assert!(times[2..].iter().all(|[launches, graphs, _]| (*launches, *graphs) == (0, 1)), "{with}");
+            // Memory is the same from token to token; what differs is the position, in a few kernels of each block.
+            let all = times[1][0];
+            assert!(times[3..].iter().all(|[.., changes]| *changes > 0 && changes * 4 < all), "{with}");
+            Ok(())
+        }),
         Trial::test("auto prefers CUDA", move || said(&first, "", "auto", &["cuda: Emulated CUDA device"])),
         Trial::test("the program lists it", move || {
             let listed = program(&second, &["devices"])?;
@@ -216,9 +293,19 @@ fn fails(driver: &Path, plan: &str, words: &[&str]) -> Outcome {
 
 /// Plays a scene with a driver in a process of its own, which must end well and say these words.
 fn said(driver: &Path, plan: &str, scene: &str, words: &[&str]) -> Outcome {
+    contains(&told(driver, plan, scene)?, words)
+}
+
+/// What a scene says.
+fn told(driver: &Path, plan: &str, scene: &str) -> Result<String, Failed> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.env(DRIVER_VARIABLE, driver).env("EMULATION", plan).env(SCENE, scene);
-    contains(&output(&mut command)?, words)
+    output(command.env(DRIVER_VARIABLE, driver).env("EMULATION", plan).env(SCENE, scene))
+}
+
+/// The three numbers of `1 launches 2 graphs 3 changes`.
+fn numbers(text: &str) -> [usize; 3] {
+    let mut found = text.split(' ').filter_map(|word| word.parse().ok());
+    [0; 3].map(|_| found.next().unwrap_or(usize::MAX))
 }
 
 /// What the program prints with a driver.

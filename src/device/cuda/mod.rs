@@ -5,6 +5,8 @@ mod context;
 mod driver;
 mod failure;
 mod functions;
+mod graphs;
+mod launch;
 mod profile;
 mod ptx;
 
@@ -18,11 +20,13 @@ use super::pool::Pool;
 use super::recording::{Recording, Step};
 use crate::dispatch::{CudaLaunch, Variant};
 use crate::error::{Error, Result};
+use context::Context;
 pub use context::CudaMemory;
-use context::{Context, Launch};
 pub use driver::DRIVER_VARIABLE;
 use driver::{Driver, Facts};
 use functions::Functions;
+use graphs::Graphs;
+use launch::Launch;
 pub use ptx::{Entry, entries};
 
 /// The first compute capability that runs our PTX.
@@ -38,6 +42,7 @@ pub struct CudaDevice {
     caps: Caps,
     pool: Pool,
     functions: Functions,
+    graphs: Graphs,
     submissions: AtomicU64,
 }
 
@@ -90,7 +95,8 @@ impl CudaDevice {
             return Err(Error::Device { device: facts.name, detail });
         }
         let (caps, pool, functions) = (caps(&facts), Pool::new(), Functions::default());
-        Ok(Self { context: context.into(), caps, pool, functions, submissions: AtomicU64::new(0) })
+        let (graphs, submissions) = (Graphs::new(), AtomicU64::new(0));
+        Ok(Self { context: context.into(), caps, pool, functions, graphs, submissions })
     }
 
     /// Waits for everything that was submitted.
@@ -149,7 +155,14 @@ impl CudaDevice {
 
     pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
         self.submissions.fetch_add(1, Relaxed);
-        recording.steps().try_for_each(|step| self.launch(step))
+        if !self.graphs.take(recording.len()) {
+            return recording.steps().try_for_each(|step| self.launch(step));
+        }
+        let launches = recording.steps().map(|step| self.prepare(step)).collect::<Result<Vec<_>>>()?;
+        if self.graphs.launch(&self.context, &launches) {
+            return Ok(());
+        }
+        launches.iter().try_for_each(|launch| self.context.launch(launch))
     }
 
     /// Runs a recording, if there is one, and reads buffers once all work is done.
@@ -163,6 +176,11 @@ impl CudaDevice {
     }
 
     fn launch(&self, step: Step<'_>) -> Result<()> {
+        self.context.launch(&self.prepare(step)?)
+    }
+
+    /// What a step is on this device; its kernel is loaded.
+    fn prepare(&self, step: Step<'_>) -> Result<Launch> {
         let own = (step.spec.cuda)(step.params, step.variant);
         let (entry, shared) = own.map_or((step.spec.name, 0), |own| (own.entry, own.shared));
         let function = self.functions.get(&self.context, step.spec, entry, shared)?;
@@ -175,9 +193,8 @@ impl CudaDevice {
         let CudaLaunch { grid, block, .. } = own.map_or_else(usual, Ok)?;
         let pointers = step.buffers.iter().map(|bound| Ok(bound.raw().cuda()?.range(bound.offset, bound.bytes)));
         let pointers = pointers.collect::<Result<Vec<_>>>()?;
-        let params: Vec<u32> = bytemuck::pod_collect_to_vec(step.params);
-        let variant = &step.variant.cuda();
-        self.context.launch(&function, &Launch { grid, block, shared, pointers: &pointers, params: &params, variant })
+        let (params, variant) = (bytemuck::pod_collect_to_vec(step.params), step.variant.cuda());
+        Ok(Launch { function, grid, block, shared, pointers, params, variant })
     }
 }
 
