@@ -43,6 +43,25 @@ pub fn bare_without(function: &str) -> Result<PathBuf, String> {
     build(&format!("without-{function}"), &bare_sources(), &[&format!("-D{function}=renamed")])
 }
 
+/// A cuBLASLt that computes on the host, beside the emulated driver.
+///
+/// # Errors
+/// As [`driver`].
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub fn cublaslt() -> Result<PathBuf, String> {
+    build("cublaslt", &[root().join("tests/cuda/cublaslt.cpp")], &[])
+}
+
+/// As [`cublaslt`], but one function is missing.
+///
+/// # Errors
+/// As [`driver`].
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub fn cublaslt_without(function: &str) -> Result<PathBuf, String> {
+    let sources = [root().join("tests/cuda/cublaslt.cpp")];
+    build(&format!("without-{function}"), &sources, &[&format!("-D{function}=renamed")])
+}
+
 /// A program that runs launches from a file (`replay.cpp`), with every kernel that `wanted` takes by its source, under a
 /// sanitizer.
 ///

@@ -9,7 +9,7 @@ mod scene;
 use std::path::Path;
 use std::process::Command;
 
-use bitsmith::device::cuda::DRIVER_VARIABLE;
+use bitsmith::device::cuda::{CUBLASLT_VARIABLE, DRIVER_VARIABLE};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 type Outcome = Result<(), Failed>;
@@ -39,6 +39,10 @@ fn main() {
     match emulated::driver() {
         Ok(driver) => {
             trials.extend(whole(&driver));
+            match emulated::cublaslt() {
+                Ok(library) => trials.extend(products(&driver, &library)),
+                Err(why) => trials.push(absent("the emulated cuBLASLt", why)),
+            }
             trials.push(Trial::test("kernels under the address sanitizer", sanitized::addresses));
             trials.push(Trial::test("kernels under the thread sanitizer", sanitized::threads));
         }
@@ -226,6 +230,56 @@ fn graphs(driver: &Path) -> Vec<Trial> {
             }),
         ])
         .collect()
+}
+
+const LIBRARY: &str = "0 launches 0 graphs 0 changes";
+const KERNELS: &str = "4 launches 0 graphs 0 changes";
+const GRAPH: &str = "0 launches 1 graphs 0 changes";
+
+/// Three times four large products: what cuBLASLt does, how the times go, and how many it computed and was asked of. Results
+/// are right in all cases.
+const PRODUCTS: [(&str, [&str; 3], &str); 12] = [
+    ("", [LIBRARY; 3], "computed 12, asked 1"),
+    ("workspace=4096", [LIBRARY; 3], "computed 12, asked 1"),
+    ("workspace=4194304 memory=2000000", [KERNELS; 3], "computed 0, asked 1"),
+    ("workspace=67108864", [KERNELS; 3], "computed 0, asked 1"),
+    // Once the library is found not to work, the work is known to be the device's own.
+    ("cublasLtCreate=1", [KERNELS, KERNELS, GRAPH], "computed 0, asked 0"),
+    ("cublasLtMatmulDescCreate=3", [KERNELS; 3], "computed 0, asked 0"),
+    ("cublasLtMatmulDescSetAttribute=7", [KERNELS; 3], "computed 0, asked 0"),
+    ("cublasLtMatrixLayoutCreate=3@2", [KERNELS; 3], "computed 0, asked 0"),
+    ("cublasLtMatmulPreferenceCreate=3", [KERNELS; 3], "computed 0, asked 0"),
+    ("cublasLtMatmulAlgoGetHeuristic=15", [KERNELS; 3], "computed 0, asked 1"),
+    ("cublasLtMatmul=13", [KERNELS; 3], "computed 0, asked 1"),
+    ("cublasLtMatmul=13@3", ["2 launches 0 graphs 0 changes", KERNELS, KERNELS], "computed 2, asked 1"),
+];
+
+fn products(driver: &Path, library: &Path) -> Vec<Trial> {
+    let (driver, library) = (driver.to_owned(), library.to_owned());
+    let trials = PRODUCTS.map(|(plan, times, counts)| {
+        let (driver, library) = (driver.clone(), library.clone());
+        let trial = move || computed(&driver, &library, plan, times, counts);
+        Trial::test(format!("cuBLASLt with {}", if plan.is_empty() { "nothing amiss" } else { plan }), trial)
+    });
+    let (other, times) = (driver.clone(), [KERNELS, KERNELS, GRAPH]);
+    let rest = [
+        Trial::test("cuBLASLt without a function", move || {
+            let library = emulated::cublaslt_without("cublasLtMatmulPreferenceCreate")?;
+            computed(&driver, &library, "", times, "computed 0, asked 0")
+        }),
+        Trial::test("cuBLASLt that is no library", move || {
+            computed(&other, Path::new(file!()), "", times, "computed 0, asked 0")
+        }),
+    ];
+    trials.into_iter().chain(rest).collect()
+}
+
+/// Plays the scene of products with a driver and a library.
+fn computed(driver: &Path, library: &Path, plan: &str, times: [&str; 3], counts: &str) -> Outcome {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.env(DRIVER_VARIABLE, driver).env(CUBLASLT_VARIABLE, library);
+    let told = output(command.env("EMULATION", plan).env(SCENE, "products"))?;
+    contains(&told, &[&times.join(", "), &format!("; {counts}, left 0")])
 }
 
 /// A driver that works, with all kernels.

@@ -2,10 +2,11 @@
 
 use std::ffi::{CString, c_char, c_long};
 
-use bitsmith::device::cuda::{CudaDevice, DRIVER_VARIABLE};
+use bitsmith::device::cuda::{CUBLASLT_VARIABLE, CudaDevice, DRIVER_VARIABLE};
 use bitsmith::dispatch::{Access, Bindings, Kernel, Variant};
 use bitsmith::model::{Model, Sampling, generate};
-use bitsmith::{Buffer, Device, Recorder, Result, check};
+use bitsmith::op::{self, Activations, DenseWeight};
+use bitsmith::{Buffer, Device, Recorder, Result, Tensor, check};
 use libloading::Library;
 
 /// Plays a scene and tells how it went.
@@ -18,6 +19,7 @@ pub fn play(scene: &str) -> String {
         None if scene == "repeat" => repeat(),
         None if scene == "kinds" => kinds(),
         None if scene == "generate" => tokens(),
+        None if scene == "products" => products(),
         Some(("open", index)) => CudaDevice::open(index.parse().unwrap()).map(|_| "opened".to_owned()),
         _ => panic!("there is no scene {scene}"),
     };
@@ -98,6 +100,39 @@ fn tokens() -> Result<String> {
     Ok(format!("tokens: {:?}; {}", done.tokens, told.join(", ")))
 }
 
+/// Four large products, three times; it tells what each time took, what the library named by the environment computed and
+/// was asked, and what of it is left.
+fn products() -> Result<String> {
+    const SHAPE: [usize; 3] = [64, 128, 256];
+    let [batch, rows, cols] = SHAPE;
+    let (driver, cuda) = (Emulation::load(), std::sync::Arc::new(CudaDevice::open(0)?));
+    let device = Device::Cuda(cuda.clone());
+    // Sums of integers are exact in any order.
+    let numbers = |count: usize, period: usize| (0..count).map(|i| (i % period) as f32 - 2.0).collect::<Vec<f32>>();
+    let (x, w) = (numbers(batch * cols, 7), numbers(rows * cols, 5));
+    let expected = |i: usize| (0..cols).map(|k| x[i / rows * cols + k] * w[i % rows * cols + k]).sum::<f32>();
+    let expected: Vec<f32> = (0..batch * rows).map(expected).collect();
+    let weight = DenseWeight::upload(&device, &Tensor::from_f32(vec![rows, cols], &w)?)?;
+    let input = Activations::upload(&device, batch, cols, &x)?;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let before = driver.calls();
+        let mut recorder = Recorder::new(&device);
+        let all = (0..4).map(|_| op::dense(&mut recorder, &input, &weight)).collect::<Result<Vec<_>>>()?;
+        recorder.submit()?;
+        for y in &all {
+            assert_eq!(pollster::block_on(y.read(&device))?, expected);
+        }
+        told.push(driver.since(before));
+    }
+    let computed = cuda.products();
+    drop((device, cuda, weight, input));
+    let library = Emulation::named(CUBLASLT_VARIABLE);
+    let asked = library.as_ref().map_or(0, |library| library.count("cublasltCalls", "cublasLtMatmulAlgoGetHeuristic"));
+    let left = library.as_ref().map_or(0, |library| library.left("cublasltObjects"));
+    Ok(format!("{}; computed {computed}, asked {asked}, left {left}", told.join(", ")))
+}
+
 fn open() -> Result<Device> {
     Ok(Device::Cuda(CudaDevice::open(0)?.into()))
 }
@@ -118,26 +153,39 @@ fn chain(device: &Device, steps: u32, length: u32) -> Result<()> {
     Ok(())
 }
 
-/// What the emulated driver counts.
+/// What an emulated library counts.
 struct Emulation(Library);
 
 impl Emulation {
     fn load() -> Self {
-        let driver = std::env::var_os(DRIVER_VARIABLE).expect("a driver is named");
-        // SAFETY: the driver is loaded again, which does nothing more.
-        Self(unsafe { Library::new(driver) }.expect("the driver is there"))
+        Self::named(DRIVER_VARIABLE).expect("a driver is named")
+    }
+
+    /// The library that the environment names, if it is one.
+    fn named(variable: &str) -> Option<Self> {
+        // SAFETY: the library is loaded again, which does nothing more.
+        unsafe { Library::new(std::env::var_os(variable)?) }.ok().map(Self)
+    }
+
+    /// How often a function was called.
+    fn count(&self, counter: &str, function: &str) -> c_long {
+        let name = CString::new(function).expect("a name");
+        // SAFETY: the counter has this signature, and the name ends with a zero.
+        unsafe {
+            self.0.get::<unsafe extern "C" fn(*const c_char) -> c_long>(counter).expect("a counter")(name.as_ptr())
+        }
+    }
+
+    /// What was made and not destroyed.
+    fn left(&self, counter: &str) -> c_long {
+        // SAFETY: the counter has this signature.
+        unsafe { self.0.get::<unsafe extern "C" fn() -> c_long>(counter).expect("a counter")() }
     }
 
     /// Launches of kernels, of graphs, and changes of nodes so far.
     fn calls(&self) -> [c_long; 3] {
-        ["cuLaunchKernel", "cuGraphLaunch", "cuGraphExecKernelNodeSetParams_v2"].map(|function| {
-            let name = CString::new(function).expect("a name");
-            // SAFETY: the function has this signature, and the name ends with a zero.
-            unsafe {
-                let calls = self.0.get::<unsafe extern "C" fn(*const c_char) -> c_long>("emulationCalls");
-                calls.expect("the emulation counts")(name.as_ptr())
-            }
-        })
+        ["cuLaunchKernel", "cuGraphLaunch", "cuGraphExecKernelNodeSetParams_v2"]
+            .map(|function| self.count("emulationCalls", function))
     }
 
     fn since(&self, before: [c_long; 3]) -> String {
@@ -148,8 +196,7 @@ impl Emulation {
 
     /// Graphs that are not destroyed.
     fn graphs(&self) -> c_long {
-        // SAFETY: the function has this signature.
-        unsafe { self.0.get::<unsafe extern "C" fn() -> c_long>("emulationGraphs").expect("the emulation counts")() }
+        self.left("emulationGraphs")
     }
 }
 

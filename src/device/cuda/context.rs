@@ -4,6 +4,7 @@
 //! the context current on its thread. What a kernel may do to the device's memory is the contract's affair.
 #![allow(unsafe_code, reason = "calls of the driver's C functions")]
 
+mod cublaslt;
 mod graph;
 
 use std::ffi::{CString, c_int, c_void};
@@ -21,6 +22,7 @@ use super::failure;
 use super::launch::Launch;
 use super::ptx::Entry;
 use crate::error::{Error, Result};
+pub(super) use cublaslt::{CublasLt, Layout, Plan, Shape};
 pub(super) use graph::Graph;
 
 /// An open device.
@@ -76,11 +78,15 @@ impl Context {
     /// Calls the driver with the context current; a code other than 0 is an error, and one that ends the context is
     /// remembered.
     fn call(&self, name: &str, call: impl FnOnce(&Functions) -> c_int) -> Result<()> {
+        self.make_current()?;
+        self.check(name, call(self.functions()))
+    }
+
+    fn make_current(&self) -> Result<()> {
         self.alive()?;
         // SAFETY: the context is valid until `drop`.
         let code = unsafe { (self.functions().cuCtxSetCurrent)(self.context) };
-        self.check("cuCtxSetCurrent", code)?;
-        self.check(name, call(self.functions()))
+        self.check("cuCtxSetCurrent", code)
     }
 
     fn check(&self, name: &str, code: c_int) -> Result<()> {

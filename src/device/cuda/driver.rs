@@ -24,6 +24,7 @@ const OLDEST: c_int = 12_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Code(pub(super) c_int);
 
+/// A struct of functions, all of which a library must have.
 macro_rules! functions {
     ($(#[$about:meta])* $functions:ident { $($name:ident($($argument:ty),*);)* }) => {
         $(#[$about])*
@@ -32,14 +33,17 @@ macro_rules! functions {
         pub(super) struct $functions { $(pub(super) $name: unsafe extern "system" fn($($argument),*) -> c_int,)* }
 
         impl $functions {
-            fn find(library: &Library) -> Result<Self, &'static str> {
-                // SAFETY: the signatures are those that the driver's header has had since these names exist.
+            /// Finds them all, or names one that is missing.
+            pub(super) fn find(library: &Library) -> Result<Self, &'static str> {
+                // SAFETY: the signatures are those that the library's header has had since these names exist.
                 Ok(Self { $($name: *unsafe { library.get(concat!(stringify!($name), "\0")) }
                     .map_err(|_| stringify!($name))?,)* })
             }
         }
     };
 }
+
+pub(super) use functions;
 
 functions! {
     /// The functions, under the names that the library gives them.
