@@ -6,6 +6,9 @@
 #[path = "cuda/emulated.rs"]
 mod emulated;
 
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
 use bitsmith::Device;
 use bitsmith::check::{self, Case};
 use bitsmith::kernel;
@@ -48,14 +51,50 @@ fn cuda_trials() -> Vec<Trial> {
     use bitsmith::device::cuda::CudaDevice;
     let open = |device: bitsmith::Result<CudaDevice>| device.map(|d| Device::Cuda(d.into())).map_err(|e| e.to_string());
     let mut trials = match CudaDevice::list() {
-        Ok(cards) => {
-            (0..cards.len()).flat_map(|i| device_trials(&format!("cuda:{i}"), open(CudaDevice::open(i)))).collect()
-        }
+        Ok(cards) => (0..cards.len())
+            .flat_map(|i| {
+                let library = product_trials(&format!("cuda:{i} cublaslt"), None, move || {
+                    Ok(CudaDevice::open(i)?.with_products(None, 1))
+                });
+                device_trials(&format!("cuda:{i}"), open(CudaDevice::open(i))).into_iter().chain(library)
+            })
+            .collect(),
         Err(error) => device_trials("cuda", Err(error.to_string())),
     };
-    let driver = emulated::driver().and_then(|library| open(CudaDevice::open_from(&library, 0)));
-    trials.extend(device_trials("emulated cuda", driver));
+    let driver = emulated::driver();
+    let device = driver.clone().and_then(|library| open(CudaDevice::open_from(&library, 0)));
+    trials.extend(device_trials("emulated cuda", device));
+    // Without the driver its absence was named already.
+    if let (Ok(driver), Ok(library)) = (driver, emulated::cublaslt()) {
+        trials.extend(product_trials("emulated cublaslt", Some(1), move || {
+            Ok(CudaDevice::open_from(&driver, 0)?.with_products(Some(&library), 1))
+        }));
+    }
     trials
+}
+
+/// Cases that are matrix products on devices whose products cuBLASLt computes; how many it must compute of each, where it
+/// is known to be there and to take them all.
+#[cfg(feature = "cuda")]
+fn product_trials(
+    name: &str,
+    must: Option<u64>,
+    open: impl Fn() -> bitsmith::Result<bitsmith::device::cuda::CudaDevice> + Clone + Send + 'static,
+) -> Vec<Trial> {
+    let products =
+        check::all().into_iter().filter(|case| (case.kernel.product)(case.data().0, &case.variant).is_some());
+    let trial = |case: Case| {
+        let (open, label) = (open.clone(), format!("{}/{name}/{}/{}", case.kernel.name, case.variant, case.size));
+        Trial::test(label, move || {
+            let cuda = Arc::new(open()?);
+            pollster::block_on(case.check(&Device::Cuda(cuda.clone()))).map_err(|e| Failed::from(e.to_string()))?;
+            match cuda.products() {
+                computed if must.is_none_or(|must| must == computed) => Ok(()),
+                computed => Err(format!("cuBLASLt computed {computed} products").into()),
+            }
+        })
+    };
+    products.map(trial).collect()
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -68,6 +68,8 @@ pub(super) struct Lease {
     pub(super) raw: Raw,
     /// Size class; none for the caller's own memory, which is never reused.
     pub(super) class: Option<u64>,
+    /// How much memory its pool had created before.
+    pub(super) age: u64,
     /// The recording this memory may be reused in before it returns to the device.
     pub(super) nearest: Weak<FreeList>,
     pub(super) pool: Arc<FreeList>,
@@ -101,8 +103,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(class) = self.class else { return };
         match self.nearest.upgrade() {
-            Some(list) => list.put(class, self.raw.clone()),
-            None => self.pool.put(class, self.raw.clone()),
+            Some(list) => list.put(class, self.age, self.raw.clone()),
+            None => self.pool.put(class, self.age, self.raw.clone()),
         }
     }
 }

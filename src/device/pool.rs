@@ -22,28 +22,29 @@ pub struct MemoryStats {
     pub created: u64,
 }
 
-/// Memory that waits to be reused.
+/// Memory that waits to be reused, by size class and the order in which it was created. The oldest is lent first: work that
+/// asks for the same sizes again finds the same memory, so that what a device keeps of a launch still holds.
 #[derive(Debug, Default)]
-pub(super) struct FreeList(Mutex<BTreeMap<u64, Vec<Raw>>>);
+pub(super) struct FreeList(Mutex<BTreeMap<u64, BTreeMap<u64, Raw>>>);
 
 impl FreeList {
-    pub(super) fn put(&self, class: u64, raw: Raw) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(class).or_default().push(raw);
+    pub(super) fn put(&self, class: u64, age: u64, raw: Raw) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(class).or_default().insert(age, raw);
     }
 
-    fn pop(&self, class: u64) -> Option<Raw> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&class)?.pop()
+    fn pop(&self, class: u64) -> Option<(u64, Raw)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&class)?.pop_first()
     }
 
     /// Empties the list and tells how much it held.
-    fn drain(&self) -> BTreeMap<u64, Vec<Raw>> {
+    fn drain(&self) -> BTreeMap<u64, BTreeMap<u64, Raw>> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Moves everything to another list.
     pub(super) fn move_to(&self, other: &Self) {
         for (class, raws) in self.drain() {
-            raws.into_iter().for_each(|raw| other.put(class, raw));
+            raws.into_iter().for_each(|(age, raw)| other.put(class, age, raw));
         }
     }
 }
@@ -106,34 +107,34 @@ impl Pool {
         let bytes = bytes.next_multiple_of(4).max(4);
         let class = size_class(bytes as u64);
         let reused = nearest.and_then(|list| list.pop(class)).or_else(|| self.free.pop(class));
-        let raw = match reused {
-            Some(raw) => raw,
+        let (age, raw) = match reused {
+            Some(reused) => reused,
             None => self.create(class, create)?,
         };
         let nearest = nearest.map(Arc::downgrade).unwrap_or_default();
         let (class, pool, number) = (Some(class), self.free.clone(), Lease::next_number());
-        Ok(Buffer { lease: Arc::new(Lease { raw, class, nearest, pool, number }), offset: 0, bytes })
+        Ok(Buffer { lease: Arc::new(Lease { raw, class, age, nearest, pool, number }), offset: 0, bytes })
     }
 
     /// A buffer over memory that the caller keeps.
     #[cfg(feature = "wgpu")]
     pub(super) fn adopt(&self, raw: Raw, bytes: usize) -> Buffer {
         let (pool, number) = (self.free.clone(), Lease::next_number());
-        let lease = Lease { raw, class: None, nearest: Weak::new(), pool, number };
+        let lease = Lease { raw, class: None, age: 0, nearest: Weak::new(), pool, number };
         Buffer { lease: Arc::new(lease), offset: 0, bytes }
     }
 
-    fn create(&self, class: u64, create: &dyn Fn(u64) -> Result<Raw>) -> Result<Raw> {
+    fn create(&self, class: u64, create: &dyn Fn(u64) -> Result<Raw>) -> Result<(u64, Raw)> {
         self.check_room(class)?;
         let raw = match create(class) {
             // The device may have room once it has back what is idle here.
             Err(Error::Device { .. }) if self.trim() > 0 => create(class)?,
             created => created?,
         };
-        self.created.fetch_add(1, Relaxed);
+        let age = self.created.fetch_add(1, Relaxed);
         let now = self.allocated.fetch_add(class, Relaxed) + class;
         self.peak.fetch_max(now, Relaxed);
-        Ok(raw)
+        Ok((age, raw))
     }
 
     /// An error if so many bytes more are over the cap.
@@ -217,6 +218,19 @@ mod tests {
         assert!(matches!(pool.take(2048, None, &create), Err(Error::Device { .. })));
         assert_eq!((pool.stats().created, pool.stats().allocated), (3, 1024 + 4096));
         drop((small, large));
+        Ok(())
+    }
+
+    /// Whatever the order in which it came back.
+    #[test]
+    fn the_same_requests_find_the_same_memory() -> Result<()> {
+        let device = Device::cpu();
+        let mut first: Vec<_> = (0..3).map(|_| device.alloc(64)).collect::<Result<_>>()?;
+        let raws: Vec<_> = first.iter().map(|buffer| buffer.raw().clone()).collect();
+        first.swap(0, 2);
+        drop(first);
+        let again: Vec<_> = (0..3).map(|_| device.alloc(64)).collect::<Result<_>>()?;
+        assert!(again.iter().zip(&raws).all(|(buffer, raw)| buffer.raw().is(raw)));
         Ok(())
     }
 

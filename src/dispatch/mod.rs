@@ -3,12 +3,14 @@
 
 mod bindings;
 mod cuda;
+mod product;
 mod variant;
 
 use std::fmt::Debug;
 
 pub use bindings::{Bindings, MAX_BINDINGS, View};
 pub use cuda::{CUDA_VARIANT_WORDS, CudaLaunch};
+pub use product::{Operand, Product};
 pub use variant::{Needs, Part, Role, Variant};
 
 /// What a kernel does with a binding.
@@ -55,6 +57,11 @@ pub trait Kernel: Sized + 'static {
         None
     }
 
+    /// The matrix product that it is, if it is nothing more.
+    fn product(_params: &Self::Params, _variant: &Variant) -> Option<Product> {
+        None
+    }
+
     /// The plain twin: the specification, written as loops over the formula.
     fn run(params: &Self::Params, variant: &Variant, bindings: Bindings<'_>);
 
@@ -68,6 +75,7 @@ pub trait Kernel: Sized + 'static {
         variants: Self::variants,
         grid: |params, variant| Self::grid(&bytemuck::pod_read_unaligned(params), variant),
         cuda: |params, variant| Self::cuda(&bytemuck::pod_read_unaligned(params), variant),
+        product: |params, variant| Self::product(&bytemuck::pod_read_unaligned(params), variant),
         run: |params, variant, bindings| Self::run(&bytemuck::pod_read_unaligned(params), variant, bindings),
         fast: match Self::FAST {
             Some(_) => Some(|params, variant, bindings| {
@@ -102,6 +110,8 @@ pub struct KernelSpec {
     pub grid: fn(&[u8], &Variant) -> [u32; 3],
     /// A launch of its own on CUDA.
     pub cuda: fn(&[u8], &Variant) -> Option<CudaLaunch>,
+    /// The matrix product that it is, if it is nothing more.
+    pub product: fn(&[u8], &Variant) -> Option<Product>,
     /// The plain twin.
     pub run: ErasedRun,
     /// The fast CPU implementation.

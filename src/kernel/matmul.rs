@@ -6,7 +6,7 @@ use super::part::{self, HALF, InputType, TILE_MATMUL};
 use super::product;
 pub use super::product::DenseParams as Params;
 use super::tensor_core;
-use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Variant, linear_grid};
+use crate::dispatch::{Access, Bindings, CpuRun, CudaLaunch, Kernel, Operand, Product, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -46,6 +46,23 @@ impl Kernel for Matmul {
 
     fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
         tensor_core::matmul(p, variant)
+    }
+
+    fn product(p: &Params, variant: &Variant) -> Option<Product> {
+        let dtype = variant.dtype(Role::Weight);
+        let by_rows = Operand { first: 0, row: p.cols, step: 1 };
+        let same = variant.dtype(Role::Activation) == dtype && dtype != Dtype::Bf16;
+        same.then_some(Product {
+            batch: p.batch,
+            rows: p.rows,
+            cols: p.cols,
+            dtype,
+            x: by_rows,
+            w: by_rows,
+            out_first: p.out_offset,
+            out_row: p.out_stride,
+            accumulate: false,
+        })
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

@@ -8,7 +8,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::matmul::tiles;
 use super::part::{self, HALF, TILE_MATMUL};
-use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Role, Variant};
+use crate::dispatch::{Access, Bindings, CpuRun, Kernel, Operand, Product, Role, Variant};
 use crate::dtype::Dtype;
 
 /// The kernel.
@@ -58,6 +58,21 @@ impl Kernel for MatmulStrided {
 
     fn grid(p: &Params, _: &Variant) -> [u32; 3] {
         tiles(p.batch, p.rows)
+    }
+
+    fn product(p: &Params, variant: &Variant) -> Option<Product> {
+        let dtype = variant.dtype(Role::Weight);
+        (dtype == Dtype::F32).then_some(Product {
+            batch: p.batch,
+            rows: p.rows,
+            cols: p.cols,
+            dtype,
+            x: Operand { first: p.x_first, row: p.x_row, step: p.x_step },
+            w: Operand { first: 0, row: p.w_row, step: p.w_step },
+            out_first: 0,
+            out_row: p.rows,
+            accumulate: p.accumulate == 1,
+        })
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const FLAGS: [&str; 7] = ["-std=c++20", "-O1", "-DHOST", "-fPIC", "-ffp-contract=off", "-Icuda", "-Itests/cuda"];
 
 /// What the driver is made of besides kernels.
-const DRIVER: [&str; 2] = ["tests/cuda/driver.cpp", "tests/cuda/emulation.cpp"];
+const DRIVER: [&str; 3] = ["tests/cuda/driver.cpp", "tests/cuda/driver_graphs.cpp", "tests/cuda/emulation.cpp"];
 
 /// The emulated driver with every kernel.
 ///
@@ -41,6 +41,25 @@ pub fn bare() -> Result<PathBuf, String> {
 #[allow(dead_code, reason = "each test takes what it needs")]
 pub fn bare_without(function: &str) -> Result<PathBuf, String> {
     build(&format!("without-{function}"), &bare_sources(), &[&format!("-D{function}=renamed")])
+}
+
+/// A cuBLASLt that computes on the host, beside the emulated driver.
+///
+/// # Errors
+/// As [`driver`].
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub fn cublaslt() -> Result<PathBuf, String> {
+    build("cublaslt", &[root().join("tests/cuda/cublaslt.cpp")], &[])
+}
+
+/// As [`cublaslt`], but one function is missing.
+///
+/// # Errors
+/// As [`driver`].
+#[allow(dead_code, reason = "each test takes what it needs")]
+pub fn cublaslt_without(function: &str) -> Result<PathBuf, String> {
+    let sources = [root().join("tests/cuda/cublaslt.cpp")];
+    build(&format!("without-{function}"), &sources, &[&format!("-D{function}=renamed")])
 }
 
 /// A program that runs launches from a file (`replay.cpp`), with every kernel that `wanted` takes by its source, under a

@@ -4,6 +4,9 @@
 //! the context current on its thread. What a kernel may do to the device's memory is the contract's affair.
 #![allow(unsafe_code, reason = "calls of the driver's C functions")]
 
+mod cublaslt;
+mod graph;
+
 use std::ffi::{CString, c_int, c_void};
 use std::path::Path;
 use std::ptr::null_mut;
@@ -16,8 +19,11 @@ use cudarc::driver::sys::{
 
 use super::driver::{Code, Driver, Facts, Functions};
 use super::failure;
+use super::launch::Launch;
 use super::ptx::Entry;
 use crate::error::{Error, Result};
+pub(super) use cublaslt::{CublasLt, Layout, Plan, Shape};
+pub(super) use graph::Graph;
 
 /// An open device.
 #[derive(Debug)]
@@ -72,11 +78,15 @@ impl Context {
     /// Calls the driver with the context current; a code other than 0 is an error, and one that ends the context is
     /// remembered.
     fn call(&self, name: &str, call: impl FnOnce(&Functions) -> c_int) -> Result<()> {
+        self.make_current()?;
+        self.check(name, call(self.functions()))
+    }
+
+    fn make_current(&self) -> Result<()> {
         self.alive()?;
         // SAFETY: the context is valid until `drop`.
         let code = unsafe { (self.functions().cuCtxSetCurrent)(self.context) };
-        self.check("cuCtxSetCurrent", code)?;
-        self.check(name, call(self.functions()))
+        self.check("cuCtxSetCurrent", code)
     }
 
     fn check(&self, name: &str, code: c_int) -> Result<()> {
@@ -180,36 +190,28 @@ impl Context {
         Error::Device { device: self.name.clone(), detail }
     }
 
-    /// Appends a launch: one pointer a binding, parameters, variant.
-    pub(super) fn launch(&self, function: &Function, launch: &Launch<'_>) -> Result<()> {
-        let (mut pointers, mut params, mut variant) =
-            (launch.pointers.to_vec(), launch.params.to_vec(), *launch.variant);
-        let mut arguments: Vec<*mut c_void> = Vec::with_capacity(pointers.len() + 2);
-        arguments.extend(pointers.iter_mut().map(|pointer| std::ptr::from_mut(pointer).cast::<c_void>()));
-        arguments.push(params.as_mut_ptr().cast());
-        arguments.push(variant.as_mut_ptr().cast());
+    /// Appends a launch.
+    pub(super) fn launch(&self, launch: &Launch) -> Result<()> {
+        let mut arguments = self.arguments(launch)?;
+        let ([x, y, z], block, shared) = (launch.grid, launch.block, launch.shared);
+        let function = launch.function.function;
+        // SAFETY: the function belongs to a module that lives; it takes as many arguments of these sizes, which the driver
+        // copies before it returns.
+        self.call("cuLaunchKernel", |f| unsafe {
+            (f.cuLaunchKernel)(function, x, y, z, block, 1, 1, shared, self.stream, arguments.as_mut_ptr(), null_mut())
+        })
+    }
+
+    /// Where each argument of a launch lies: those that its entry takes. The driver reads them and writes none.
+    fn arguments(&self, launch: &Launch) -> Result<Vec<*mut c_void>> {
+        let Launch { function, pointers, params, variant, .. } = launch;
         let sizes = std::iter::repeat_n(8, pointers.len()).chain([4 * params.len(), 4 * variant.len()]);
         if !sizes.eq(function.entry.params.iter().copied()) {
             return Err(self.refused(&function.entry.name, "it takes other parameters"));
         }
-        let ([x, y, z], block, shared) = (launch.grid, launch.block, launch.shared);
-        // SAFETY: the function belongs to a module that lives; it takes as many arguments of these sizes, which the driver
-        // copies before it returns.
-        self.call("cuLaunchKernel", |f| unsafe {
-            (f.cuLaunchKernel)(
-                function.function,
-                x,
-                y,
-                z,
-                block,
-                1,
-                1,
-                shared,
-                self.stream,
-                arguments.as_mut_ptr(),
-                null_mut(),
-            )
-        })
+        let pointers = pointers.iter().map(|pointer| std::ptr::from_ref(pointer).cast::<c_void>());
+        let all = pointers.chain([params.as_ptr().cast(), variant.as_ptr().cast()]);
+        Ok(all.map(<*const c_void>::cast_mut).collect())
     }
 
     /// A point in the stream that is to be timed.
@@ -236,17 +238,6 @@ impl Drop for Context {
             (f.cuDevicePrimaryCtxRelease_v2)(self.device);
         }
     }
-}
-
-/// A launch, but for the function.
-#[derive(Debug)]
-pub(super) struct Launch<'a> {
-    pub(super) grid: [u32; 3],
-    pub(super) block: u32,
-    pub(super) shared: u32,
-    pub(super) pointers: &'a [CUdeviceptr],
-    pub(super) params: &'a [u32],
-    pub(super) variant: &'a [u32; crate::dispatch::CUDA_VARIANT_WORDS],
 }
 
 /// Memory on a CUDA device.

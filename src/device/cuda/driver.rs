@@ -4,12 +4,13 @@
 //! old, a stub, or newer than any list of its codes.
 #![allow(unsafe_code, reason = "a driver is a library of C functions, found by their names")]
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use cudarc::driver::sys::{
-    CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream,
+    CUDA_KERNEL_NODE_PARAMS_v2_st, CUcontext, CUdevice, CUdevice_attribute, CUdeviceptr, CUevent, CUfunction, CUgraph,
+    CUgraphExec, CUgraphNode, CUmodule, CUstream,
 };
 use libloading::Library;
 
@@ -23,16 +24,18 @@ const OLDEST: c_int = 12_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Code(pub(super) c_int);
 
+/// A struct of functions, all of which a library must have.
 macro_rules! functions {
-    ($($name:ident($($argument:ty),*);)*) => {
-        /// The functions, under the names that the library gives them.
+    ($(#[$about:meta])* $functions:ident { $($name:ident($($argument:ty),*);)* }) => {
+        $(#[$about])*
         #[allow(non_snake_case)]
         #[derive(Clone, Copy, Debug)]
-        pub(super) struct Functions { $(pub(super) $name: unsafe extern "system" fn($($argument),*) -> c_int,)* }
+        pub(super) struct $functions { $(pub(super) $name: unsafe extern "system" fn($($argument),*) -> c_int,)* }
 
-        impl Functions {
-            fn find(library: &Library) -> Result<Self, &'static str> {
-                // SAFETY: the signatures are those that the driver's header has had since these names exist.
+        impl $functions {
+            /// Finds them all, or names one that is missing.
+            pub(super) fn find(library: &Library) -> Result<Self, &'static str> {
+                // SAFETY: the signatures are those that the library's header has had since these names exist.
                 Ok(Self { $($name: *unsafe { library.get(concat!(stringify!($name), "\0")) }
                     .map_err(|_| stringify!($name))?,)* })
             }
@@ -40,36 +43,55 @@ macro_rules! functions {
     };
 }
 
+pub(super) use functions;
+
 functions! {
-    cuInit(c_uint);
-    cuDriverGetVersion(*mut c_int);
-    cuDeviceGetCount(*mut c_int);
-    cuDeviceGet(*mut CUdevice, c_int);
-    cuDeviceGetName(*mut c_char, c_int, CUdevice);
-    cuDeviceGetAttribute(*mut c_int, c_int, CUdevice);
-    cuDeviceTotalMem_v2(*mut usize, CUdevice);
-    cuDevicePrimaryCtxRetain(*mut CUcontext, CUdevice);
-    cuDevicePrimaryCtxRelease_v2(CUdevice);
-    cuCtxSetCurrent(CUcontext);
-    cuGetErrorName(c_int, *mut *const c_char);
-    cuStreamCreate(*mut CUstream, c_uint);
-    cuStreamSynchronize(CUstream);
-    cuStreamDestroy_v2(CUstream);
-    cuMemAlloc_v2(*mut CUdeviceptr, usize);
-    cuMemFree_v2(CUdeviceptr);
-    cuMemcpyHtoDAsync_v2(CUdeviceptr, *const c_void, usize, CUstream);
-    cuMemcpyDtoHAsync_v2(*mut c_void, CUdeviceptr, usize, CUstream);
-    cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, usize, CUstream);
-    cuModuleLoadDataEx(*mut CUmodule, *const c_void, c_uint, *mut c_int, *mut *mut c_void);
-    cuModuleUnload(CUmodule);
-    cuModuleGetFunction(*mut CUfunction, CUmodule, *const c_char);
-    cuFuncSetAttribute(CUfunction, c_int, c_int);
-    cuLaunchKernel(CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void,
-        *mut *mut c_void);
-    cuEventCreate(*mut CUevent, c_uint);
-    cuEventRecord(CUevent, CUstream);
-    cuEventElapsedTime(*mut f32, CUevent, CUevent);
-    cuEventDestroy_v2(CUevent);
+    /// The functions, under the names that the library gives them.
+    Functions {
+        cuInit(c_uint);
+        cuDriverGetVersion(*mut c_int);
+        cuDeviceGetCount(*mut c_int);
+        cuDeviceGet(*mut CUdevice, c_int);
+        cuDeviceGetName(*mut c_char, c_int, CUdevice);
+        cuDeviceGetAttribute(*mut c_int, c_int, CUdevice);
+        cuDeviceTotalMem_v2(*mut usize, CUdevice);
+        cuDevicePrimaryCtxRetain(*mut CUcontext, CUdevice);
+        cuDevicePrimaryCtxRelease_v2(CUdevice);
+        cuCtxSetCurrent(CUcontext);
+        cuGetErrorName(c_int, *mut *const c_char);
+        cuStreamCreate(*mut CUstream, c_uint);
+        cuStreamSynchronize(CUstream);
+        cuStreamDestroy_v2(CUstream);
+        cuMemAlloc_v2(*mut CUdeviceptr, usize);
+        cuMemFree_v2(CUdeviceptr);
+        cuMemcpyHtoDAsync_v2(CUdeviceptr, *const c_void, usize, CUstream);
+        cuMemcpyDtoHAsync_v2(*mut c_void, CUdeviceptr, usize, CUstream);
+        cuMemcpyDtoDAsync_v2(CUdeviceptr, CUdeviceptr, usize, CUstream);
+        cuModuleLoadDataEx(*mut CUmodule, *const c_void, c_uint, *mut c_int, *mut *mut c_void);
+        cuModuleUnload(CUmodule);
+        cuModuleGetFunction(*mut CUfunction, CUmodule, *const c_char);
+        cuFuncSetAttribute(CUfunction, c_int, c_int);
+        cuLaunchKernel(CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void,
+            *mut *mut c_void);
+        cuEventCreate(*mut CUevent, c_uint);
+        cuEventRecord(CUevent, CUstream);
+        cuEventElapsedTime(*mut f32, CUevent, CUevent);
+        cuEventDestroy_v2(CUevent);
+    }
+}
+
+functions! {
+    /// Those of graphs, which a device can do without. 12.0 has them all.
+    GraphFunctions {
+        cuGraphCreate(*mut CUgraph, c_uint);
+        cuGraphAddKernelNode_v2(*mut CUgraphNode, CUgraph, *const CUgraphNode, usize,
+            *const CUDA_KERNEL_NODE_PARAMS_v2_st);
+        cuGraphInstantiateWithFlags(*mut CUgraphExec, CUgraph, c_ulonglong);
+        cuGraphExecKernelNodeSetParams_v2(CUgraphExec, CUgraphNode, *const CUDA_KERNEL_NODE_PARAMS_v2_st);
+        cuGraphLaunch(CUgraphExec, CUstream);
+        cuGraphExecDestroy(CUgraphExec);
+        cuGraphDestroy(CUgraph);
+    }
 }
 
 /// What a device is, known without opening it.
@@ -90,6 +112,8 @@ pub(super) struct Facts {
 #[derive(Debug)]
 pub(super) struct Driver {
     pub(super) functions: Functions,
+    /// Unless one of them is missing.
+    pub(super) graphs: Option<GraphFunctions>,
     /// As drivers count: 12080 is 12.8.
     pub(super) version: c_int,
     /// How many devices it drives, at least one.
@@ -128,7 +152,9 @@ impl Driver {
             0 => return Err("the driver finds no device".to_owned()),
             code => return Err(format!("cuDeviceGetCount failed: {}", functions.describe(Code(code)))),
         }
-        Ok(Self { functions, version, devices, _library: library })
+        let graphs = GraphFunctions::find(&library)
+            .inspect_err(|name| tracing::debug!("the driver has no function {name}; work is launched step by step"));
+        Ok(Self { functions, graphs: graphs.ok(), version, devices, _library: library })
     }
 
     /// What each device is.

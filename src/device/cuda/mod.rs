@@ -5,6 +5,9 @@ mod context;
 mod driver;
 mod failure;
 mod functions;
+mod graphs;
+mod launch;
+mod products;
 mod profile;
 mod ptx;
 
@@ -12,17 +15,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::buffer::Buffer;
+use cudarc::driver::sys::CUdeviceptr;
+
+use super::buffer::{Buffer, Raw};
 use super::caps::{Caps, DeviceKind};
 use super::pool::Pool;
 use super::recording::{Recording, Step};
-use crate::dispatch::{CudaLaunch, Variant};
+use crate::dispatch::{CudaLaunch, Product, Variant};
 use crate::error::{Error, Result};
+use context::Context;
 pub use context::CudaMemory;
-use context::{Context, Launch};
 pub use driver::DRIVER_VARIABLE;
 use driver::{Driver, Facts};
 use functions::Functions;
+use graphs::Graphs;
+use launch::Launch;
+pub use products::CUBLASLT_VARIABLE;
+use products::Products;
 pub use ptx::{Entry, entries};
 
 /// The first compute capability that runs our PTX.
@@ -38,6 +47,8 @@ pub struct CudaDevice {
     caps: Caps,
     pool: Pool,
     functions: Functions,
+    graphs: Graphs,
+    products: Products,
     submissions: AtomicU64,
 }
 
@@ -90,7 +101,24 @@ impl CudaDevice {
             return Err(Error::Device { device: facts.name, detail });
         }
         let (caps, pool, functions) = (caps(&facts), Pool::new(), Functions::default());
-        Ok(Self { context: context.into(), caps, pool, functions, submissions: AtomicU64::new(0) })
+        // A driver that is named may be an emulation, on whose memory the system's library must not work.
+        let system = library.is_none() && std::env::var_os(DRIVER_VARIABLE).is_none();
+        let (graphs, products) = (Graphs::new(), Products::new(products::candidates(system)));
+        Ok(Self { context: context.into(), caps, pool, functions, graphs, products, submissions: AtomicU64::new(0) })
+    }
+
+    /// Has cuBLASLt compute all products of at least so many multiplications, not only large ones: the one in a library
+    /// that is named, else the system's. What it refuses is computed by kernels.
+    #[must_use]
+    pub fn with_products(mut self, library: Option<&Path>, least: u64) -> Self {
+        let candidates = library.map_or_else(|| products::candidates(true), |library| vec![library.to_owned()]);
+        self.products = Products::of_at_least(candidates, least);
+        self
+    }
+
+    /// Matrix products that cuBLASLt has computed so far.
+    pub fn products(&self) -> u64 {
+        self.products.computed()
     }
 
     /// Waits for everything that was submitted.
@@ -149,7 +177,16 @@ impl CudaDevice {
 
     pub(super) fn submit(&self, recording: &Recording) -> Result<()> {
         self.submissions.fetch_add(1, Relaxed);
-        recording.steps().try_for_each(|step| self.launch(step))
+        // What a library launches is not ours to put into a graph; where it does so, the work is large.
+        let of_library = || recording.steps().any(|step| self.product(step).is_some());
+        if !self.graphs.take(recording.len()) || of_library() {
+            return recording.steps().try_for_each(|step| self.launch(step));
+        }
+        let launches = recording.steps().map(|step| self.prepare(step)).collect::<Result<Vec<_>>>()?;
+        if self.graphs.launch(&self.context, &launches) {
+            return Ok(());
+        }
+        launches.iter().try_for_each(|launch| self.context.launch(launch))
     }
 
     /// Runs a recording, if there is one, and reads buffers once all work is done.
@@ -163,6 +200,31 @@ impl CudaDevice {
     }
 
     fn launch(&self, step: Step<'_>) -> Result<()> {
+        match self.product(step) {
+            Some(product) if self.multiply(&product, step)? => Ok(()),
+            _ => self.context.launch(&self.prepare(step)?),
+        }
+    }
+
+    /// The product that a step is, if cuBLASLt may compute it.
+    fn product(&self, step: Step<'_>) -> Option<Product> {
+        (step.spec.product)(step.params, step.variant).filter(|product| self.products.take(product))
+    }
+
+    /// Has cuBLASLt compute a step, and tells whether it does.
+    fn multiply(&self, product: &Product, step: Step<'_>) -> Result<bool> {
+        let &[x, w, out] = &pointers(step)?[..] else { return Ok(false) };
+        let workspace = |bytes| {
+            let create = |class| self.create(class).map(|memory| Raw::Cuda(memory.into()));
+            let memory = self.pool.take(bytes, None, &create)?;
+            let address = memory.raw().cuda()?.range(0, bytes);
+            Ok((memory, address))
+        };
+        Ok(self.products.run(&self.context, product, [x, w, out], workspace))
+    }
+
+    /// What a step is on this device; its kernel is loaded.
+    fn prepare(&self, step: Step<'_>) -> Result<Launch> {
         let own = (step.spec.cuda)(step.params, step.variant);
         let (entry, shared) = own.map_or((step.spec.name, 0), |own| (own.entry, own.shared));
         let function = self.functions.get(&self.context, step.spec, entry, shared)?;
@@ -173,12 +235,15 @@ impl CudaDevice {
             Ok(CudaLaunch { entry, grid: step.grid, block, shared })
         };
         let CudaLaunch { grid, block, .. } = own.map_or_else(usual, Ok)?;
-        let pointers = step.buffers.iter().map(|bound| Ok(bound.raw().cuda()?.range(bound.offset, bound.bytes)));
-        let pointers = pointers.collect::<Result<Vec<_>>>()?;
-        let params: Vec<u32> = bytemuck::pod_collect_to_vec(step.params);
-        let variant = &step.variant.cuda();
-        self.context.launch(&function, &Launch { grid, block, shared, pointers: &pointers, params: &params, variant })
+        let pointers = pointers(step)?;
+        let (params, variant) = (bytemuck::pod_collect_to_vec(step.params), step.variant.cuda());
+        Ok(Launch { function, grid, block, shared, pointers, params, variant })
     }
+}
+
+/// Where the bindings of a step begin.
+fn pointers(step: Step<'_>) -> Result<Vec<CUdeviceptr>> {
+    step.buffers.iter().map(|bound| Ok(bound.raw().cuda()?.range(bound.offset, bound.bytes))).collect()
 }
 
 /// Threads that a variant says share a workgroup.
