@@ -53,8 +53,10 @@ fn cuda_trials() -> Vec<Trial> {
         }
         Err(error) => device_trials("cuda", Err(error.to_string())),
     };
-    let driver = emulated::driver().and_then(|library| open(CudaDevice::open_from(&library, 0)));
-    trials.extend(device_trials("emulated cuda", driver));
+    let emulated = |index| emulated::driver().and_then(|library| open(CudaDevice::open_from(&library, index)));
+    trials.extend(device_trials("emulated cuda", emulated(0)));
+    // The second card differs from the first in what its own entries take.
+    trials.extend(device_trials("emulated cuda 9.0", emulated(1)));
     trials
 }
 
@@ -75,8 +77,9 @@ fn device_trials(name: &str, device: Result<Device, String>) -> Vec<Trial> {
             ];
         }
     };
+    let differs = |case: &Case| !name.ends_with("9.0") || case.takes_hopper();
     let (able, unable): (Vec<Case>, Vec<Case>) =
-        check::all().into_iter().partition(|c| device.caps().meet(c.variant.needs()));
+        check::all().into_iter().filter(differs).partition(|c| device.caps().meet(c.variant.needs()));
     let (count, lacking) = (able.len(), unable.len());
     eprintln!("{name}: {} with {count} cases, {lacking} need what it lacks", device.caps().name);
     let trial = |case: Case| {

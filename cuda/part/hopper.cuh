@@ -10,8 +10,9 @@
 constexpr u32 HOPPER_THREADS = 3 * WARPGROUP, HOPPER_ROWS = 2 * 64, HOPPER_COLS = 64, HOPPER_STAGES = 6;
 // Columns that tensor cores sum at most, as in part many.
 constexpr u32 HOPPER_SUMMED = 256;
-// Registers of a thread that brings and of one that multiplies; 168 for each is what a block of so many threads gets.
+// Registers of a thread that brings and of one that multiplies; a block of so many threads gets 168 for each.
 constexpr u32 BRINGS = 72, MULTIPLIES = 216;
+static_assert(BRINGS + 2 * MULTIPLIES <= 3 * 168, "registers are handed on within the block");
 
 // Four words as a matrix of bytes, transposed.
 DEVICE void transpose_bytes(u32& a, u32& b, u32& c, u32& d) {
@@ -168,7 +169,10 @@ DEVICE void hopper_multiply(const u8* stages, HopperBarriers& barriers, const u3
         }
     };
     const auto settle = [&] {
-        UNROLL for (u32 i = 0; i < BN / 2; i++) totals[i] += scale[i / 2 % 2] * sums[i];
+        UNROLL for (u32 i = 0; i < BN / 2; i++) {
+            ready(sums[i]);
+            totals[i] += scale[i / 2 % 2] * sums[i];
+        }
     };
 
     u32 group = 0, group_end = 0, sum_end = 0, last_stage = 0;

@@ -40,13 +40,9 @@ DEVICE void fence_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "
 template <u32 COUNT> DEVICE void lower_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 template <u32 COUNT> DEVICE void raise_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 
-// A matrix in shared memory, laid out as `atom_unit` says, from a multiple of 16 columns on.
-DEVICE u64 matrix_at(const void* shared) {
-    return u64(1) << 62 | u64(8 * 128 / 16) << 32 | u64(1) << 16 | (shared_address(shared) & 0x3ffffu) >> 4;
-}
-
-// Makes the compiler have a register ready here, and not compute it later, while products are under way.
+// Makes the compiler have a register ready here: not compute it later, while products are under way, nor use sums earlier.
 DEVICE void ready(u32& word) { asm volatile("" : "+r"(word)::"memory"); }
+DEVICE void ready(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
 
 // Before the first product, and where registers of the next ones were touched.
 DEVICE void multiply_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -83,3 +79,9 @@ DEVICE void multiply(float (&sums)[64], const u32 (&a)[4], u64 b, u32 add) {
 #undef SUMS4
 #undef SUMS16
 #endif
+
+// A matrix in shared memory, laid out as `atom_unit` says, from a multiple of 16 columns on: the layout, the bytes from eight rows
+// to the next in units of 16, a number that this layout has no use for, the address.
+DEVICE u64 matrix_at(const void* shared) {
+    return u64(1) << 62 | u64(ATOM / 16) << 32 | u64(1) << 16 | (shared_address(shared) & 0x3ffffu) >> 4;
+}

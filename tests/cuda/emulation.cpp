@@ -60,7 +60,7 @@ struct Thread {
     Flights flights;
     // Whether registers may be given to a product, and how often this thread's copies were shown to products.
     bool fenced = false;
-    uint32_t fences = 0;
+    std::atomic<uint32_t> fences = 0;
 #ifndef EMULATION_THREADS
     Fiber* fiber = nullptr;
 #endif

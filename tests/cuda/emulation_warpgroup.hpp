@@ -29,11 +29,8 @@ inline void barrier_wait(unsigned long long* barrier, uint32_t phase, EMULATION_
 inline void fence_shared() { emulation::fence_shared(); }
 template <uint32_t COUNT> void lower_registers() { static_assert(COUNT % 8 == 0 && COUNT >= 24 && COUNT <= 256); }
 template <uint32_t COUNT> void raise_registers() { static_assert(COUNT % 8 == 0 && COUNT >= 24 && COUNT <= 256); }
-inline unsigned long long matrix_at(const void* shared) {
-    // Layout of units as `atom_unit` has it; bytes from eight rows to the next; bytes that this layout has no use for; address.
-    return 1ull << 62 | 1024ull / 16 << 32 | 1ull << 16 | (shared_address(shared) & 0x3ffff) >> 4;
-}
 inline void ready(uint32_t&) {}
+inline void ready(float&) {}
 inline void multiply_fence() { emulation::multiply_fence(); }
 inline void multiply_commit() { emulation::multiply_commit(); }
 template <uint32_t PENDING> void multiply_wait(EMULATION_SITE) { emulation::multiply_wait(PENDING, {file, line}); }

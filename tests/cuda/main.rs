@@ -160,7 +160,7 @@ fn broken(driver: &Path) -> Vec<Trial> {
     let driver = driver.to_owned();
     let other = driver.clone();
     trials.push(Trial::test("a device that is not there", move || {
-        said(&other, "", "open:5", &["cuda:5 is not there; 1 device(s)"])
+        said(&other, "", "open:5", &["cuda:5 is not there; 2 device(s)"])
     }));
     trials.push(Trial::test("a device that fails its self-test is left alone", move || {
         said(&driver, "", "auto", &["not cuda"])
@@ -168,15 +168,31 @@ fn broken(driver: &Path) -> Vec<Trial> {
     trials
 }
 
+/// A card that has entries of its own: where they fail it is used without them.
+const SPECIAL: [(&str, &[&str]); 4] = [
+    ("nothing wrong", &["passed with wgmma"]),
+    ("sm_90a=222", &["passed without wgmma"]),
+    ("idle_sm_90a=1", &["passed without wgmma"]),
+    ("cuModuleLoadDataEx=218", &["refuses a kernel"]),
+];
+
 /// A driver that works, with all kernels.
 fn whole(driver: &Path) -> Vec<Trial> {
     let [first, second, third] = [driver.to_owned(), driver.to_owned(), driver.to_owned()];
-    vec![
+    let special = SPECIAL.into_iter().map(|(plan, words)| {
+        let driver = driver.to_owned();
+        Trial::test(format!("entries for compute capability 9.x with {plan}"), move || {
+            said(&driver, plan, "card:1", words)
+        })
+    });
+    let whole = vec![
         Trial::test("auto prefers CUDA", move || said(&first, "", "auto", &["cuda: Emulated CUDA device"])),
         Trial::test("the program lists it", move || {
             let listed = program(&second, &["devices"])?;
+            let (first, second) = listed.split_once("cuda:1").ok_or("there is no cuda:1")?;
             let words = ["cuda:0", "Emulated CUDA device", "CUDA 12.0, compute capability 8.0, 8.0 GiB", "passed"];
-            contains(&listed, &words)
+            contains(first, &words)?;
+            contains(second, &["compute capability 9.0", "wgmma", "passed"])
         }),
         Trial::test("the program evaluates a model on it", move || {
             let text = [
@@ -201,7 +217,8 @@ fn whole(driver: &Path) -> Vec<Trial> {
                 Err(format!("{cuda} on CUDA, {cpu} on the CPU").into())
             }
         }),
-    ]
+    ];
+    whole.into_iter().chain(special).collect()
 }
 
 /// A driver that cannot be used: listing and opening say why, and `auto` goes on without it.

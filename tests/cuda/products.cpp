@@ -342,7 +342,7 @@ void hoppers(bool all) {
             if (!emulation::find(name.c_str())) continue;
             group(name, {batch + 1, rows + 1, 256, 128, 0}, bits, F16, F16, BYTE, rows, batch);
             // Every stage is used three times; x ends before its last columns do.
-            group(name, {9, 67, 1144, 64, 0}, bits, F16, F16, BYTE, rows, batch);
+            group(name, {9, 67, bits == 2 ? 1144u : 1056u, 64, 0}, bits, F16, F16, BYTE, rows, batch);
             if (!all) continue;
             group(name, {13, 31, 448, 192, 0}, bits, F16, F32, MIDDLE, rows, batch);
             group(name, {batch - 1, rows - 1, 704, 704, 0}, bits, F16, BF16, BYTE, rows, batch);

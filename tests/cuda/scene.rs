@@ -11,6 +11,7 @@ pub fn play(scene: &str) -> String {
         None if scene == "open" => CudaDevice::open(0).map(|_| "opened".to_owned()),
         None if scene == "auto" => auto(),
         None if scene == "work" => work(),
+        Some(("card", index)) => card(index.parse().unwrap()),
         Some(("open", index)) => CudaDevice::open(index.parse().unwrap()).map(|_| "opened".to_owned()),
         _ => panic!("there is no scene {scene}"),
     };
@@ -21,6 +22,12 @@ fn auto() -> Result<String> {
     let device = pollster::block_on(check::open_device(&"auto".parse()?))?;
     let caps = device.caps();
     Ok(if caps.backend == "cuda" { format!("cuda: {}", caps.name) } else { format!("not cuda: {}", caps.name) })
+}
+
+/// Opens a card that can be trusted.
+fn card(index: usize) -> Result<String> {
+    let (device, _) = pollster::block_on(check::open_card(index))?;
+    Ok(format!("passed {} wgmma", if device.caps().wgmma { "with" } else { "without" }))
 }
 
 /// Three steps, then memory, then a step again: each says `ok` or why not.
