@@ -80,6 +80,9 @@ struct Warp {
 struct Barrier {
     unsigned count, pending, phases = 0;
     std::vector<Thread*> waiting{};
+#ifdef EMULATION_THREADS
+    std::shared_ptr<std::condition_variable> met = std::make_shared<std::condition_variable>();
+#endif
 };
 
 // Whose copy lies in 16 bytes of shared memory, plus 1, and how often that thread had shown its copies then.
@@ -209,7 +212,6 @@ private:
 
 #ifdef EMULATION_THREADS
     std::unique_ptr<std::barrier<>> barrier;
-    std::condition_variable met;
 #else
     friend void run_threads();
     void run_block();
@@ -249,13 +251,13 @@ void Launch::barrier_arrive(const void* at) {
     if (--barrier.pending > 0) return;
     barrier.pending = barrier.count;
     barrier.phases++;
-    met.notify_all();
+    barrier.met->notify_all();
 }
 
 void Launch::barrier_wait(const void* at, unsigned phase, Site site) {
     std::unique_lock lock(meeting);
     const Barrier& barrier = barrier_at(at);
-    const bool ended = met.wait_for(lock, std::chrono::minutes(2), [&] { return barrier.phases % 2 != phase; });
+    const bool ended = barrier.met->wait_for(lock, std::chrono::minutes(2), [&] { return barrier.phases % 2 != phase; });
     if (!ended) throw std::runtime_error("nobody arrives at the barrier of " + name_of(site));
 }
 

@@ -157,8 +157,12 @@ fn broken(driver: &Path) -> Vec<Trial> {
         let driver = emulated::bare_without("cuEventElapsedTime")?;
         fails(&driver, "", &["no function cuEventElapsedTime", "12.0 or newer"])
     }));
-    let driver = driver.to_owned();
-    let other = driver.clone();
+    let [driver, other, third] = [driver.to_owned(), driver.to_owned(), driver.to_owned()];
+    trials.push(Trial::test("entries of their own are for cards of compute capability 9.x", move || {
+        said(&third, "", "wgmma", &["[false, true]"])?;
+        said(&third, "capability=89", "wgmma", &["[false, false]"])?;
+        said(&third, "capability=100", "wgmma", &["[false, false]"])
+    }));
     trials.push(Trial::test("a device that is not there", move || {
         said(&other, "", "open:5", &["cuda:5 is not there; 2 device(s)"])
     }));

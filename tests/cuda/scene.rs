@@ -8,6 +8,9 @@ use bitsmith::{Buffer, Device, Recorder, Result, check};
 pub fn play(scene: &str) -> String {
     let result = match scene.split_once(':') {
         None if scene == "list" => CudaDevice::list().map(|cards| format!("{} cards", cards.len())),
+        None if scene == "wgmma" => {
+            CudaDevice::list().map(|cards| format!("{:?}", cards.iter().map(|caps| caps.wgmma).collect::<Vec<_>>()))
+        }
         None if scene == "open" => CudaDevice::open(0).map(|_| "opened".to_owned()),
         None if scene == "auto" => auto(),
         None if scene == "work" => work(),

@@ -1,6 +1,6 @@
 //! Kernels as the device takes them, loaded when first used and kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context::{self, Context, Function};
@@ -21,9 +21,12 @@ pub(super) enum Module {
 #[derive(Debug, Default)]
 pub(super) struct Functions(Mutex<Loaded>);
 
+/// A loaded module and what it says of its entries.
+type Described = (Arc<context::Module>, Vec<Entry>);
+
 #[derive(Debug, Default)]
 struct Loaded {
-    modules: HashMap<(&'static str, Module), (Arc<context::Module>, Vec<Entry>)>,
+    modules: HashMap<(&'static str, Module), Described>,
     /// By kernel, module, entry and shared memory, which is set for the function.
     functions: HashMap<(&'static str, Module, &'static str, u32), Arc<Function>>,
 }
@@ -44,21 +47,21 @@ impl Functions {
         shared: u32,
     ) -> Result<Arc<Function>> {
         let key = (spec.name, module, entry, shared);
-        let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = loaded.functions.get(&key) {
             return Ok(function.clone());
         }
-        let which = (spec.name, module);
-        if !loaded.modules.contains_key(&which) {
-            let ptx = match module {
-                Module::Usual => spec.ptx,
-                Module::Hopper => spec.ptx_hopper,
-            };
-            let ptx = ptx.ok_or_else(|| context.refused(spec.name, "it has no PTX"))?;
-            let module = context.module(spec.name, ptx)?;
-            loaded.modules.insert(which, (module.into(), entries(ptx)));
-        }
-        let (module, entries) = &loaded.modules[&which];
+        let (module, entries) = match loaded.modules.entry((spec.name, module)) {
+            hash_map::Entry::Occupied(found) => found.into_mut(),
+            hash_map::Entry::Vacant(place) => {
+                let ptx = match module {
+                    Module::Usual => spec.ptx,
+                    Module::Hopper => spec.ptx_hopper,
+                };
+                let ptx = ptx.ok_or_else(|| context.refused(spec.name, "it has no PTX"))?;
+                place.insert((context.module(spec.name, ptx)?.into(), entries(ptx)))
+            }
+        };
         let described = entries.iter().find(|found| found.name == entry);
         let described = described.ok_or_else(|| context.refused(spec.name, "its PTX lacks the entry"))?;
         let function = Arc::new(module.function(described, shared)?);
