@@ -16,12 +16,14 @@ NAMES = [a for a in sys.argv[2:] if not a.startswith("--")]
 SOURCES, OUTPUT = pathlib.Path("cuda"), pathlib.Path("cuda/ptx")
 # 8.0 is what the loader asks for at least. Division, square root and subnormals as IEEE has them, which is the default.
 OPTIONS = ["--gpu-architecture=compute_80", "--std=c++17", "--device-as-default-execution-space", "--include-path=cuda"]
-# A source may ask for more in a line of its own: "// options: --fmad=false".
+# A source may ask for more, or for another architecture, in a line of its own: "// options: --fmad=false".
 MORE = re.compile(r"^// options: (.*)$", re.M)
 # What the PTX is assembled for to see registers and instructions: the oldest card it runs on, and a newer one.
 CARDS = ["sm_80", "sm_90"]
+# What the assembler says, and goes on, where registers do not suffice for what a source means to run beside each other.
+WARNINGS = ["serialized", "setmaxnreg"]
 # Instructions that tell whether a kernel became what its source says.
-OPCODES = ["HMMA", "IMMA", "IDP", "LDGSTS", "LDG", "LDS", "LDSM", "BAR", "LDL", "STL"]
+OPCODES = ["HMMA", "IMMA", "HGMMA", "SYNCS", "IDP", "LDGSTS", "LDG", "LDS", "LDSM", "BAR", "LDL", "STL"]
 
 
 def nvrtc():
@@ -46,7 +48,8 @@ def compile_one(name):
     """The PTX of one source."""
     library = nvrtc()
     source = (SOURCES / f"{name}.cu").read_text()
-    options = OPTIONS + [o for line in MORE.findall(source) for o in line.split()]
+    more = [o for line in MORE.findall(source) for o in line.split()]
+    options = [o for o in OPTIONS if o.split("=")[0] not in [m.split("=")[0] for m in more]] + more
     program = ctypes.c_void_p()
     library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), f"{name}.cu".encode(), 0, None, None)
     array = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
@@ -86,13 +89,19 @@ def opcodes(cubin):
 def assemble(name):
     """Registers, spills and instructions of each entry on each card, as lines, and whether nothing is spilled."""
     lines, sound = [], True
-    for card in CARDS:
+    # PTX for one architecture alone, such as sm_90a, is for no other.
+    target = re.search(r"^\.target (\w+)", (OUTPUT / f"{name}.ptx").read_text(), re.M)[1]
+    for card in [target] if target.endswith("a") else CARDS:
         cubin = TOOLS / f"{name}.{card}.cubin"
         ptxas = TOOLS / "nvcc-13.0.88/nvidia/cu13/bin/ptxas"
         command = [ptxas, "-v", f"-arch={card}", OUTPUT / f"{name}.ptx", "-o", cubin]
         run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode:
             raise SystemExit(f"{name}: {run.stderr}")
+        for line in run.stderr.splitlines():
+            if any(warning in line for warning in WARNINGS):
+                lines.append(line)
+                sound = False
         counts = opcodes(cubin)
         for part in run.stderr.split("Compiling entry function '")[1:]:
             entry = part.split("'")[0]

@@ -9,13 +9,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const FLAGS: [&str; 6] = ["-std=c++20", "-O1", "-DHOST", "-fPIC", "-ffp-contract=off", "-Itests/cuda"];
 
 /// A part, what stands in it once, and what a fault makes of that.
-const FAULTS: [(&str, &str, &str, &str); 9] = [
+const FAULTS: [(&str, &str, &str, &str); 22] = [
     ("a late wait", "many.cuh", "copy_wait<STAGES - 2>()", "copy_wait<STAGES - 1>()"),
     (
         "a missing barrier",
@@ -50,7 +51,44 @@ const FAULTS: [(&str, &str, &str, &str); 9] = [
     ),
     ("a block's sum that is left out", "many_int8.cuh", "block_end += p.block;", "block_end += 2 * p.block;"),
     ("a bias of another column", "product.cuh", "bias[p.out_offset + row]", "bias[row]"),
+    (
+        "a product that is not waited for",
+        "hopper.cuh",
+        "multiply_wait<0>();\n        __syncwarp();",
+        "multiply_wait<1>();\n        __syncwarp();",
+    ),
+    ("another order of units", "warpgroup.cuh", "(unit ^ row % 8) * 16", "(unit ^ row % 4) * 16"),
+    ("a wrong descriptor", "warpgroup.cuh", "u64(ATOM / 16) << 32", "u64(ATOM / 32) << 32"),
+    (
+        "a wrong phase",
+        "hopper.cuh",
+        "&barriers.full[ring.stage], ring.phase",
+        "&barriers.full[ring.stage], ring.phase ^ 1",
+    ),
+    (
+        "a stage that is filled too early",
+        "hopper.cuh",
+        "barrier_wait(&barriers.empty[reads.stage], reads.phase ^ 1);",
+        "",
+    ),
+    (
+        "a stage that is given back too early",
+        "hopper.cuh",
+        "barrier_arrive(&barriers.empty[last_stage])",
+        "barrier_arrive(&barriers.empty[ring.stage])",
+    ),
+    ("a copy that is waited for too late", "hopper.cuh", "copy_wait<AHEAD - 1>()", "copy_wait<AHEAD>()"),
+    ("a copy that products do not see", "hopper.cuh", "fence_shared();", ""),
+    ("a product without a fence", "hopper.cuh", "multiply_fence();", ""),
+    ("a scale of another row", "hopper.cuh", "scale[i / 2 % 2]", "scale[i % 2]"),
+    ("a sum that is kept", "hopper.cuh", "i > 0 || !settles", "1"),
+    ("a missing bound of columns", "hopper.cuh", "APART * i < rows_of_x && k < p.cols", "APART * i < rows_of_x"),
+    ("a missing bound of rows", "hopper.cuh", "row < p.rows && b < p.batch", "b < p.batch"),
 ];
+
+/// What a copy of the parts is put into, and the parts that the second has alone.
+const TILES: [&str; 2] = ["tests/cuda/tiles.cu", "tests/cuda/tiles_hopper.cu"];
+const HOPPER: [&str; 2] = ["hopper.cuh", "warpgroup.cuh"];
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -103,10 +141,18 @@ fn faulty(fault: Option<&(&str, &str, &str, &str)>) -> Result<(), Failed> {
         fs::write(folder.join("part").join(file.file_name()), text)?;
     }
     let program = folder.join("products");
+    let tiles = match fault {
+        None => &TILES[..],
+        Some((_, part, ..)) if HOPPER.contains(part) => &TILES[1..],
+        Some(_) => &TILES[..1],
+    };
     let compiled = Command::new(compiler())
         .args(FLAGS)
         .arg(format!("-I{}", folder.display()))
-        .args(["tests/cuda/products.cpp", "tests/cuda/emulation.cpp", "-x", "c++", "tests/cuda/tiles.cu", "-o"])
+        .args(objects()?)
+        .args(["-x", "c++"])
+        .args(tiles)
+        .arg("-o")
         .arg(&program)
         .output()?;
     success(&compiled)?;
@@ -117,6 +163,20 @@ fn faulty(fault: Option<&(&str, &str, &str, &str)>) -> Result<(), Failed> {
         Some(_) if found.status.code() == Some(1) => Ok(()),
         Some(_) => Err(format!("{}: {}", found.status, String::from_utf8_lossy(&found.stdout)).into()),
     }
+}
+
+/// What all programs share, made once.
+fn objects() -> Result<&'static [PathBuf], Failed> {
+    static OBJECTS: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
+    let make = |name: &str| -> Result<PathBuf, Failed> {
+        let object = folder("shared")?.join(name).with_extension("o");
+        let source = format!("tests/cuda/{name}.cpp");
+        success(&Command::new(compiler()).args(FLAGS).args(["-c", &source, "-o"]).arg(&object).output()?)?;
+        Ok(object)
+    };
+    let both = || ["products", "emulation"].into_iter().map(make).collect::<Result<_, _>>();
+    let objects = OBJECTS.get_or_init(|| both().map_err(|why: Failed| why.message().unwrap_or_default().to_owned()));
+    objects.as_deref().map_err(|why| why.as_str().into())
 }
 
 fn success(output: &Output) -> Result<(), Failed> {

@@ -16,9 +16,11 @@ template <class T> using Same = T;
 #ifdef HOST
 #include "emulation.hpp"
 #else
-// KERNEL(name)(arguments) { ... }; KERNEL_OF also says the most threads that a block has.
+// KERNEL(name)(arguments) { ... }; KERNEL_OF also says the most threads that a block has, KERNEL_ALONE that it need not share
+// a processor with another block, which lets its warps hand registers to each other.
 #define KERNEL(name) extern "C" __global__ void name
 #define KERNEL_OF(threads, name) extern "C" __global__ void __launch_bounds__(threads) name
+#define KERNEL_ALONE(threads, name) extern "C" __global__ void __launch_bounds__(threads, 1) name
 // A function of the device.
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__

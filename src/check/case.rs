@@ -71,6 +71,11 @@ impl Case {
         format!("{}/{}/{}", self.kernel.name, self.variant, self.size)
     }
 
+    /// Whether cards of compute capability 9.x run it by an entry of their own.
+    pub fn takes_hopper(&self) -> bool {
+        (self.kernel.cuda_hopper)(&self.params, &self.variant).is_some()
+    }
+
     /// Runs the case on a device and compares every output with the twin's.
     pub async fn check(&self, device: &Device) -> Result<()> {
         Self::check_all(std::slice::from_ref(self), device).await

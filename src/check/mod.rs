@@ -12,5 +12,7 @@ pub use case::{Binding, Case};
 pub use cases::{all, large};
 pub use compare::Tolerance;
 pub use large::{LargeCase, Product, Scale};
+#[cfg(feature = "cuda")]
+pub use open::open_card;
 pub use open::open_device;
 pub use self_test::{SelfTest, self_test};

@@ -64,9 +64,29 @@ async fn best_gpu() -> Option<Device> {
 
 #[cfg(feature = "cuda")]
 async fn cuda(index: usize) -> Result<Device> {
-    let device = Device::Cuda(crate::device::cuda::CudaDevice::open(index)?.into());
-    super::self_test(&device).await?;
-    Ok(device)
+    open_card(index).await.map(|(device, _)| device)
+}
+
+/// Opens the NVIDIA card of this index, with the self-test that it passed. A card that passes only without its entries for
+/// compute capability 9.x is used without them.
+///
+/// # Errors
+/// As [`open_device`].
+#[cfg(feature = "cuda")]
+pub async fn open_card(index: usize) -> Result<(Device, super::SelfTest)> {
+    use crate::device::cuda::CudaDevice;
+    let device = Device::Cuda(CudaDevice::open(index)?.into());
+    let error = match super::self_test(&device).await {
+        Ok(test) => return Ok((device, test)),
+        Err(error) if device.caps().wgmma => error,
+        Err(error) => return Err(error),
+    };
+    // What failed may have cost the card's context, which goes with its last device.
+    drop(device);
+    let device = Device::Cuda(CudaDevice::open(index)?.without_wgmma().into());
+    let test = super::self_test(&device).await?;
+    tracing::warn!(%error, "this card is used without its entries for compute capability 9.x");
+    Ok((device, test))
 }
 
 #[cfg(not(feature = "cuda"))]

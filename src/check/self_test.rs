@@ -1,6 +1,6 @@
 //! A quick look whether a device can be trusted, taken whenever a GPU is opened: drivers that compute wrongly are common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::case::Case;
@@ -19,7 +19,7 @@ pub struct SelfTest {
 }
 
 /// Runs every kernel once on a small case, in the variant that makes most use of the device, and compares with the plain
-/// twin.
+/// twin. Kernels with entries for some cards alone run twice on those, with such an entry too.
 ///
 /// # Errors
 /// [`crate::Error::Device`] with device, driver and the kernel that computes wrongly.
@@ -27,24 +27,32 @@ pub async fn self_test(device: &Device) -> Result<SelfTest> {
     let start = Instant::now();
     let cases = selection(device.caps());
     Case::check_all(&cases, device).await?;
-    Ok(SelfTest { kernels: cases.len(), seconds: start.elapsed().as_secs_f64() })
+    let kernels = cases.iter().map(|case| case.kernel.name).collect::<BTreeSet<_>>().len();
+    Ok(SelfTest { kernels, seconds: start.elapsed().as_secs_f64() })
 }
 
 /// Bytes of a case: enough for several workgroups, little enough that the twins of all kernels take milliseconds.
 const SMALL: usize = 128 << 10;
+/// The same for entries that want many rows.
+const SMALL_HOPPER: usize = 2 * SMALL;
 
-/// Of each kernel the largest of the small cases, in the most demanding variant that the device can run.
+/// Of each kernel the largest of the small cases, in the most demanding variant that the device can run; and where some are
+/// taken by an entry for this device alone, the largest of those.
 fn selection(caps: &Caps) -> Vec<Case> {
     let demands = |v: &Variant| u8::from(v.needs().f16) + u8::from(v.needs().subgroups);
     let most_demanding = |kernel: &KernelSpec| {
         let able = (kernel.variants)().into_iter().filter(|v| caps.meet(v.needs()));
         able.max_by_key(demands).into_iter().collect()
     };
-    let mut chosen: BTreeMap<&str, Case> = BTreeMap::new();
+    let mut chosen: BTreeMap<(&str, bool), Case> = BTreeMap::new();
     let rank = |case: &Case| (demands(&case.variant), case.bytes);
-    for case in cases::of(&most_demanding).into_iter().filter(|c| c.bytes <= SMALL) {
-        if chosen.get(case.kernel.name).is_none_or(|best| rank(best) < rank(&case)) {
-            chosen.insert(case.kernel.name, case);
+    for case in cases::of(&most_demanding) {
+        let key = (case.kernel.name, caps.wgmma && case.takes_hopper());
+        if case.bytes > if key.1 { SMALL_HOPPER } else { SMALL } {
+            continue;
+        }
+        if chosen.get(&key).is_none_or(|best| rank(best) < rank(&case)) {
+            chosen.insert(key, case);
         }
     }
     chosen.into_values().collect()
@@ -58,9 +66,10 @@ mod tests {
     fn every_kernel_is_tested_in_a_variant_that_the_device_can_run() {
         let plain = Caps::portable();
         let rich = Caps { f16: true, subgroups: Some((32, 32)), ..Caps::portable() };
-        for caps in [plain, rich] {
+        let hopper = Caps { wgmma: true, ..rich.clone() };
+        for (caps, special) in [(plain, 0), (rich, 0), (hopper, 1)] {
             let cases = selection(&caps);
-            assert_eq!(cases.len(), crate::kernel::ALL.len());
+            assert_eq!(cases.len(), crate::kernel::ALL.len() + special);
             for case in cases {
                 let needs = case.variant.needs();
                 let all = (case.kernel.variants)();

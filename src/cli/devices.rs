@@ -61,11 +61,11 @@ async fn cards() -> Result<Vec<DeviceReport>> {
     use bitsmith::device::cuda::CudaDevice;
     let mut reports = Vec::new();
     for (index, caps) in CudaDevice::list()?.iter().enumerate() {
-        let test = match CudaDevice::open(index) {
-            Ok(device) => check::self_test(&Device::Cuda(device.into())).await,
-            Err(error) => Err(error),
+        let (caps, test) = match check::open_card(index).await {
+            Ok((device, test)) => (device.caps().clone(), Ok(test)),
+            Err(error) => (caps.clone(), Err(error)),
         };
-        reports.push(DeviceReport::new(format!("cuda:{index}"), caps, Vec::new(), test));
+        reports.push(DeviceReport::new(format!("cuda:{index}"), &caps, Vec::new(), test));
     }
     Ok(reports)
 }

@@ -28,6 +28,8 @@ pub struct Caps {
     pub f16: bool,
     /// Smallest and largest subgroup, where subgroup operations are offered.
     pub subgroups: Option<(u32, u32)>,
+    /// Matrix products by four warps together, which CUDA cards of compute capability 9.x have.
+    pub wgmma: bool,
     /// Largest storage binding.
     pub max_binding_bytes: u64,
     /// Largest buffer.
@@ -48,6 +50,7 @@ impl Caps {
             kind: DeviceKind::Gpu,
             f16: false,
             subgroups: None,
+            wgmma: false,
             max_binding_bytes: 128 << 20,
             max_buffer_bytes: 256 << 20,
             max_workgroup_bytes: 16 << 10,

@@ -42,6 +42,8 @@ pub trait Kernel: Sized + 'static {
     const WGSL: &'static str;
     /// The kernel for NVIDIA cards, made from `cuda/NAME.cu`.
     const PTX: Option<&'static str> = None;
+    /// Entries for cards of compute capability 9.x alone, made from `cuda/NAME_hopper.cu`.
+    const PTX_HOPPER: Option<&'static str> = None;
     /// A fast CPU implementation for kernels that are hot there.
     const FAST: Option<CpuRun<Self::Params>> = None;
 
@@ -62,6 +64,12 @@ pub trait Kernel: Sized + 'static {
         None
     }
 
+    /// The launch of an entry in [`Self::PTX_HOPPER`], where the shape suits one; cards that run it take it instead of
+    /// [`Self::cuda`].
+    fn cuda_hopper(_params: &Self::Params, _variant: &Variant) -> Option<CudaLaunch> {
+        None
+    }
+
     /// The plain twin: the specification, written as loops over the formula.
     fn run(params: &Self::Params, variant: &Variant, bindings: Bindings<'_>);
 
@@ -71,11 +79,13 @@ pub trait Kernel: Sized + 'static {
         access: Self::ACCESS,
         wgsl: Self::WGSL,
         ptx: Self::PTX,
+        ptx_hopper: Self::PTX_HOPPER,
         params: size_of::<Self::Params>(),
         variants: Self::variants,
         grid: |params, variant| Self::grid(&bytemuck::pod_read_unaligned(params), variant),
         cuda: |params, variant| Self::cuda(&bytemuck::pod_read_unaligned(params), variant),
         product: |params, variant| Self::product(&bytemuck::pod_read_unaligned(params), variant),
+        cuda_hopper: |params, variant| Self::cuda_hopper(&bytemuck::pod_read_unaligned(params), variant),
         run: |params, variant, bindings| Self::run(&bytemuck::pod_read_unaligned(params), variant, bindings),
         fast: match Self::FAST {
             Some(_) => Some(|params, variant, bindings| {
@@ -102,6 +112,8 @@ pub struct KernelSpec {
     pub wgsl: &'static str,
     /// The kernel for NVIDIA cards.
     pub ptx: Option<&'static str>,
+    /// Its entries for cards of compute capability 9.x alone.
+    pub ptx_hopper: Option<&'static str>,
     /// Bytes of the parameters.
     pub params: usize,
     /// Every variant there is.
@@ -112,6 +124,8 @@ pub struct KernelSpec {
     pub cuda: fn(&[u8], &Variant) -> Option<CudaLaunch>,
     /// The matrix product that it is, if it is nothing more.
     pub product: fn(&[u8], &Variant) -> Option<Product>,
+    /// The launch of an entry for cards of compute capability 9.x alone.
+    pub cuda_hopper: fn(&[u8], &Variant) -> Option<CudaLaunch>,
     /// The plain twin.
     pub run: ErasedRun,
     /// The fast CPU implementation.

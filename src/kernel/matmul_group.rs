@@ -3,6 +3,7 @@
 //! A workgroup computes a tile of the result, see part `tile_matmul`; codes become weights on their way into the tile.
 //! Activations in f16 exist for scales in f16 only.
 
+use super::hopper;
 use super::matmul::tiles;
 use super::part::{self, HALF, InputType, TILE_MATMUL};
 use super::product;
@@ -34,6 +35,7 @@ impl Kernel for MatmulGroup {
     const ACCESS: &'static [Access] = product::GROUP_ACCESS;
     const WGSL: &'static str = include_str!("../../shaders/matmul_group.wgsl");
     const PTX: Option<&'static str> = super::ptx!("matmul_group");
+    const PTX_HOPPER: Option<&'static str> = super::ptx!("matmul_group_hopper");
     const FAST: Option<CpuRun<Self::Params>> = Some(super::fast::matmul_group::run);
 
     fn variants() -> Vec<Variant> {
@@ -51,6 +53,10 @@ impl Kernel for MatmulGroup {
 
     fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
         tensor_core::matmul_group(p, variant)
+    }
+
+    fn cuda_hopper(p: &Params, variant: &Variant) -> Option<CudaLaunch> {
+        hopper::matmul_group(p, variant)
     }
 
     fn run(p: &Params, variant: &Variant, bindings: Bindings<'_>) {

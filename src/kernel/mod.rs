@@ -50,6 +50,7 @@ pub mod group_search;
 pub mod histogram_count;
 pub mod histogram_range;
 pub mod histogram_widen;
+mod hopper;
 pub mod im2col;
 pub mod keep_best;
 pub mod kl_loss;

@@ -11,7 +11,7 @@ use crate::dispatch::{CudaLaunch, Role, Variant, linear_grid};
 use crate::dtype::Dtype;
 
 /// Processors of the cards that the tiles are chosen for: 108 to 144 on those with much bandwidth.
-const PROCESSORS: usize = 100;
+pub(super) const PROCESSORS: usize = 100;
 /// Threads of each of these entries.
 const THREADS: u32 = 256;
 /// Rows of x that entries take that stage nothing.
@@ -134,12 +134,12 @@ pub(super) fn matmul_int8(p: &Int8Params, variant: &Variant) -> Option<CudaLaunc
 }
 
 /// Whether rows of codes begin at 16 bytes, which reads of so many at a time want. Those of 3 bits are read by words.
-fn words_fit(bits: u32, words_per_row: u32) -> bool {
+pub(super) fn words_fit(bits: u32, words_per_row: u32) -> bool {
     words_per_row > 0 && (bits == 3 || words_per_row.is_multiple_of(4))
 }
 
 /// Whether a span is whole steps of this many columns, or all columns.
-fn spans(span: u32, cols: u32, step: u32) -> bool {
+pub(super) fn spans(span: u32, cols: u32, step: u32) -> bool {
     span >= cols || span.is_multiple_of(step)
 }
 

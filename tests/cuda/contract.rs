@@ -32,10 +32,25 @@ fn check(spec: &KernelSpec) -> Result<(), String> {
     let usual = entries.iter().find(|e| e.name == spec.name).ok_or("its PTX has no entry of its name")?;
     let pointers = spec.access.len();
     let expected = [vec![8; pointers], vec![spec.params, 4 * CUDA_VARIANT_WORDS]].concat();
-    if let Some(entry) = entries.iter().find(|e| e.params != expected) {
+    let special = special(spec)?;
+    if let Some(entry) = entries.iter().chain(&special).find(|e| e.params != expected) {
         return Err(format!("entry {} takes {:?} bytes, not {expected:?}", entry.name, entry.params));
     }
     variants.iter().try_for_each(|variant| block(usual, variant))
+}
+
+/// The entries for compute capability 9.x alone, in PTX that says so.
+fn special(spec: &KernelSpec) -> Result<Vec<Entry>, String> {
+    let Some(ptx) = spec.ptx_hopper else { return Ok(Vec::new()) };
+    let name = format!("{}_hopper", spec.name);
+    if read(&format!("ptx/{name}.ptx"))? != ptx || !ptx.contains("\n.target sm_90a\n") {
+        return Err(format!("its PTX for compute capability 9.x is not ptx/{name}.ptx, or for another"));
+    }
+    let entries = entries(ptx);
+    match entries.iter().find(|entry| !entry.name.starts_with(&name)) {
+        Some(entry) => Err(format!("{name}.ptx has the entry {}", entry.name)),
+        None => Ok(entries),
+    }
 }
 
 /// The line `// constants: A B` names the constants as every variant sets them; a variant may set the first few only.

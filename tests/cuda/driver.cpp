@@ -3,12 +3,16 @@
 //
 // EMULATION in the environment makes it err, by words that blanks part:
 //   version=11040       the version that it gives
-//   devices=0           how many devices there are
+//   devices=0           how many devices there are: usually one of compute capability 8.0, and one of 9.0
 //   capability=75       their compute capability, times ten
+//   sm_90a=222          loading PTX for sm_90a answers this code
+//   idle_sm_90a=1       entries for sm_90a do nothing
 //   memory=65536        bytes of memory that there are in all
 //   cuInit=777          the function answers this code
 //   cuLaunchKernel=719@3   from its third call on
 #include "driver.hpp"
+
+#include <algorithm>
 
 using namespace driver;
 
@@ -17,7 +21,19 @@ State& driver::state() {
     return *all;
 }
 
-thread_local bool driver::context_current = false;
+thread_local int driver::current_context = -1;
+
+namespace {
+
+// Devices are numbered from 0, and so are their contexts.
+constexpr int MOST_DEVICES = 8;
+char contexts[MOST_DEVICES];
+
+int devices(const State& s) { return std::min<int>(MOST_DEVICES, static_cast<int>(s.plan.number("devices", 2))); }
+
+int capability(const State& s, int device) { return static_cast<int>(s.plan.number("capability", device == 0 ? 80 : 90)); }
+
+} // namespace
 
 extern "C" {
 
@@ -37,7 +53,7 @@ int cuDriverGetVersion(int* version) {
 
 int cuDeviceGetCount(int* count) {
     return call("cuDeviceGetCount", false, [&](State& s) {
-        *count = static_cast<int>(s.plan.number("devices", 1));
+        *count = devices(s);
         return SUCCESS;
     });
 }
@@ -45,7 +61,7 @@ int cuDeviceGetCount(int* count) {
 int cuDeviceGet(int* device, int index) {
     return call("cuDeviceGet", false, [&](State& s) {
         *device = index;
-        return index >= 0 && index < s.plan.number("devices", 1) ? SUCCESS : INVALID_DEVICE;
+        return index >= 0 && index < devices(s) ? SUCCESS : INVALID_DEVICE;
     });
 }
 
@@ -56,15 +72,14 @@ int cuDeviceGetName(char* name, int length, int) {
     });
 }
 
-int cuDeviceGetAttribute(int* value, int which, int) {
+int cuDeviceGetAttribute(int* value, int which, int device) {
     return call("cuDeviceGetAttribute", false, [&](State& s) {
-        const int capability = static_cast<int>(s.plan.number("capability", 80));
         switch (which) {
         case 1: *value = 1024; return SUCCESS;               // threads of a block
         case 8: *value = 48 * 1024; return SUCCESS;          // shared memory of a block
         case 16: *value = 8; return SUCCESS;                 // multiprocessors
-        case 75: *value = capability / 10; return SUCCESS;
-        case 76: *value = capability % 10; return SUCCESS;
+        case 75: *value = capability(s, device) / 10; return SUCCESS;
+        case 76: *value = capability(s, device) % 10; return SUCCESS;
         case 97: *value = 163 * 1024; return SUCCESS;        // shared memory of a block that asks for it
         default: return INVALID_VALUE;
         }
@@ -78,10 +93,10 @@ int cuDeviceTotalMem_v2(std::size_t* bytes, int) {
     });
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) {
+int cuDevicePrimaryCtxRetain(void** context, int device) {
     return call("cuDevicePrimaryCtxRetain", false, [&](State& s) {
         s.retained++;
-        *context = &s;
+        *context = contexts + device;
         return SUCCESS;
     });
 }
@@ -96,8 +111,10 @@ int cuDevicePrimaryCtxRelease_v2(int) {
 
 int cuCtxSetCurrent(void* context) {
     return call("cuCtxSetCurrent", false, [&](State& s) {
-        context_current = context == &s;
-        return context == nullptr || context_current ? SUCCESS : INVALID_CONTEXT;
+        current_context = -1;
+        for (int device = 0; device < devices(s); device++)
+            if (context == contexts + device) current_context = device;
+        return context == nullptr || current_context >= 0 ? SUCCESS : INVALID_CONTEXT;
     });
 }
 
@@ -110,6 +127,7 @@ int cuGetErrorName(int code, const char** name) {
         {100, "CUDA_ERROR_NO_DEVICE"},
         {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT"},
         {INVALID_PTX, "CUDA_ERROR_INVALID_PTX"},
+        {NO_BINARY, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
         {222, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"},
         {NOT_FOUND, "CUDA_ERROR_NOT_FOUND"},
         {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS"},
@@ -196,6 +214,10 @@ int cuModuleLoadDataEx(void** module, const void* image, unsigned count, int* op
     const int code = call("cuModuleLoadDataEx", true, [&](State& s) {
         const std::string text = static_cast<const char*>(image);
         if (text.find(".version") == std::string::npos) return INVALID_PTX;
+        if (text.find(".target sm_90a") != std::string::npos) {
+            if (capability(s, current_context) != 90) return NO_BINARY;
+            if (const long planned = s.plan.number("sm_90a", SUCCESS); planned != SUCCESS) return static_cast<Code>(planned);
+        }
         s.modules[*module = handle()] = text;
         return SUCCESS;
     });

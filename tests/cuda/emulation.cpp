@@ -3,16 +3,21 @@
 // barriers are plain loops.
 #include "emulation.hpp"
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdio>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "warpgroup.hpp"
 #ifdef EMULATION_THREADS
 #include <barrier>
+#include <chrono>
 #include <thread>
 #else
 #include "fiber.hpp"
@@ -37,6 +42,8 @@ constexpr std::size_t MOST_DECLARED = 48 * 1024, MOST_SHARED = 163 * 1024;
 constexpr std::size_t REDZONE = 32;
 // Where the memory that a launch asks for begins: behind all that may be declared, and what lies between.
 constexpr std::size_t DYNAMIC = MOST_DECLARED + 64 * REDZONE;
+// Where shared memory begins among its addresses: the memory that a launch asks for is aligned by 128 bytes and no more.
+constexpr std::size_t FIRST_ADDRESS = 128;
 
 struct Copy {
     void* to;
@@ -50,6 +57,10 @@ struct Thread {
     unsigned exchanges = 0;
     std::vector<Copy> copies;
     std::deque<std::vector<Copy>> groups;
+    Flights flights;
+    // Whether registers may be given to a product, and how often this thread's copies were shown to products.
+    bool fenced = false;
+    std::atomic<uint32_t> fences = 0;
 #ifndef EMULATION_THREADS
     Fiber* fiber = nullptr;
 #endif
@@ -59,9 +70,24 @@ struct Warp {
     // What the lanes show, for two operations in turn: a lane that shows the next one has read the last but one.
     Shown shown[2][WARP];
     std::vector<Thread*> waiting;
+    Products products;
 #ifdef EMULATION_THREADS
     std::barrier<> barrier{WARP};
 #endif
+};
+
+// A barrier in shared memory.
+struct Barrier {
+    unsigned count, pending, phases = 0;
+    std::vector<Thread*> waiting{};
+#ifdef EMULATION_THREADS
+    std::shared_ptr<std::condition_variable> met = std::make_shared<std::condition_variable>();
+#endif
+};
+
+// Whose copy lies in 16 bytes of shared memory, plus 1, and how often that thread had shown its copies then.
+struct Landed {
+    uint32_t thread = 0, fences = 0;
 };
 
 struct Declaration {
@@ -79,7 +105,7 @@ class Launch {
 public:
     Launch(const Entry& entry, Index grid, Index block, std::size_t dynamic, void** arguments)
         : entry(entry), grid(grid), size(block), arguments(arguments), dynamic(dynamic), threads(block.x),
-          warps((block.x + WARP - 1) / WARP), memory(DYNAMIC + MOST_SHARED + 256) {
+          warps((block.x + WARP - 1) / WARP), memory(DYNAMIC + MOST_SHARED + 256), landed((DYNAMIC + MOST_SHARED) / 16) {
         const auto at = reinterpret_cast<std::uintptr_t>(memory.data());
         arena = memory.data() + (128 - at % 128) % 128;
         ASAN_POISON_MEMORY_REGION(arena, DYNAMIC + MOST_SHARED);
@@ -106,12 +132,51 @@ public:
         return arena + offset;
     }
     unsigned char* shared_dynamic() { return arena + DYNAMIC; }
+    // The bytes from an address in shared memory on.
+    const unsigned char* at_address(std::size_t address, std::size_t bytes) const {
+        const std::size_t offset = address - FIRST_ADDRESS;
+        if (!is_shared(offset, bytes)) throw std::runtime_error("an address outside the block's shared memory");
+        return arena + offset;
+    }
+    std::size_t offset_of(const void* at, std::size_t bytes) const {
+        const auto offset = static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(at) - reinterpret_cast<std::uintptr_t>(arena));
+        if (!is_shared(offset, bytes)) throw std::runtime_error("what must be shared memory is not");
+        return offset;
+    }
+    void land(const Copy& copy);
+    // Whether products see what lies there: a copy only after who made it has shown it to them.
+    bool seen_by_products(const void* at) const {
+        const Landed& copy = landed[offset_of(at, 16) / 16];
+        return copy.thread == 0 || threads[copy.thread - 1].fences != copy.fences;
+    }
+
+    void barrier_init(const void* at, unsigned count) {
+        const std::lock_guard lock(meeting);
+        offset_of(at, 8);
+        barriers[at] = {count, count};
+    }
+    void barrier_arrive(const void* at);
+    void barrier_wait(const void* at, unsigned phase, Site site);
+    std::vector<uint16_t> matrix(uint64_t b, unsigned rows) const;
+    Warp& warp() { return warps[self->place.thread.x / WARP]; }
 
     void block_barrier(Site site);
     const Shown* warp_exchange(const void* bytes, std::size_t count, Site site);
 
 private:
+    bool is_shared(std::size_t offset, std::size_t bytes) const {
+        return offset + bytes <= end || (offset >= DYNAMIC && offset + bytes <= DYNAMIC + dynamic);
+    }
+    Barrier& barrier_at(const void* at) {
+        const auto found = barriers.find(at);
+        if (found == barriers.end()) throw std::runtime_error("a barrier is used that was not made");
+        return found->second;
+    }
     void begin_block(Index block) {
+        barriers.clear();
+        if (copied) landed.assign(landed.size(), {});
+        copied = false;
+        for (Warp& warp : warps) warp.products.clear();
         for (const Declaration& d : declared) std::memset(arena + d.offset, GARBAGE, d.bytes);
         std::memset(arena + DYNAMIC, GARBAGE, dynamic);
         for (unsigned i = 0; i < threads.size(); i++) {
@@ -119,6 +184,7 @@ private:
             threads[i].exchanges = 0;
             threads[i].copies.clear();
             threads[i].groups.clear();
+            threads[i].flights.clear();
         }
     }
     template <class Body> void each_block(Body body) {
@@ -137,7 +203,12 @@ private:
     unsigned char* arena;
     std::mutex declaring;
     std::vector<Declaration> declared;
-    std::size_t end = 0, taken = 0;
+    std::atomic<std::size_t> end = 0;
+    std::size_t taken = 0;
+    std::vector<Landed> landed;
+    std::atomic<bool> copied = false;
+    std::mutex meeting;
+    std::map<const void*, Barrier> barriers;
 
 #ifdef EMULATION_THREADS
     std::unique_ptr<std::barrier<>> barrier;
@@ -173,6 +244,22 @@ void Launch::run() {
 }
 
 void Launch::block_barrier(Site) { barrier->arrive_and_wait(); }
+
+void Launch::barrier_arrive(const void* at) {
+    const std::lock_guard lock(meeting);
+    Barrier& barrier = barrier_at(at);
+    if (--barrier.pending > 0) return;
+    barrier.pending = barrier.count;
+    barrier.phases++;
+    barrier.met->notify_all();
+}
+
+void Launch::barrier_wait(const void* at, unsigned phase, Site site) {
+    std::unique_lock lock(meeting);
+    const Barrier& barrier = barrier_at(at);
+    const bool ended = barrier.met->wait_for(lock, std::chrono::minutes(2), [&] { return barrier.phases % 2 != phase; });
+    if (!ended) throw std::runtime_error("nobody arrives at the barrier of " + name_of(site));
+}
 
 const Shown* Launch::warp_exchange(const void* bytes, std::size_t count, Site) {
     Warp& warp = warps[self->place.thread.x / WARP];
@@ -254,6 +341,25 @@ void Launch::block_barrier(Site site) {
     at_barrier.clear();
 }
 
+void Launch::barrier_arrive(const void* at) {
+    Barrier& barrier = barrier_at(at);
+    if (--barrier.pending > 0) return;
+    barrier.pending = barrier.count;
+    barrier.phases++;
+    ready.insert(ready.end(), barrier.waiting.begin(), barrier.waiting.end());
+    barrier.waiting.clear();
+}
+
+void Launch::barrier_wait(const void* at, unsigned phase, Site site) {
+    Barrier& barrier = barrier_at(at);
+    // Once a phase has ended, another may end before this thread's turn comes.
+    while (barrier.phases % 2 == phase) {
+        self->waits = site;
+        barrier.waiting.push_back(self);
+        self->fiber->leave();
+    }
+}
+
 const Shown* Launch::warp_exchange(const void* bytes, std::size_t count, Site site) {
     Warp& warp = warps[self->place.thread.x / WARP];
     Shown* shown = warp.shown[self->exchanges++ % 2];
@@ -281,10 +387,35 @@ void Launch::report_waiting() const {
     };
     tell(at_barrier, "block");
     for (const Warp& warp : warps) tell(warp.waiting, "warp");
+    for (const auto& [_, barrier] : barriers) tell(barrier.waiting, "barrier");
     throw std::runtime_error(message);
 }
 
 #endif
+
+void Launch::land(const Copy& copy) {
+    if (copy.inside) std::memcpy(copy.to, copy.from, 16);
+    else std::memset(copy.to, 0, 16);
+    copied = true;
+    landed[offset_of(copy.to, 16) / 16] = {self->place.thread.x + 1, self->fences};
+}
+
+// The matrix of 16 columns that a descriptor names, by rows. Eight rows of 128 bytes make an atom, in which bits 7 to 9 of an
+// address change its bits 4 to 6.
+std::vector<uint16_t> Launch::matrix(uint64_t b, unsigned rows) const {
+    const std::size_t start = (b & 0x3fff) << 4, stride = (b >> 32 & 0x3fff) << 4;
+    if (b >> 62 != 1 || (b >> 49 & 7) != 0) throw std::runtime_error("only atoms of 128 bytes a row are emulated");
+    std::vector<uint16_t> halves(std::size_t{16} * rows);
+    for (unsigned row = 0; row < rows; row++) {
+        for (unsigned unit = 0; unit < 2; unit++) {
+            const std::size_t address = start + row / 8 * stride + row % 8 * 128 + unit * 16;
+            const unsigned char* const from = at_address(address ^ (address >> 7 & 7) << 4, 16);
+            if (!seen_by_products(from)) throw std::runtime_error("a product does not see a copy that was not shown to it");
+            std::memcpy(&halves[16 * row + 8 * unit], from, 16);
+        }
+    }
+    return halves;
+}
 
 std::vector<const Entry*>& entries() {
     static std::vector<const Entry*> all;
@@ -307,6 +438,7 @@ const Shown* warp_exchange(uint32_t mask, const void* bytes, std::size_t count, 
 void copy16(void* shared, const void* global, bool inside) {
     if (reinterpret_cast<std::uintptr_t>(shared) % 16 != 0 || (inside && reinterpret_cast<std::uintptr_t>(global) % 16 != 0))
         throw std::runtime_error("a copy of 16 bytes is not aligned");
+    current->offset_of(shared, 16);
     std::memset(shared, GARBAGE, 16);
     self->copies.push_back({shared, global, inside});
 }
@@ -318,12 +450,49 @@ void copy_commit() {
 
 void copy_wait(std::size_t pending) {
     while (self->groups.size() > pending) {
-        for (const Copy& copy : self->groups.front()) {
-            if (copy.inside) std::memcpy(copy.to, copy.from, 16);
-            else std::memset(copy.to, 0, 16);
-        }
+        for (const Copy& copy : self->groups.front()) current->land(copy);
         self->groups.pop_front();
     }
+}
+
+uint32_t shared_address(const void* shared) {
+    return static_cast<uint32_t>(FIRST_ADDRESS + current->offset_of(shared, 1));
+}
+void barrier_init(const void* barrier, unsigned count) { current->barrier_init(barrier, count); }
+void barrier_arrive(const void* barrier) { current->barrier_arrive(barrier); }
+void barrier_wait(const void* barrier, unsigned phase, Site site) { current->barrier_wait(barrier, phase, site); }
+void fence_shared() { self->fences++; }
+
+void warpgroup_multiply(float* sums, const uint32_t* a, unsigned columns, uint64_t b, bool add, Site site) {
+    if (!self->fenced) throw std::runtime_error("products begin without a fence at " + name_of(site));
+    const Given own = {sums, a, b, columns, add};
+    const Shown* all = warp_exchange(~0u, &own, sizeof(own), site);
+    if (lane() == 0) {
+        std::vector<Given> given;
+        for (unsigned i = 0; i < WARP; i++) given.push_back(shown<Given>(all[i]));
+        for (const Given& other : given)
+            if (other.b != b || other.columns != columns || other.add != own.add)
+                throw std::runtime_error("lanes of a warp want different products at " + name_of(site));
+        current->warp().products.begin(std::move(given), current->matrix(b, columns));
+    }
+    warp_exchange(~0u, nullptr, 0, site);
+    self->flights.start(sums, columns / 2);
+}
+void multiply_fence() { self->fenced = true; }
+void multiply_commit() {
+    self->fenced = false;
+    if (lane() == 0) current->warp().products.commit();
+}
+void multiply_wait(std::size_t pending, Site site) {
+    warp_exchange(~0u, nullptr, 0, site);
+    Products& products = current->warp().products;
+    products.ended(pending, [&](const Product& product) {
+        if (lane() == 0 && current->matrix(product.given[0].b, product.given[0].columns) != product.b_halves)
+            throw std::runtime_error("a product's operand in shared memory was changed before the product was waited for");
+        end_product(product, lane(), self->flights);
+    });
+    warp_exchange(~0u, nullptr, 0, site);
+    if (lane() == 0) products.forget(pending);
 }
 
 Entry::Entry(const char* name, Call call, unsigned most_threads) : name(name), call(call), most_threads(most_threads) {

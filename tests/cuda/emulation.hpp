@@ -192,3 +192,4 @@ inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 #include "emulation_numbers.hpp"
+#include "emulation_warpgroup.hpp"

@@ -3,13 +3,14 @@
 //! `BITSMITH_REQUIRE=emulated` makes it a failure that the emulation cannot be built.
 
 mod emulated;
+mod repeated;
 mod sanitized;
 mod scene;
 
 use std::path::Path;
 use std::process::Command;
 
-use bitsmith::device::cuda::{CUBLASLT_VARIABLE, DRIVER_VARIABLE};
+use bitsmith::device::cuda::DRIVER_VARIABLE;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 type Outcome = Result<(), Failed>;
@@ -32,7 +33,7 @@ fn main() {
     match emulated::bare() {
         Ok(driver) => {
             trials.extend(broken(&driver));
-            trials.extend(graphs(&driver));
+            trials.extend(repeated::graphs(&driver));
         }
         Err(why) => trials.push(absent("broken drivers", why)),
     }
@@ -40,7 +41,7 @@ fn main() {
         Ok(driver) => {
             trials.extend(whole(&driver));
             match emulated::cublaslt() {
-                Ok(library) => trials.extend(products(&driver, &library)),
+                Ok(library) => trials.extend(repeated::products(&driver, &library)),
                 Err(why) => trials.push(absent("the emulated cuBLASLt", why)),
             }
             trials.push(Trial::test("kernels under the address sanitizer", sanitized::addresses));
@@ -164,10 +165,14 @@ fn broken(driver: &Path) -> Vec<Trial> {
         let driver = emulated::bare_without("cuEventElapsedTime")?;
         fails(&driver, "", &["no function cuEventElapsedTime", "12.0 or newer"])
     }));
-    let driver = driver.to_owned();
-    let other = driver.clone();
+    let [driver, other, third] = [driver.to_owned(), driver.to_owned(), driver.to_owned()];
+    trials.push(Trial::test("entries of their own are for cards of compute capability 9.x", move || {
+        said(&third, "", "wgmma", &["[false, true]"])?;
+        said(&third, "capability=89", "wgmma", &["[false, false]"])?;
+        said(&third, "capability=100", "wgmma", &["[false, false]"])
+    }));
     trials.push(Trial::test("a device that is not there", move || {
-        said(&other, "", "open:5", &["cuda:5 is not there; 1 device(s)"])
+        said(&other, "", "open:5", &["cuda:5 is not there; 2 device(s)"])
     }));
     trials.push(Trial::test("a device that fails its self-test is left alone", move || {
         said(&driver, "", "auto", &["not cuda"])
@@ -175,117 +180,24 @@ fn broken(driver: &Path) -> Vec<Trial> {
     trials
 }
 
-const STEPS: &str = "6 launches 0 graphs 0 changes";
-const MADE: &str = "0 launches 1 graphs 0 changes";
-const CHANGED: &str = "0 launches 1 graphs 6 changes";
-
-/// The same work five times: what a driver does with graphs, how the times go, and what is left when the device is gone.
-/// Whatever the driver answers, results are right.
-const REPEATED: [(&str, &str, [&str; 5], usize); 7] = [
-    ("one call from the second time on", "", [STEPS, MADE, CHANGED, CHANGED, CHANGED], 0),
-    ("no graph can be made", "cuGraphCreate=2", [STEPS; 5], 0),
-    ("a node is refused", "cuGraphAddKernelNode_v2=1@3", [STEPS; 5], 0),
-    ("a graph is not instantiated", "cuGraphInstantiateWithFlags=801", [STEPS; 5], 0),
-    (
-        "a node cannot be changed",
-        "cuGraphExecKernelNodeSetParams_v2=1",
-        [STEPS, MADE, "6 launches 0 graphs 1 changes", STEPS, STEPS],
-        0,
-    ),
-    (
-        "a graph cannot be launched",
-        "cuGraphLaunch=801@2",
-        [STEPS, MADE, "6 launches 1 graphs 6 changes", STEPS, STEPS],
-        0,
-    ),
-    (
-        "the device is lost in a graph",
-        "cuGraphLaunch=719@2",
-        [STEPS, MADE, "device lost: cuGraphLaunch", "device lost", "device lost"],
-        2,
-    ),
+/// A card that has entries of its own: where they fail it is used without them.
+const SPECIAL: [(&str, &[&str]); 4] = [
+    ("nothing wrong", &["passed with wgmma"]),
+    ("sm_90a=222", &["passed without wgmma"]),
+    ("idle_sm_90a=1", &["passed without wgmma"]),
+    ("cuModuleLoadDataEx=218", &["refuses a kernel"]),
 ];
-
-fn graphs(driver: &Path) -> Vec<Trial> {
-    let repeated = REPEATED.iter().map(|(name, plan, times, left)| {
-        let driver = driver.to_owned();
-        Trial::test(format!("graphs: {name}"), move || {
-            let told = told(&driver, plan, "repeat")?;
-            let (all, rest) = told.split_once("; left: ").ok_or_else(|| format!("no end in {told}"))?;
-            let all: Vec<&str> = all.split(", ").collect();
-            let right = all.len() == times.len() && all.iter().zip(times).all(|(time, words)| time.contains(words));
-            if right && rest.trim() == left.to_string() { Ok(()) } else { Err(told.into()) }
-        })
-    });
-    let kinds = driver.to_owned();
-    repeated
-        .chain([
-            // A graph is two of the driver's.
-            Trial::test("graphs: eight are kept, others made again and all destroyed", move || {
-                said(&kinds, "", "kinds", &["4 launches 0 graphs 0 changes, 0 launches 1 graphs", "most: 16; left: 0"])
-            }),
-            Trial::test("graphs: a driver without them", || {
-                let driver = emulated::bare_without("cuGraphLaunch")?;
-                contains(&told(&driver, "", "repeat")?, &[&[STEPS; 5].join(", "), "left: 0"])
-            }),
-        ])
-        .collect()
-}
-
-const LIBRARY: &str = "0 launches 0 graphs 0 changes";
-const KERNELS: &str = "4 launches 0 graphs 0 changes";
-const GRAPH: &str = "0 launches 1 graphs 0 changes";
-
-/// Three times four large products: what cuBLASLt does, how the times go, and how many it computed and was asked of. Results
-/// are right in all cases.
-const PRODUCTS: [(&str, [&str; 3], &str); 12] = [
-    ("", [LIBRARY; 3], "computed 12, asked 1"),
-    ("workspace=4096", [LIBRARY; 3], "computed 12, asked 1"),
-    ("workspace=4194304 memory=2000000", [KERNELS; 3], "computed 0, asked 1"),
-    ("workspace=67108864", [KERNELS; 3], "computed 0, asked 1"),
-    // Once the library is found not to work, the work is known to be the device's own.
-    ("cublasLtCreate=1", [KERNELS, KERNELS, GRAPH], "computed 0, asked 0"),
-    ("cublasLtMatmulDescCreate=3", [KERNELS; 3], "computed 0, asked 0"),
-    ("cublasLtMatmulDescSetAttribute=7", [KERNELS; 3], "computed 0, asked 0"),
-    ("cublasLtMatrixLayoutCreate=3@2", [KERNELS; 3], "computed 0, asked 0"),
-    ("cublasLtMatmulPreferenceCreate=3", [KERNELS; 3], "computed 0, asked 0"),
-    ("cublasLtMatmulAlgoGetHeuristic=15", [KERNELS; 3], "computed 0, asked 1"),
-    ("cublasLtMatmul=13", [KERNELS; 3], "computed 0, asked 1"),
-    ("cublasLtMatmul=13@3", ["2 launches 0 graphs 0 changes", KERNELS, KERNELS], "computed 2, asked 1"),
-];
-
-fn products(driver: &Path, library: &Path) -> Vec<Trial> {
-    let (driver, library) = (driver.to_owned(), library.to_owned());
-    let trials = PRODUCTS.map(|(plan, times, counts)| {
-        let (driver, library) = (driver.clone(), library.clone());
-        let trial = move || computed(&driver, &library, plan, times, counts);
-        Trial::test(format!("cuBLASLt with {}", if plan.is_empty() { "nothing amiss" } else { plan }), trial)
-    });
-    let (other, times) = (driver.clone(), [KERNELS, KERNELS, GRAPH]);
-    let rest = [
-        Trial::test("cuBLASLt without a function", move || {
-            let library = emulated::cublaslt_without("cublasLtMatmulPreferenceCreate")?;
-            computed(&driver, &library, "", times, "computed 0, asked 0")
-        }),
-        Trial::test("cuBLASLt that is no library", move || {
-            computed(&other, Path::new(file!()), "", times, "computed 0, asked 0")
-        }),
-    ];
-    trials.into_iter().chain(rest).collect()
-}
-
-/// Plays the scene of products with a driver and a library.
-fn computed(driver: &Path, library: &Path, plan: &str, times: [&str; 3], counts: &str) -> Outcome {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.env(DRIVER_VARIABLE, driver).env(CUBLASLT_VARIABLE, library);
-    let told = output(command.env("EMULATION", plan).env(SCENE, "products"))?;
-    contains(&told, &[&times.join(", "), &format!("; {counts}, left 0")])
-}
 
 /// A driver that works, with all kernels.
 fn whole(driver: &Path) -> Vec<Trial> {
     let [first, second, third, fourth] = [0; 4].map(|_| driver.to_owned());
-    vec![
+    let special = SPECIAL.into_iter().map(|(plan, words)| {
+        let driver = driver.to_owned();
+        Trial::test(format!("entries for compute capability 9.x with {plan}"), move || {
+            said(&driver, plan, "card:1", words)
+        })
+    });
+    let whole = vec![
         Trial::test("a token is one call from the third on", move || {
             let [with, without] = ["", "cuGraphInstantiateWithFlags=801"].map(|plan| {
                 told(&fourth, plan, "generate").map(|told| told.lines().next().unwrap_or_default().to_owned())
@@ -306,8 +218,10 @@ fn whole(driver: &Path) -> Vec<Trial> {
         Trial::test("auto prefers CUDA", move || said(&first, "", "auto", &["cuda: Emulated CUDA device"])),
         Trial::test("the program lists it", move || {
             let listed = program(&second, &["devices"])?;
+            let (first, second) = listed.split_once("cuda:1").ok_or("there is no cuda:1")?;
             let words = ["cuda:0", "Emulated CUDA device", "CUDA 12.0, compute capability 8.0, 8.0 GiB", "passed"];
-            contains(&listed, &words)
+            contains(first, &words)?;
+            contains(second, &["compute capability 9.0", "wgmma", "passed"])
         }),
         Trial::test("the program evaluates a model on it", move || {
             let text = [
@@ -332,7 +246,8 @@ fn whole(driver: &Path) -> Vec<Trial> {
                 Err(format!("{cuda} on CUDA, {cpu} on the CPU").into())
             }
         }),
-    ]
+    ];
+    whole.into_iter().chain(special).collect()
 }
 
 /// A driver that cannot be used: listing and opening say why, and `auto` goes on without it.

@@ -89,9 +89,12 @@ void run(const std::string& name, const std::string& what, const Sizes& s, Param
     Variant copy = v;
     arguments.push_back(&p);
     arguments.push_back(&copy);
+    // As src/kernel/hopper.rs asks for.
+    const bool hopper = name.find("hopper") != std::string::npos;
+    const u32 threads = hopper ? 384 : 256, shared = hopper ? 1024 + 6 * 128 * (tile_batch + tile_rows * v.constants[0] / 16) : 0;
     const u32 blocks = (s.rows + tile_rows - 1) / tile_rows * ((s.batch + tile_batch - 1) / tile_batch);
     try {
-        emulation::launch(*entry, {blocks, 1, 1}, {256, 1, 1}, 0, arguments.data());
+        emulation::launch(*entry, {blocks, 1, 1}, {threads, 1, 1}, shared, arguments.data());
     } catch (const std::runtime_error& error) {
         std::printf("%s %s: %s\n", name.c_str(), what.c_str(), error.what());
         failures++;
@@ -343,9 +346,28 @@ void groups(bool all) {
     }
 }
 
-// Fails for each entry that the tables of src/kernel/tensor_core.rs name and that was not tried.
-void complete() {
-    std::ifstream file("src/kernel/tensor_core.rs");
+// Entries for compute capability 9.x.
+void hoppers(bool all) {
+    for (u32 bits : {2, 4, 8}) {
+        for (u32 batch : {64, 128}) {
+            const u32 rows = 128;
+            const std::string name = "matmul_group_hopper_" + std::to_string(bits) + "_128x" + std::to_string(batch);
+            if (!emulation::find(name.c_str())) continue;
+            group(name, {batch + 1, rows + 1, 256, 128, 0}, bits, F16, F16, BYTE, rows, batch);
+            // Every stage is used three times; x ends before its last columns do.
+            group(name, {9, 67, bits == 2 ? 1144u : 1056u, 64, 0}, bits, F16, F16, BYTE, rows, batch);
+            if (!all) continue;
+            group(name, {13, 31, 448, 192, 0}, bits, F16, F32, MIDDLE, rows, batch);
+            group(name, {batch - 1, rows - 1, 704, 704, 0}, bits, F16, BF16, BYTE, rows, batch);
+            group(name, {1, 1, 64, 64, 0}, bits, F16, F16, MIDDLE, rows, batch);
+            group(name, {2 * batch, 3 * rows, 192, 192, 0}, bits, F16, F16, BYTE, rows, batch);
+        }
+    }
+}
+
+// Fails for each entry that the tables of a file name and that was not tried.
+void complete(const char* path) {
+    std::ifstream file(path);
     const std::string start = "    (\"";
     size_t named = 0;
     for (std::string line; std::getline(file, line);) {
@@ -356,7 +378,7 @@ void complete() {
         std::printf("%s was not tried\n", name.c_str());
         failures++;
     }
-    if (named == 0) throw std::runtime_error("src/kernel/tensor_core.rs names no entry");
+    if (named == 0) throw std::runtime_error(std::string(path) + " names no entry");
 }
 
 } // namespace
@@ -367,7 +389,11 @@ int main(int count, char** arguments) {
         groups(all);
         int8s(all);
         denses(all);
-        if (all) complete();
+        hoppers(all);
+        if (all) {
+            complete("src/kernel/tensor_core.rs");
+            complete("src/kernel/hopper.rs");
+        }
     } catch (const std::runtime_error& error) {
         std::printf("%s\n", error.what());
         return 2;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bitsmith::check::{self, Case};
+use bitsmith::dispatch::CudaLaunch;
 use libtest_mimic::Failed;
 
 use super::emulated;
@@ -19,7 +20,8 @@ const THREADS: [&str; 3] = ["-g1", "-fsanitize=thread", "-DEMULATION_THREADS"];
 /// Every kernel, two cases of each variant.
 pub fn addresses() -> Result<(), Failed> {
     let program = emulated::sanitized("addresses", &ADDRESSES, |_| true)?;
-    replay(&program, &ends(1 << 14, |case| case.variant.to_string()))
+    let usual = ends(1 << 14, |case| case.variant.to_string());
+    replay(&program, usual.iter().map(|case| (case, Launch::of(case))).chain(special(&special_cases())))
 }
 
 /// The kernels whose threads meet. How numbers are stored does not matter to when they meet.
@@ -28,7 +30,25 @@ pub fn threads() -> Result<(), Failed> {
     let constants = |case: &Case| format!("{:?}", case.variant.constants().collect::<Vec<_>>());
     let mut cases = ends(1 << 10, constants);
     cases.retain(|case| meets(&source(case.kernel.name)));
-    replay(&program, &cases)
+    let special_cases = special_cases();
+    let special = special(&special_cases).take(1);
+    replay(&program, cases.iter().map(|case| (case, Launch::of(case))).chain(special))
+}
+
+/// Of the cases that cards of compute capability 9.x run by entries of their own the smallest of each width.
+fn special_cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = check::all().into_iter().filter(Case::takes_hopper).collect();
+    cases.sort_by_cached_key(|case| (case.kernel.name, case.variant.get("BITS"), case.bytes));
+    cases.dedup_by_key(|case| (case.kernel.name, case.variant.get("BITS")));
+    cases
+}
+
+/// Their launches by those entries.
+fn special(cases: &[Case]) -> impl Iterator<Item = (&Case, Launch)> {
+    cases.iter().filter_map(|case| {
+        let own = (case.kernel.cuda_hopper)(case.data().0, &case.variant)?;
+        Some((case, Launch::from(own)))
+    })
 }
 
 /// Of the cases that differ in what `kind` says, the smallest one, and of those of at most so many threads the one that
@@ -63,7 +83,7 @@ impl Launch {
     fn of(case: &Case) -> Self {
         let (params, _) = case.data();
         if let Some(own) = (case.kernel.cuda)(params, &case.variant) {
-            return Self { entry: own.entry, grid: own.grid, block: own.block, shared: own.shared };
+            return own.into();
         }
         let block = case.variant.constants().find(|(name, _)| *name == "WG").map_or(0, |(_, threads)| threads);
         Self { entry: case.kernel.name, grid: (case.kernel.grid)(params, &case.variant), block, shared: 0 }
@@ -74,14 +94,20 @@ impl Launch {
     }
 }
 
+impl From<CudaLaunch> for Launch {
+    fn from(own: CudaLaunch) -> Self {
+        Self { entry: own.entry, grid: own.grid, block: own.block, shared: own.shared }
+    }
+}
+
 /// The launch of a case as `replay.cpp` reads it.
-fn words(case: &Case) -> Vec<u32> {
+fn words(case: &Case, launch: &Launch) -> Vec<u32> {
     let length = |n: usize| u32::try_from(n).expect("a case is small");
     let text = |bytes: &[u8]| -> Vec<u32> {
         let word = |four: &[u8]| four.iter().rev().fold(0, |word, byte| (word << 8) | u32::from(*byte));
         [vec![length(bytes.len())], bytes.chunks(4).map(word).collect()].concat()
     };
-    let (launch, (params, bindings)) = (Launch::of(case), case.data());
+    let (params, bindings) = case.data();
     let mut words = text(launch.entry.as_bytes());
     words.extend(launch.grid);
     words.extend([launch.block, launch.shared]);
@@ -95,8 +121,8 @@ fn words(case: &Case) -> Vec<u32> {
     words
 }
 
-fn replay(program: &Path, cases: &[Case]) -> Result<(), Failed> {
-    let all: Vec<u32> = cases.iter().flat_map(words).collect();
+fn replay<'a>(program: &Path, launches: impl Iterator<Item = (&'a Case, Launch)>) -> Result<(), Failed> {
+    let all: Vec<u32> = launches.flat_map(|(case, launch)| words(case, &launch)).collect();
     let file = program.with_extension("launches");
     fs::write(&file, bytemuck::cast_slice::<u32, u8>(&all))?;
     // What is left at the end is of no interest, and not every container lets the sanitizer look for it.

@@ -13,6 +13,9 @@ use libloading::Library;
 pub fn play(scene: &str) -> String {
     let result = match scene.split_once(':') {
         None if scene == "list" => CudaDevice::list().map(|cards| format!("{} cards", cards.len())),
+        None if scene == "wgmma" => {
+            CudaDevice::list().map(|cards| format!("{:?}", cards.iter().map(|caps| caps.wgmma).collect::<Vec<_>>()))
+        }
         None if scene == "open" => CudaDevice::open(0).map(|_| "opened".to_owned()),
         None if scene == "auto" => auto(),
         None if scene == "work" => work(),
@@ -20,6 +23,7 @@ pub fn play(scene: &str) -> String {
         None if scene == "kinds" => kinds(),
         None if scene == "generate" => tokens(),
         None if scene == "products" => products(),
+        Some(("card", index)) => card(index.parse().unwrap()),
         Some(("open", index)) => CudaDevice::open(index.parse().unwrap()).map(|_| "opened".to_owned()),
         _ => panic!("there is no scene {scene}"),
     };
@@ -30,6 +34,12 @@ fn auto() -> Result<String> {
     let device = pollster::block_on(check::open_device(&"auto".parse()?))?;
     let caps = device.caps();
     Ok(if caps.backend == "cuda" { format!("cuda: {}", caps.name) } else { format!("not cuda: {}", caps.name) })
+}
+
+/// Opens a card that can be trusted.
+fn card(index: usize) -> Result<String> {
+    let (device, _) = pollster::block_on(check::open_card(index))?;
+    Ok(format!("passed {} wgmma", if device.caps().wgmma { "with" } else { "without" }))
 }
 
 /// Three steps, then memory, then a step again: each says `ok` or why not.

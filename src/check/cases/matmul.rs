@@ -36,6 +36,9 @@ const TILES: [(usize, usize, Span, usize); 2] = [(67, 320, Span::Group(32), 17),
 /// As many rows as entries with tiles of 64 rows take of few rows of x: a hundred tiles and a tail. The twin takes long for
 /// it, so only variants that choose another entry have it.
 const LONG: (usize, usize, Span, usize) = (6401, 128, Span::Group(128), 16);
+/// Shapes that entries for compute capability 9.x take with activations in f16, as [`TILES`]: more rows than a tile; more steps of
+/// 64 columns than stages, and an odd number of them.
+const HOPPER: [(usize, usize, Span, usize); 2] = [(130, 192, Span::Group(64), 129), (70, 448, Span::Group(128), 129)];
 /// Rows of x that matmul is used for: the fewest, and one more than a tile.
 const MATMUL_BATCHES: [usize; 2] = [9, 65];
 
@@ -66,7 +69,8 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
             let product = Product::new(&variant, MATMUL_BATCHES[i % 2], size);
             cases.push(product.biased(i % 2 == 1).case::<MatmulGroup>(&variant));
         }
-        for (i, (rows, cols, span, batch)) in TILES.into_iter().chain(long(&variant)).enumerate() {
+        let hopper = HOPPER.into_iter().filter(|_| variant.dtype(Role::Activation) == Dtype::F16);
+        for (i, (rows, cols, span, batch)) in TILES.into_iter().chain(hopper).chain(long(&variant)).enumerate() {
             let product = Product::new(&variant, batch, (rows, cols, span));
             cases.push(product.biased(i != 0).case::<MatmulGroup>(&variant));
         }

@@ -27,7 +27,7 @@ use context::Context;
 pub use context::CudaMemory;
 pub use driver::DRIVER_VARIABLE;
 use driver::{Driver, Facts};
-use functions::Functions;
+use functions::{Functions, Module};
 use graphs::Graphs;
 use launch::Launch;
 pub use products::CUBLASLT_VARIABLE;
@@ -119,6 +119,13 @@ impl CudaDevice {
     /// Matrix products that cuBLASLt has computed so far.
     pub fn products(&self) -> u64 {
         self.products.computed()
+    }
+
+    /// The card without its entries for compute capability 9.x, for one on which they fail.
+    #[must_use]
+    pub fn without_wgmma(mut self) -> Self {
+        self.caps.wgmma = false;
+        self
     }
 
     /// Waits for everything that was submitted.
@@ -225,9 +232,13 @@ impl CudaDevice {
 
     /// What a step is on this device; its kernel is loaded.
     fn prepare(&self, step: Step<'_>) -> Result<Launch> {
-        let own = (step.spec.cuda)(step.params, step.variant);
+        let special = if self.caps.wgmma { (step.spec.cuda_hopper)(step.params, step.variant) } else { None };
+        let (own, module) = match special {
+            Some(_) => (special, Module::Hopper),
+            None => ((step.spec.cuda)(step.params, step.variant), Module::Usual),
+        };
         let (entry, shared) = own.map_or((step.spec.name, 0), |own| (own.entry, own.shared));
-        let function = self.functions.get(&self.context, step.spec, entry, shared)?;
+        let function = self.functions.get(&self.context, step.spec, module, entry, shared)?;
         let usual = || {
             let block = workgroup(step.variant).or(function.entry.threads);
             let block =
@@ -262,6 +273,8 @@ fn caps(facts: &Facts) -> Caps {
         kind: DeviceKind::Gpu,
         f16: true,
         subgroups: Some((32, 32)),
+        // What later capabilities have instead is another.
+        wgmma: major == 9,
         // Kernels count in 32 bits.
         max_binding_bytes: u64::from(u32::MAX / 4 * 4),
         max_buffer_bytes: facts.memory,

@@ -33,6 +33,7 @@ pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &
         kind: if info.device_type == wgpu::DeviceType::Cpu { DeviceKind::Software } else { DeviceKind::Gpu },
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(subgroups),
+        wgmma: false,
         // Bindings are sized in whole words.
         max_binding_bytes: limits.max_storage_buffer_binding_size / 4 * 4,
         max_buffer_bytes: limits.max_buffer_size,
