@@ -1,14 +1,20 @@
 //! One suite for every device: each case of each kernel in each variant, on each device present, against the plain
 //! twin. `BITSMITH_REQUIRE=wgpu,cuda` makes a missing device a failure; a device that is absent is named. CUDA runs twice:
-//! on the cards that are there, and on a driver that emulates one, built from the same kernels for the host.
+//! on the cards that are there, and on a driver that emulates one, built from the same kernels for the host. What a device
+//! lacks for some cases is a trial of its own, ignored, whose name says how many they are. Products by cooperative matrices
+//! run on adapters without them too, with the part that multiplies replaced by plain arithmetic: all else is as it is.
 
 #[cfg(feature = "cuda")]
 #[path = "cuda/emulated.rs"]
 mod emulated;
 
+use std::collections::BTreeMap;
+
 use bitsmith::Device;
 use bitsmith::check::{self, Case};
-use bitsmith::kernel;
+use bitsmith::device::Caps;
+use bitsmith::dispatch::{Needs, Part, Role, Variant};
+use bitsmith::kernel::{self, part};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
@@ -79,12 +85,46 @@ fn device_trials(name: &str, device: Result<Device, String>) -> Vec<Trial> {
         check::all().into_iter().partition(|c| device.caps().meet(c.variant.needs()));
     let (count, lacking) = (able.len(), unable.len());
     eprintln!("{name}: {} with {count} cases, {lacking} need what it lacks", device.caps().name);
+    let mut absent: BTreeMap<String, usize> = BTreeMap::new();
+    for case in &unable {
+        *absent.entry(device.caps().lacking(case.variant.needs()).join(", ")).or_default() += 1;
+    }
+    let ignored = absent.into_iter().map(|(what, n)| {
+        Trial::test(format!("{name}: {n} cases need {what}, which it lacks"), || Ok(())).with_ignored_flag(true)
+    });
+    let emulated = unable.iter().filter_map(|case| emulated_matrices(device.caps(), case));
     let trial = |case: Case| {
         let device = device.clone();
         let label = format!("{}/{name}/{}/{}", case.kernel.name, case.variant, case.size);
         Trial::test(label, move || pollster::block_on(case.check(&device)).map_err(|e| Failed::from(e.to_string())))
     };
-    able.into_iter().map(trial).collect()
+    able.into_iter().chain(emulated).map(trial).chain(ignored).collect()
+}
+
+/// Cooperative matrices by plain arithmetic, for shaders that are 16 of them wide.
+static MATRIX_16: Part = Part {
+    name: "matrix_16_emulated",
+    wgsl: concat!("const SIDE = 16u;\n", include_str!("shaders/matrix_emulated.wgsl")),
+    role: Role::Matrix,
+    id: 0,
+    needs: Needs { f16: true, subgroups: true, cooperative_matrix: None },
+    dtype: None,
+};
+
+/// A case by cooperative matrices as one that does without, where the device can run it: of the variants, which are many
+/// and compile slowly, the dense ones and those of 4 bits with stored zero points and scales in f16.
+fn emulated_matrices(caps: &Caps, case: &Case) -> Option<Case> {
+    let usual = |p: &Part| !["zero_middle", "scale_f32", "scale_bf16"].contains(&p.name);
+    let usual = case.variant.parts().all(usual) && case.variant.constants().all(|bits| bits == ("BITS", 4));
+    let wanted = usual && case.variant.of(Role::Matrix) == Some(&part::MATRIX_16) && caps.backend != "cuda";
+    let plain = |p: &'static Part| if p.role == Role::Matrix { &MATRIX_16 } else { p };
+    let variant = case.variant.parts().map(plain).fold(Variant::new(), Variant::part);
+    let variant = case.variant.constants().fold(variant, |v, (name, value)| v.constant(name, value));
+    (wanted && caps.meet(variant.needs())).then(|| {
+        let mut emulated = case.clone();
+        emulated.variant = variant;
+        emulated
+    })
 }
 
 fn complete() -> Result<(), Failed> {

@@ -38,9 +38,10 @@ const MAX_RUST_LINES: usize = 400;
 const MAX_SHADER_LINES: usize = 200;
 
 /// The files that may hold unsafe code, each with its reason at the top.
-const UNSAFE: [&str; 6] = [
+const UNSAFE: [&str; 7] = [
     "src/device/cuda/context.rs",
     "src/device/cuda/driver.rs",
+    "src/device/wgpu/experimental.rs",
     "src/io/map.rs",
     "src/kernel/fast/gemm.rs",
     "src/kernel/fast/simd/x86.rs",

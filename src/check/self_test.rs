@@ -6,13 +6,14 @@ use std::time::Instant;
 use super::case::Case;
 use super::cases;
 use crate::device::{Caps, Device};
-use crate::dispatch::{KernelSpec, Variant};
+use crate::dispatch::{KernelSpec, Role, Variant};
 use crate::error::Result;
 
 /// A self-test that passed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SelfTest {
-    /// Kernels that were run.
+    /// Kernels that were run: each once, and once more by cooperative matrices for each type of activations that the device
+    /// multiplies so.
     pub kernels: usize,
     /// Wall time, shader compilation included.
     pub seconds: f64,
@@ -33,18 +34,23 @@ pub async fn self_test(device: &Device) -> Result<SelfTest> {
 /// Bytes of a case: enough for several workgroups, little enough that the twins of all kernels take milliseconds.
 const SMALL: usize = 128 << 10;
 
-/// Of each kernel the largest of the small cases, in the most demanding variant that the device can run.
+/// Of each kernel the largest of the small cases, in the most demanding variant that the device can run; those by
+/// cooperative matrices beside it, not in its place, since only large products take them.
 fn selection(caps: &Caps) -> Vec<Case> {
+    let able = |kernel: &KernelSpec| (kernel.variants)().into_iter().filter(|v| caps.meet(v.needs()));
+    let multiplies = |v: &Variant| v.needs().cooperative_matrix.is_some();
     let demands = |v: &Variant| u8::from(v.needs().f16) + u8::from(v.needs().subgroups);
-    let most_demanding = |kernel: &KernelSpec| {
-        let able = (kernel.variants)().into_iter().filter(|v| caps.meet(v.needs()));
-        able.max_by_key(demands).into_iter().collect()
+    let most_demanding =
+        |kernel: &KernelSpec| able(kernel).filter(|v| !multiplies(v)).max_by_key(demands).into_iter().collect();
+    let by_matrices = |kernel: &KernelSpec| {
+        let by_activation = able(kernel).filter(multiplies).map(|v| (v.dtype(Role::Activation).to_string(), v));
+        by_activation.collect::<BTreeMap<_, _>>().into_values().collect()
     };
-    let mut chosen: BTreeMap<&str, Case> = BTreeMap::new();
-    let rank = |case: &Case| (demands(&case.variant), case.bytes);
-    for case in cases::of(&most_demanding).into_iter().filter(|c| c.bytes <= SMALL) {
-        if chosen.get(case.kernel.name).is_none_or(|best| rank(best) < rank(&case)) {
-            chosen.insert(case.kernel.name, case);
+    let mut chosen: BTreeMap<(&str, String), Case> = BTreeMap::new();
+    for case in cases::of(&most_demanding).into_iter().chain(cases::of(&by_matrices)).filter(|c| c.bytes <= SMALL) {
+        let key = (case.kernel.name, case.variant.to_string());
+        if chosen.get(&key).is_none_or(|best| best.bytes < case.bytes) {
+            chosen.insert(key, case);
         }
     }
     chosen.into_values().collect()
@@ -69,5 +75,16 @@ mod tests {
                 assert!(!missed, "{} leaves subgroups untested", case.name());
             }
         }
+    }
+
+    #[test]
+    fn cooperative_matrices_are_tested_beside_what_does_without() {
+        let plain = Caps { f16: true, subgroups: Some((32, 32)), ..Caps::portable() };
+        let names = |caps: &Caps| selection(caps).iter().map(Case::name).collect::<Vec<_>>();
+        let (without, with) = (names(&plain), names(&Caps { cooperative_matrix: Some(16), ..plain }));
+        assert!(without.iter().all(|name| with.contains(name)));
+        let more: Vec<_> = with.iter().filter(|name| !without.contains(name)).collect();
+        let of = |start: &str| more.iter().filter(|name| name.starts_with(start) && name.contains("matrix_16")).count();
+        assert_eq!((more.len(), of("matmul/"), of("matmul_group/")), (4, 2, 2), "{more:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Vulkan, Metal, DX12 and browser WebGPU through wgpu.
 
 mod adapter;
+mod experimental;
 mod faults;
 mod pipeline;
 mod prepared;
@@ -40,12 +41,23 @@ pub struct WgpuDevice {
 impl WgpuDevice {
     /// What is installed: all adapters, the best first.
     pub async fn list() -> Vec<Caps> {
-        let describe = |a: &wgpu::Adapter| adapter::caps(&a.get_info(), a.features(), &a.limits());
+        let describe = |a: &wgpu::Adapter| {
+            adapter::caps(&a.get_info(), a.features(), &a.limits(), &a.cooperative_matrix_properties())
+        };
         adapter::adapters().await.iter().map(describe).collect()
     }
 
     /// Opens the adapter of this index in [`Self::list`].
     pub async fn open(index: usize) -> Result<Self> {
+        Self::open_with(index, true).await
+    }
+
+    /// [`Self::open`], with cooperative matrices left alone though the adapter may offer them.
+    pub async fn open_without_matrices(index: usize) -> Result<Self> {
+        Self::open_with(index, false).await
+    }
+
+    async fn open_with(index: usize, matrices: bool) -> Result<Self> {
         let mut adapters = adapter::adapters().await;
         if index >= adapters.len() {
             let found = adapters.len();
@@ -56,10 +68,15 @@ impl WgpuDevice {
         }
         let adapter = adapters.swap_remove(index);
         let info = adapter.get_info();
+        let matrices = if matrices { adapter.cooperative_matrix_properties() } else { Vec::new() };
+        let offered = adapter::caps(&info, adapter.features(), &adapter.limits(), &matrices);
+        let mut wanted = adapter::FEATURES;
+        wanted.set(adapter::MATRICES, offered.cooperative_matrix.is_some());
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("bitsmith"),
-                required_features: adapter.features() & adapter::FEATURES,
+                required_features: adapter.features() & wanted,
+                experimental_features: experimental::leave(wanted),
                 // The adapter's own limits: the defaults end a binding at 128 MiB.
                 required_limits: adapter.limits(),
                 ..Default::default()
@@ -67,7 +84,7 @@ impl WgpuDevice {
             .await
             .map_err(|e| Error::Device { device: info.name.clone(), detail: format!("cannot be opened: {e}") })?;
         let faults = Faults::callbacks(&device, &info.name);
-        Ok(Self::new(&info, device, queue, faults))
+        Ok(Self::new(&info, device, queue, faults, &matrices))
     }
 
     /// A device over the caller's own. `info` is what its adapter says of itself.
@@ -78,11 +95,27 @@ impl WgpuDevice {
     /// waiting, by the future itself whenever it is polled.
     pub fn from_parts(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let faults = Faults::scopes(&device);
-        Self::new(info, device, queue, faults)
+        Self::new(info, device, queue, faults, &[])
     }
 
-    fn new(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, faults: Faults) -> Self {
-        let caps = adapter::caps(info, device.features(), &device.limits());
+    /// The same device with leave to use cooperative matrices: of the sizes and types that its adapter says it has
+    /// (`wgpu::Adapter::cooperative_matrix_properties`), and if it was made with the feature for them. A device over the
+    /// caller's own uses none without this, because a device does not tell what its adapter has.
+    #[must_use]
+    pub fn with_matrices(mut self, offered: &[wgpu::CooperativeMatrixProperties]) -> Self {
+        let (info, features) = (self.device.adapter_info(), self.device.features());
+        self.caps = adapter::caps(&info, features, &self.device.limits(), offered);
+        self
+    }
+
+    fn new(
+        info: &wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        faults: Faults,
+        matrices: &[wgpu::CooperativeMatrixProperties],
+    ) -> Self {
+        let caps = adapter::caps(info, device.features(), &device.limits(), matrices);
         let (pool, pipelines, submissions) = (Pool::new(), Pipelines::default(), AtomicU64::new(0));
         Self { device, queue, caps, pool, pipelines, submissions, faults }
     }
