@@ -3,6 +3,7 @@
 //! on the cards that are there, and on a driver that emulates one, built from the same kernels for the host. What a device
 //! lacks for some cases is a trial of its own, ignored, whose name says how many they are. Products by cooperative matrices
 //! run on adapters without them too, with the part that multiplies replaced by plain arithmetic: all else is as it is.
+//! `BITSMITH_SOFTWARE_MATRICES=1` takes those of software adapters as well, which recent ones have.
 
 #[cfg(feature = "cuda")]
 #[path = "cuda/emulated.rs"]
@@ -30,14 +31,16 @@ fn main() {
 
 #[cfg(feature = "wgpu")]
 fn wgpu_trials() -> Vec<Trial> {
-    use bitsmith::device::wgpu::WgpuDevice;
+    use bitsmith::device::wgpu::{Matrices, WgpuDevice};
+    let software = std::env::var_os("BITSMITH_SOFTWARE_MATRICES").is_some();
+    let matrices = if software { Matrices::OfAll } else { Matrices::OfGpus };
     let found = pollster::block_on(WgpuDevice::list());
     if found.is_empty() {
         return device_trials("wgpu", Err("no adapter found".to_owned()));
     }
     let trials = found.iter().enumerate().flat_map(|(i, caps)| {
         let name = format!("wgpu:{}", caps.name.split(' ').next().unwrap_or_default());
-        let device = pollster::block_on(WgpuDevice::open(i)).map(|d| Device::Wgpu(d.into()));
+        let device = pollster::block_on(WgpuDevice::open_with(i, matrices)).map(|d| Device::Wgpu(d.into()));
         device_trials(&name, device.map_err(|e| e.to_string()))
     });
     trials.collect()

@@ -129,7 +129,9 @@ fn translate(module: &Module, info: &ModuleInfo, variant: &Variant) -> Result<()
         let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
         let pipeline = hlsl::PipelineOptions::default();
         let mut text = String::new();
-        hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).map_err(|e| format!("HLSL: {e}"))?;
+        hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(module, info, None)
+            .map_err(|e| format!("HLSL: {e}"))?;
     }
     let options = spv::Options { lang_version: (1, 3), ..Default::default() };
     spv::write_vec(module, info, &options, None).map_err(|e| format!("SPIR-V: {e}"))?;

@@ -12,5 +12,7 @@ pub use case::{Binding, Case};
 pub use cases::{all, large};
 pub use compare::Tolerance;
 pub use large::{LargeCase, Product, Scale};
+#[cfg(feature = "wgpu")]
+pub use open::open_adapter;
 pub use open::open_device;
 pub use self_test::{SelfTest, self_test};

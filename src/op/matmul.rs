@@ -2,8 +2,8 @@
 
 use super::activations::{Activations, Half, Input};
 use super::checks::room;
-use super::weight::{DenseWeight, GroupWeight};
 use super::choose::Shape;
+use super::weight::{DenseWeight, GroupWeight};
 use super::{cast, choose, matmul_backward, param};
 use crate::device::Recorder;
 use crate::dtype::Dtype;

@@ -44,6 +44,8 @@ pub struct DeviceReport {
     pub f16: bool,
     /// Smallest and largest subgroup, where there are subgroup operations.
     pub subgroups: Option<(u32, u32)>,
+    /// Rows of the cooperative matrices that products use.
+    pub cooperative_matrix: Option<u32>,
     /// Instruction sets of a processor.
     pub simd: Vec<&'static str>,
     /// Largest storage binding.
@@ -75,6 +77,7 @@ impl DeviceReport {
             },
             f16: caps.f16,
             subgroups: caps.subgroups,
+            cooperative_matrix: caps.cooperative_matrix,
             simd,
             max_binding_bytes: caps.max_binding_bytes,
             max_buffer_bytes: caps.max_buffer_bytes,
@@ -105,7 +108,9 @@ impl fmt::Display for DeviceReport {
                 Some((least, most)) => format!("subgroups of {least} to {most}"),
                 None => "no subgroups".to_owned(),
             };
-            line("shaders", format!("{}, {subgroups}", if self.f16 { "f16" } else { "no f16" }))?;
+            let f16 = if self.f16 { "f16" } else { "no f16" };
+            let matrices = self.cooperative_matrix.map(|side| format!(", cooperative matrices of {side}x{side}"));
+            line("shaders", format!("{f16}, {subgroups}{}", matrices.unwrap_or_default()))?;
             let (buffer, binding) = (bytes(self.max_buffer_bytes), bytes(self.max_binding_bytes));
             line("limits", format!("buffer {buffer}, binding {binding}"))?;
             let (memory, invocations) = (self.max_workgroup_bytes, self.max_invocations);

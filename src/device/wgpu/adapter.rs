@@ -1,5 +1,6 @@
 //! Finding adapters and what they offer.
 
+use super::Matrices;
 use crate::device::caps::{Caps, DeviceKind};
 use crate::kernel::part::MATRIX_SIDES;
 
@@ -30,6 +31,17 @@ pub(super) const MATRICES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERA
 /// The largest subgroup with which four share the workgroup of part `tile_matrix`. Where subgroups may be larger there can
 /// be too few of them, and wgpu cannot ask for a size.
 const MOST_SUBGROUP: u32 = 32;
+
+/// The cooperative matrices of an adapter that may be used.
+pub(super) fn offered(adapter: &wgpu::Adapter, matrices: Matrices) -> Vec<wgpu::CooperativeMatrixProperties> {
+    match matrices {
+        Matrices::OfAll => adapter.cooperative_matrix_properties(),
+        Matrices::OfGpus if adapter.get_info().device_type != wgpu::DeviceType::Cpu => {
+            adapter.cooperative_matrix_properties()
+        }
+        Matrices::OfGpus | Matrices::Off => Vec::new(),
+    }
+}
 
 /// The side of the cooperative matrices to use, of those that an adapter offers.
 pub(super) fn matrix_side(info: &wgpu::AdapterInfo, offered: &[wgpu::CooperativeMatrixProperties]) -> Option<u32> {

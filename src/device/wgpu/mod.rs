@@ -26,6 +26,17 @@ use prepared::Dispatches;
 pub use prepared::Prepared;
 pub use source::{assemble, assemble_for_browser};
 
+/// Whose cooperative matrices a device is opened to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matrices {
+    /// None.
+    Off,
+    /// A GPU's.
+    OfGpus,
+    /// Those of software too, for tests: they gain nothing there, and Mesa 26.2 crashes on them with subgroups of 16.
+    OfAll,
+}
+
 /// A wgpu device and its queue: opened here, or the caller's own.
 #[derive(Debug)]
 pub struct WgpuDevice {
@@ -42,22 +53,18 @@ impl WgpuDevice {
     /// What is installed: all adapters, the best first.
     pub async fn list() -> Vec<Caps> {
         let describe = |a: &wgpu::Adapter| {
-            adapter::caps(&a.get_info(), a.features(), &a.limits(), &a.cooperative_matrix_properties())
+            adapter::caps(&a.get_info(), a.features(), &a.limits(), &adapter::offered(a, Matrices::OfGpus))
         };
         adapter::adapters().await.iter().map(describe).collect()
     }
 
     /// Opens the adapter of this index in [`Self::list`].
     pub async fn open(index: usize) -> Result<Self> {
-        Self::open_with(index, true).await
+        Self::open_with(index, Matrices::OfGpus).await
     }
 
-    /// [`Self::open`], with cooperative matrices left alone though the adapter may offer them.
-    pub async fn open_without_matrices(index: usize) -> Result<Self> {
-        Self::open_with(index, false).await
-    }
-
-    async fn open_with(index: usize, matrices: bool) -> Result<Self> {
+    /// [`Self::open`] with a say in whether cooperative matrices are used.
+    pub async fn open_with(index: usize, matrices: Matrices) -> Result<Self> {
         let mut adapters = adapter::adapters().await;
         if index >= adapters.len() {
             let found = adapters.len();
@@ -68,7 +75,7 @@ impl WgpuDevice {
         }
         let adapter = adapters.swap_remove(index);
         let info = adapter.get_info();
-        let matrices = if matrices { adapter.cooperative_matrix_properties() } else { Vec::new() };
+        let matrices = adapter::offered(&adapter, matrices);
         let offered = adapter::caps(&info, adapter.features(), &adapter.limits(), &matrices);
         let mut wanted = adapter::FEATURES;
         wanted.set(adapter::MATRICES, offered.cooperative_matrix.is_some());
