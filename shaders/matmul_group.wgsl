@@ -1,5 +1,5 @@
 // out[out_offset + b * out_stride + row] = sum over k of x[b, k] * (code - zero) * scale, and the bias; the loop is part
-// tile_matmul.
+// tile_matmul or tile_matrix.
 struct Params {
     batch: u32, rows: u32, cols: u32, group: u32, groups_per_row: u32, words_per_row: u32,
     out_offset: u32, out_stride: u32, bias: u32,
@@ -15,10 +15,18 @@ struct Params {
 
 fn load_x(b: u32, k: u32) -> f32 { return x_at(b * params.cols + k); }
 
+fn group_of(row: u32, k: u32) -> u32 { return row * params.groups_per_row + k / params.group; }
+fn load_code(row: u32, k: u32) -> f32 { return f32(code_at(row * params.words_per_row, k)); }
+fn load_zero(row: u32, k: u32) -> f32 { return zero_at(group_of(row, k)); }
+fn load_scale(row: u32, k: u32) -> f32 { return scale_at(group_of(row, k)); }
+
 fn load_w(row: u32, k: u32) -> f32 {
-    let g = row * params.groups_per_row + k / params.group;
-    return (f32(code_at(row * params.words_per_row, k)) - zero_at(g)) * scale_at(g);
+    let g = group_of(row, k);
+    return (load_code(row, k) - zero_at(g)) * scale_at(g);
 }
+
+// How many columns from k on are of its group.
+fn same_scale(k: u32) -> u32 { return min(params.group - k % params.group, params.cols - k); }
 
 // The sum of a column of the result and its bias, if there is one.
 fn with_bias(sum: f32, column: u32) -> f32 {

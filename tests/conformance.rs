@@ -1,16 +1,22 @@
 //! One suite for every device: each case of each kernel in each variant, on each device present, against the plain
 //! twin. `BITSMITH_REQUIRE=wgpu,cuda` makes a missing device a failure; a device that is absent is named. CUDA runs twice:
-//! on the cards that are there, and on a driver that emulates one, built from the same kernels for the host.
+//! on the cards that are there, and on a driver that emulates one, built from the same kernels for the host. What a device
+//! lacks for some cases is a trial of its own, ignored, whose name says how many they are. Products by cooperative matrices
+//! run on adapters without them too, with the part that multiplies replaced by plain arithmetic: all else is as it is.
+//! `BITSMITH_SOFTWARE_MATRICES=1` takes those of software adapters as well, which recent ones have.
 
 #[cfg(feature = "cuda")]
 #[path = "cuda/emulated.rs"]
 mod emulated;
 
+use std::collections::BTreeMap;
 #[cfg(feature = "cuda")]
 use std::sync::Arc;
 
 use bitsmith::Device;
 use bitsmith::check::{self, Case};
+use bitsmith::device::Caps;
+use bitsmith::dispatch::{Needs, Part, Role, Variant};
 use bitsmith::kernel;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -27,14 +33,16 @@ fn main() {
 
 #[cfg(feature = "wgpu")]
 fn wgpu_trials() -> Vec<Trial> {
-    use bitsmith::device::wgpu::WgpuDevice;
+    use bitsmith::device::wgpu::{Matrices, WgpuDevice};
+    let software = std::env::var_os("BITSMITH_SOFTWARE_MATRICES").is_some();
+    let matrices = if software { Matrices::OfAll } else { Matrices::OfGpus };
     let found = pollster::block_on(WgpuDevice::list());
     if found.is_empty() {
         return device_trials("wgpu", Err("no adapter found".to_owned()));
     }
     let trials = found.iter().enumerate().flat_map(|(i, caps)| {
         let name = format!("wgpu:{}", caps.name.split(' ').next().unwrap_or_default());
-        let device = pollster::block_on(WgpuDevice::open(i)).map(|d| Device::Wgpu(d.into()));
+        let device = pollster::block_on(WgpuDevice::open_with(i, matrices)).map(|d| Device::Wgpu(d.into()));
         device_trials(&name, device.map_err(|e| e.to_string()))
     });
     trials.collect()
@@ -121,12 +129,51 @@ fn device_trials(name: &str, device: Result<Device, String>) -> Vec<Trial> {
         check::all().into_iter().filter(differs).partition(|c| device.caps().meet(c.variant.needs()));
     let (count, lacking) = (able.len(), unable.len());
     eprintln!("{name}: {} with {count} cases, {lacking} need what it lacks", device.caps().name);
+    let mut absent: BTreeMap<String, usize> = BTreeMap::new();
+    for case in &unable {
+        *absent.entry(device.caps().lacking(case.variant.needs()).join(", ")).or_default() += 1;
+    }
+    let ignored = absent.into_iter().map(|(what, n)| {
+        Trial::test(format!("{name}: {n} cases need {what}, which it lacks"), || Ok(())).with_ignored_flag(true)
+    });
+    let emulated = unable.iter().filter_map(|case| emulated_matrices(device.caps(), case));
     let trial = |case: Case| {
         let device = device.clone();
         let label = format!("{}/{name}/{}/{}", case.kernel.name, case.variant, case.size);
         Trial::test(label, move || pollster::block_on(case.check(&device)).map_err(|e| Failed::from(e.to_string())))
     };
-    able.into_iter().map(trial).collect()
+    able.into_iter().chain(emulated).map(trial).chain(ignored).collect()
+}
+
+/// Cooperative matrices by plain arithmetic, for shaders that are 16 of them wide.
+static MATRIX_16: Part = Part {
+    name: "matrix_16_emulated",
+    wgsl: concat!("const SIDE = 16u;\n", include_str!("shaders/matrix_emulated.wgsl")),
+    role: Role::Matrix,
+    id: 0,
+    needs: Needs { f16: true, subgroups: true, cooperative_matrix: None },
+    dtype: None,
+};
+
+/// The variants that run by plain arithmetic, of the many that would, since each takes seconds to compile: dense, and with
+/// codes and scales, of x as one number in f16 and as two.
+const EMULATED: [&str; 3] = [
+    "x_f32.w_f16.matrix_16",
+    "x_f32.codes_dense.zero_byte.scale_f16.matrix_16.BITS=4",
+    "x_f16_native.codes_dense.zero_byte.scale_f16.matrix_16.BITS=4",
+];
+
+/// A case by cooperative matrices as one that does without, where the device can run it.
+fn emulated_matrices(caps: &Caps, case: &Case) -> Option<Case> {
+    let wanted = EMULATED.contains(&&*case.variant.to_string()) && caps.backend != "cuda";
+    let plain = |p: &'static Part| if p.role == Role::Matrix { &MATRIX_16 } else { p };
+    let variant = case.variant.parts().map(plain).fold(Variant::new(), Variant::part);
+    let variant = case.variant.constants().fold(variant, |v, (name, value)| v.constant(name, value));
+    (wanted && caps.meet(variant.needs())).then(|| {
+        let mut emulated = case.clone();
+        emulated.variant = variant;
+        emulated
+    })
 }
 
 fn complete() -> Result<(), Failed> {

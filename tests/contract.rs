@@ -45,6 +45,7 @@ fn check(spec: &KernelSpec, variant: &Variant) -> Result<(), String> {
     let mut capabilities = Capabilities::empty();
     capabilities.set(Capabilities::SHADER_FLOAT16, variant.needs().f16);
     capabilities.set(Capabilities::SUBGROUP, variant.needs().subgroups);
+    capabilities.set(Capabilities::COOPERATIVE_MATRIX, variant.needs().cooperative_matrix.is_some());
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
     validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
     let info = validator.validate(&module).map_err(|e| e.emit_to_string(&source))?;
@@ -53,7 +54,7 @@ fn check(spec: &KernelSpec, variant: &Variant) -> Result<(), String> {
     let entry = Some((ShaderStage::Compute, "main"));
     let (module, info) = process_overrides(&module, &info, entry, &constants).map_err(|e| format!("{e:?}"))?;
     limits(&module)?;
-    translate(&module, &info)
+    translate(&module, &info, variant)
 }
 
 /// Writes what a browser is given to make the pipeline of this variant.
@@ -68,6 +69,7 @@ fn dump(folder: &Path, spec: &KernelSpec, variant: &Variant) -> std::io::Result<
         "params": spec.params,
         "f16": variant.needs().f16,
         "subgroups": variant.needs().subgroups,
+        "cooperative_matrix": variant.needs().cooperative_matrix,
     });
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join(name + ".json"), shader.to_string())
@@ -113,13 +115,24 @@ fn limits(module: &Module) -> Result<(), String> {
     Ok(())
 }
 
-fn translate(module: &Module, info: &ModuleInfo) -> Result<(), String> {
-    let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
-    msl::write_string(module, info, &metal, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
-    let pipeline = hlsl::PipelineOptions::default();
-    let mut text = String::new();
-    hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None).map_err(|e| format!("HLSL: {e}"))?;
+/// Side of the cooperative matrices that Metal has; HLSL has none of any size.
+const METAL_MATRIX: u32 = 8;
+
+/// To SPIR-V, and to MSL and HLSL what there is in these languages.
+fn translate(module: &Module, info: &ModuleInfo, variant: &Variant) -> Result<(), String> {
+    let matrix = variant.needs().cooperative_matrix;
+    if matrix.is_none_or(|side| side == METAL_MATRIX) {
+        let metal = msl::Options { lang_version: (2, 4), ..Default::default() };
+        msl::write_string(module, info, &metal, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
+    }
+    if matrix.is_none() {
+        let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
+        let pipeline = hlsl::PipelineOptions::default();
+        let mut text = String::new();
+        hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(module, info, None)
+            .map_err(|e| format!("HLSL: {e}"))?;
+    }
     let options = spv::Options { lang_version: (1, 3), ..Default::default() };
     spv::write_vec(module, info, &options, None).map_err(|e| format!("SPIR-V: {e}"))?;
     Ok(())

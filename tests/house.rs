@@ -38,11 +38,12 @@ const MAX_RUST_LINES: usize = 400;
 const MAX_SHADER_LINES: usize = 200;
 
 /// The files that may hold unsafe code, each with its reason at the top.
-const UNSAFE: [&str; 8] = [
+const UNSAFE: [&str; 9] = [
     "src/device/cuda/context.rs",
     "src/device/cuda/context/cublaslt.rs",
     "src/device/cuda/context/graph.rs",
     "src/device/cuda/driver.rs",
+    "src/device/wgpu/experimental.rs",
     "src/io/map.rs",
     "src/kernel/fast/gemm.rs",
     "src/kernel/fast/simd/x86.rs",

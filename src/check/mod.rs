@@ -12,6 +12,8 @@ pub use case::{Binding, Case};
 pub use cases::{all, large};
 pub use compare::Tolerance;
 pub use large::{LargeCase, Product, Scale};
+#[cfg(feature = "wgpu")]
+pub use open::open_adapter;
 #[cfg(feature = "cuda")]
 pub use open::open_card;
 pub use open::open_device;

@@ -1,6 +1,10 @@
 //! Opening a device that can be trusted.
 
 #[cfg(feature = "wgpu")]
+use super::SelfTest;
+#[cfg(feature = "wgpu")]
+use crate::device::wgpu::Matrices;
+#[cfg(feature = "wgpu")]
 use crate::device::{Caps, DeviceKind};
 use crate::device::{Device, DeviceRequest};
 #[cfg(not(all(feature = "wgpu", feature = "cuda")))]
@@ -36,9 +40,41 @@ pub async fn open_device(request: &DeviceRequest) -> Result<Device> {
 
 #[cfg(feature = "wgpu")]
 async fn wgpu(index: usize) -> Result<Device> {
-    let device = Device::Wgpu(crate::device::wgpu::WgpuDevice::open(index).await?.into());
-    super::self_test(&device).await?;
-    Ok(device)
+    Ok(open_adapter(index).await?.0)
+}
+
+/// Opens the wgpu adapter of this index and runs the [self-test](super::self_test). If the device fails with its
+/// cooperative matrices, which few drivers have been asked for, it is opened again and tested without.
+///
+/// # Errors
+/// As [`open_device`].
+#[cfg(feature = "wgpu")]
+pub async fn open_adapter(index: usize) -> Result<(Device, SelfTest)> {
+    let open = async |matrices| {
+        crate::device::wgpu::WgpuDevice::open_with(index, matrices).await.map(|device| Device::Wgpu(device.into()))
+    };
+    trusted(open, |device| device.caps().clone(), async |device| super::self_test(device).await).await
+}
+
+/// What `open` gives, once it passed `test`: with cooperative matrices, else without.
+#[cfg(feature = "wgpu")]
+async fn trusted<D, T>(
+    open: impl AsyncFn(Matrices) -> Result<D>,
+    caps: impl Fn(&D) -> Caps,
+    test: impl AsyncFn(&D) -> Result<T>,
+) -> Result<(D, T)> {
+    let device = open(Matrices::OfGpus).await?;
+    match test(&device).await {
+        Ok(passed) => Ok((device, passed)),
+        Err(error) if caps(&device).cooperative_matrix.is_some() => {
+            drop(device);
+            let device = open(Matrices::Off).await?;
+            let passed = test(&device).await?;
+            tracing::warn!(%error, "the cooperative matrices of this GPU are not used");
+            Ok((device, passed))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -127,6 +163,34 @@ fn candidates(adapters: &[Caps]) -> Vec<usize> {
 #[cfg(all(test, feature = "wgpu"))]
 mod tests {
     use super::*;
+    use crate::error::Error;
+
+    /// A device is what it offers here; one fails the test if `wrong` says so.
+    fn opened(offers: Option<u32>, wrong: fn(&Caps) -> bool) -> (Result<(Caps, usize)>, usize) {
+        let tests = std::cell::Cell::new(0);
+        let open = async |matrices| {
+            let cooperative_matrix = offers.filter(|_| matrices == Matrices::OfGpus);
+            Ok(Caps { cooperative_matrix, ..Caps::portable() })
+        };
+        let test = async |device: &Caps| {
+            tests.set(tests.get() + 1);
+            let error = Error::Device { device: device.name.clone(), detail: "computes wrongly".into() };
+            if wrong(device) { Err(error) } else { Ok(tests.get()) }
+        };
+        (pollster::block_on(trusted(open, Caps::clone, test)), tests.get())
+    }
+
+    #[test]
+    fn cooperative_matrices_that_compute_wrongly_are_not_used() {
+        let multiplies = |caps: &Caps| caps.cooperative_matrix.is_some();
+        let side =
+            |(opened, tests): (Result<(Caps, usize)>, usize)| (opened.ok().map(|(c, _)| c.cooperative_matrix), tests);
+        assert_eq!(side(opened(Some(16), |_| false)), (Some(Some(16)), 1));
+        assert_eq!(side(opened(Some(16), multiplies)), (Some(None), 2));
+        assert_eq!(side(opened(Some(16), |_| true)), (None, 2));
+        assert_eq!(side(opened(None, |_| true)), (None, 1));
+        assert_eq!(side(opened(None, multiplies)), (Some(None), 1));
+    }
 
     #[test]
     fn auto_never_takes_a_software_adapter() {

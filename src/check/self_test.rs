@@ -6,13 +6,14 @@ use std::time::Instant;
 use super::case::Case;
 use super::cases;
 use crate::device::{Caps, Device};
-use crate::dispatch::{KernelSpec, Variant};
+use crate::dispatch::{KernelSpec, Role, Variant};
 use crate::error::Result;
 
 /// A self-test that passed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SelfTest {
-    /// Kernels that were run.
+    /// Kernels that were run: each once, and once more by cooperative matrices for each type of activations that the device
+    /// multiplies so.
     pub kernels: usize,
     /// Wall time, shader compilation included.
     pub seconds: f64,
@@ -36,22 +37,27 @@ const SMALL: usize = 128 << 10;
 /// The same for entries that want many rows.
 const SMALL_HOPPER: usize = 2 * SMALL;
 
-/// Of each kernel the largest of the small cases, in the most demanding variant that the device can run; and where some are
-/// taken by an entry for this device alone, the largest of those.
+/// Of each kernel the largest of the small cases, in the most demanding variant that the device can run; those by
+/// cooperative matrices beside it, not in its place, since only large products take them; and where some are taken by an entry
+/// for this device alone, the largest of those.
 fn selection(caps: &Caps) -> Vec<Case> {
+    let able = |kernel: &KernelSpec| (kernel.variants)().into_iter().filter(|v| caps.meet(v.needs()));
+    let multiplies = |v: &Variant| v.needs().cooperative_matrix.is_some();
     let demands = |v: &Variant| u8::from(v.needs().f16) + u8::from(v.needs().subgroups);
-    let most_demanding = |kernel: &KernelSpec| {
-        let able = (kernel.variants)().into_iter().filter(|v| caps.meet(v.needs()));
-        able.max_by_key(demands).into_iter().collect()
+    let most_demanding =
+        |kernel: &KernelSpec| able(kernel).filter(|v| !multiplies(v)).max_by_key(demands).into_iter().collect();
+    let by_matrices = |kernel: &KernelSpec| {
+        let by_activation = able(kernel).filter(multiplies).map(|v| (v.dtype(Role::Activation).to_string(), v));
+        by_activation.collect::<BTreeMap<_, _>>().into_values().collect()
     };
-    let mut chosen: BTreeMap<(&str, bool), Case> = BTreeMap::new();
-    let rank = |case: &Case| (demands(&case.variant), case.bytes);
-    for case in cases::of(&most_demanding) {
-        let key = (case.kernel.name, caps.wgmma && case.takes_hopper());
-        if case.bytes > if key.1 { SMALL_HOPPER } else { SMALL } {
+    let mut chosen: BTreeMap<(&str, String, bool), Case> = BTreeMap::new();
+    for case in cases::of(&most_demanding).into_iter().chain(cases::of(&by_matrices)) {
+        let own = caps.wgmma && case.takes_hopper();
+        if case.bytes > if own { SMALL_HOPPER } else { SMALL } {
             continue;
         }
-        if chosen.get(&key).is_none_or(|best| rank(best) < rank(&case)) {
+        let key = (case.kernel.name, case.variant.to_string(), own);
+        if chosen.get(&key).is_none_or(|best| best.bytes < case.bytes) {
             chosen.insert(key, case);
         }
     }
@@ -78,5 +84,16 @@ mod tests {
                 assert!(!missed, "{} leaves subgroups untested", case.name());
             }
         }
+    }
+
+    #[test]
+    fn cooperative_matrices_are_tested_beside_what_does_without() {
+        let plain = Caps { f16: true, subgroups: Some((32, 32)), ..Caps::portable() };
+        let names = |caps: &Caps| selection(caps).iter().map(Case::name).collect::<Vec<_>>();
+        let (without, with) = (names(&plain), names(&Caps { cooperative_matrix: Some(16), ..plain }));
+        assert!(without.iter().all(|name| with.contains(name)));
+        let more: Vec<_> = with.iter().filter(|name| !without.contains(name)).collect();
+        let of = |start: &str| more.iter().filter(|name| name.starts_with(start) && name.contains("matrix_16")).count();
+        assert_eq!((more.len(), of("matmul/"), of("matmul_group/")), (4, 2, 2), "{more:?}");
     }
 }

@@ -41,11 +41,11 @@ async fn gpus() -> Vec<DeviceReport> {
     use bitsmith::device::wgpu::WgpuDevice;
     let mut reports = Vec::new();
     for (index, caps) in WgpuDevice::list().await.iter().enumerate() {
-        let test = match WgpuDevice::open(index).await {
-            Ok(device) => check::self_test(&Device::Wgpu(device.into())).await,
-            Err(error) => Err(error),
+        let (caps, test) = match check::open_adapter(index).await {
+            Ok((device, passed)) => (device.caps().clone(), Ok(passed)),
+            Err(error) => (caps.clone(), Err(error)),
         };
-        reports.push(DeviceReport::new(format!("wgpu:{index}"), caps, Vec::new(), test));
+        reports.push(DeviceReport::new(format!("wgpu:{index}"), &caps, Vec::new(), test));
     }
     reports
 }

@@ -30,6 +30,8 @@ pub struct Caps {
     pub subgroups: Option<(u32, u32)>,
     /// Matrix products by four warps together, which CUDA cards of compute capability 9.x have.
     pub wgmma: bool,
+    /// Rows and columns of cooperative matrices, where subgroups multiply such with operands in f16 and sums in f32.
+    pub cooperative_matrix: Option<u32>,
     /// Largest storage binding.
     pub max_binding_bytes: u64,
     /// Largest buffer.
@@ -51,6 +53,7 @@ impl Caps {
             f16: false,
             subgroups: None,
             wgmma: false,
+            cooperative_matrix: None,
             max_binding_bytes: 128 << 20,
             max_buffer_bytes: 256 << 20,
             max_workgroup_bytes: 16 << 10,
@@ -60,6 +63,16 @@ impl Caps {
 
     /// Whether a variant with these needs can run.
     pub fn meet(&self, needs: Needs) -> bool {
-        (self.f16 || !needs.f16) && (self.subgroups.is_some() || !needs.subgroups)
+        (self.f16 || !needs.f16)
+            && (self.subgroups.is_some() || !needs.subgroups)
+            && (needs.cooperative_matrix.is_none() || self.cooperative_matrix == needs.cooperative_matrix)
+    }
+
+    /// What of these needs is not met, for people.
+    pub fn lacking(&self, needs: Needs) -> Vec<String> {
+        let matrix = needs.cooperative_matrix.filter(|side| self.cooperative_matrix != Some(*side));
+        let lacks = [(needs.f16 && !self.f16, "f16"), (needs.subgroups && self.subgroups.is_none(), "subgroups")];
+        let lacks = lacks.into_iter().filter(|(lacks, _)| *lacks).map(|(_, what)| what.to_owned());
+        lacks.chain(matrix.map(|side| format!("cooperative matrices of {side} rows"))).collect()
     }
 }

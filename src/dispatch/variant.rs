@@ -12,6 +12,8 @@ pub struct Needs {
     pub f16: bool,
     /// Subgroup operations.
     pub subgroups: bool,
+    /// Cooperative matrices of so many rows and columns: operands in f16, sums in f32.
+    pub cooperative_matrix: Option<u32>,
 }
 
 /// What a part supplies. Of each role a variant holds one part at most.
@@ -29,6 +31,8 @@ pub enum Role {
     Zero,
     /// Sums over a workgroup, and the entry point that they need.
     Reduce,
+    /// `multiply_add`: products of matrices that a subgroup holds together.
+    Matrix,
     /// `act`: an activation function.
     Function,
     /// `slope`: the derivative of one.
@@ -70,7 +74,7 @@ impl Hash for Part {
 }
 
 /// The most that a variant has.
-const MOST_PARTS: usize = 6;
+const MOST_PARTS: usize = 7;
 pub(super) const MOST_CONSTANTS: usize = 4;
 
 /// One way to run a kernel: the parts that complete its shader and its constants.
@@ -152,6 +156,7 @@ impl Variant {
         self.parts().fold(Needs::default(), |all, p| Needs {
             f16: all.f16 || p.needs.f16,
             subgroups: all.subgroups || p.needs.subgroups,
+            cooperative_matrix: all.cooperative_matrix.or(p.needs.cooperative_matrix),
         })
     }
 }

@@ -66,6 +66,7 @@ mod tests {
                 words_per_row,
                 out_offset: 0,
                 out_stride: rows,
+                bias: 0,
             };
             super::matmul_group(&params, &variant).map(|l| (l.entry, l.grid[0] * l.grid[1], l.block, l.shared))
         };

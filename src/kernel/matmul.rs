@@ -1,8 +1,9 @@
 //! `y = x W^T` for many rows of x and a dense weight; parameters, bindings and twin in [`product`].
 //!
-//! A workgroup computes a tile of the result, see part `tile_matmul`.
+//! A workgroup computes a tile of the result, see part `tile_matmul`, and `tile_matrix` for cooperative matrices: those
+//! take weights in f16, because other types do not fit f16.
 
-use super::part::{self, HALF, InputType, TILE_MATMUL};
+use super::part::{self, HALF, InputType, MATRIX_SIDES, TILE_MATMUL, TILE_MATRIX};
 use super::product;
 pub use super::product::DenseParams as Params;
 use super::tensor_core;
@@ -22,9 +23,21 @@ pub fn variant(weight: Dtype, x: InputType) -> Variant {
     Variant::new().part(x.part()).part(part::weight(weight)).part(&HALF).part(&TILE_MATMUL)
 }
 
+/// The variant by cooperative matrices of this side for weights in f16: activations in f32, or else in f16.
+pub fn matrix_variant(x: Dtype, side: u32) -> Variant {
+    let x = matrix_input(x).part();
+    Variant::new().part(x).part(part::weight(Dtype::F16)).part(&HALF).part(&TILE_MATRIX).part(part::matrix(side))
+}
+
+/// How activations reach cooperative matrices.
+pub(super) fn matrix_input(x: Dtype) -> InputType {
+    if x == Dtype::F32 { InputType::F32 } else { InputType::F16Native }
+}
+
 /// Workgroups for a result of this shape.
-pub(super) fn tiles(batch: u32, rows: u32) -> [u32; 3] {
-    linear_grid(batch.div_ceil(TILE) as usize * rows.div_ceil(TILE) as usize)
+pub(super) fn tiles(batch: u32, rows: u32, variant: &Variant) -> [u32; 3] {
+    let tile = variant.needs().cooperative_matrix.map_or(TILE, |side| 4 * side);
+    linear_grid(batch.div_ceil(tile) as usize * rows.div_ceil(tile) as usize)
 }
 
 impl Kernel for Matmul {
@@ -37,11 +50,12 @@ impl Kernel for Matmul {
 
     fn variants() -> Vec<Variant> {
         let both = |weight| [InputType::F32, InputType::F16].map(|x| variant(weight, x));
-        Dtype::ALL.into_iter().flat_map(both).collect()
+        let matrices = |side| [Dtype::F32, Dtype::F16].map(|x| matrix_variant(x, side));
+        Dtype::ALL.into_iter().flat_map(both).chain(MATRIX_SIDES.into_iter().flat_map(matrices)).collect()
     }
 
-    fn grid(p: &Params, _: &Variant) -> [u32; 3] {
-        tiles(p.batch, p.rows)
+    fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
+        tiles(p.batch, p.rows, variant)
     }
 
     fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {

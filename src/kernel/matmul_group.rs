@@ -1,11 +1,12 @@
 //! `y = x W^T + bias` for many rows of x and a packed weight; parameters, bindings and twin in [`product`].
 //!
-//! A workgroup computes a tile of the result, see part `tile_matmul`; codes become weights on their way into the tile.
+//! A workgroup computes a tile of the result, see part `tile_matmul`; codes become weights on their way into the tile. For
+//! cooperative matrices, see part `tile_matrix`, they become the integers `code - zero`; scales are applied to sums.
 //! Activations in f16 exist for scales in f16 only.
 
 use super::hopper;
-use super::matmul::tiles;
-use super::part::{self, HALF, InputType, TILE_MATMUL};
+use super::matmul::{matrix_input, tiles};
+use super::part::{self, HALF, InputType, MATRIX_SIDES, TILE_MATMUL, TILE_MATRIX};
 use super::product;
 pub use super::product::GroupParams as Params;
 use super::tensor_core;
@@ -29,6 +30,19 @@ pub fn variant(bits: Bits, symmetric: bool, scale: Dtype, x: InputType) -> Varia
         .constant("BITS", u32::from(bits.get()))
 }
 
+/// The variant by cooperative matrices of this side: activations in f32, or else in f16.
+pub fn matrix_variant(bits: Bits, symmetric: bool, scale: Dtype, x: Dtype, side: u32) -> Variant {
+    Variant::new()
+        .part(matrix_input(x).part())
+        .part(part::codes(bits.get()))
+        .part(part::zero(symmetric))
+        .part(part::scale(scale))
+        .part(&HALF)
+        .part(&TILE_MATRIX)
+        .part(part::matrix(side))
+        .constant("BITS", u32::from(bits.get()))
+}
+
 impl Kernel for MatmulGroup {
     type Params = Params;
     const NAME: &'static str = "matmul_group";
@@ -43,12 +57,16 @@ impl Kernel for MatmulGroup {
         for (bits, symmetric) in Bits::ALL.into_iter().flat_map(|b| [(b, true), (b, false)]) {
             all.extend(Dtype::ALL.map(|s| variant(bits, symmetric, s, InputType::F32)));
             all.push(variant(bits, symmetric, Dtype::F16, InputType::F16));
+            for side in MATRIX_SIDES {
+                all.extend(Dtype::ALL.map(|s| matrix_variant(bits, symmetric, s, Dtype::F32, side)));
+                all.push(matrix_variant(bits, symmetric, Dtype::F16, Dtype::F16, side));
+            }
         }
         all
     }
 
-    fn grid(p: &Params, _: &Variant) -> [u32; 3] {
-        tiles(p.batch, p.rows)
+    fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
+        tiles(p.batch, p.rows, variant)
     }
 
     fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {

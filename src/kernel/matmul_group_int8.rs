@@ -39,8 +39,8 @@ impl Kernel for MatmulGroupInt8 {
         schemes.flat_map(|(bits, symmetric)| Dtype::ALL.map(|scale| variant(bits, symmetric, scale))).collect()
     }
 
-    fn grid(p: &Params, _: &Variant) -> [u32; 3] {
-        tiles(p.batch, p.rows)
+    fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
+        tiles(p.batch, p.rows, variant)
     }
 
     fn cuda(p: &Params, variant: &Variant) -> Option<CudaLaunch> {

@@ -56,8 +56,8 @@ impl Kernel for MatmulStrided {
         Dtype::ALL.map(variant).to_vec()
     }
 
-    fn grid(p: &Params, _: &Variant) -> [u32; 3] {
-        tiles(p.batch, p.rows)
+    fn grid(p: &Params, variant: &Variant) -> [u32; 3] {
+        tiles(p.batch, p.rows, variant)
     }
 
     fn product(p: &Params, variant: &Variant) -> Option<Product> {

@@ -5,7 +5,7 @@ use crate::dispatch::{Needs, Part, Role, Variant};
 use crate::dtype::Dtype;
 
 macro_rules! part {
-    ($(#[$doc:meta])* $ident:ident, $name:literal, $role:ident $(, id $id:literal)? $(, dtype $dtype:ident)? $(, needs $need:ident)?) => {
+    ($(#[$doc:meta])* $ident:ident, $name:literal, $role:ident $(, id $id:literal)? $(, dtype $dtype:ident)? $(, needs { $($need:ident: $value:expr),+ })?) => {
         $(#[$doc])*
         pub static $ident: Part = Part {
             name: $name,
@@ -13,7 +13,7 @@ macro_rules! part {
             role: Role::$role,
             id: part!(@id $($id)?),
             #[allow(clippy::needless_update, reason = "most parts need nothing")]
-            needs: Needs { $($need: true,)? ..NOTHING },
+            needs: Needs { $($($need: $value,)+)? ..NOTHING },
             dtype: part!(@dtype $($dtype)?),
         };
     };
@@ -23,7 +23,7 @@ macro_rules! part {
     (@dtype $dtype:ident) => { Some(Dtype::$dtype) };
 }
 
-const NOTHING: Needs = Needs { f16: false, subgroups: false };
+const NOTHING: Needs = Needs { f16: false, subgroups: false, cooperative_matrix: None };
 
 part!(/// Division and rounding that no device gets wrong.
     EXACT, "exact", Library);
@@ -44,7 +44,7 @@ part!(/// Activations in f32.
 part!(/// Activations in f16, converted bit by bit.
     X_F16, "x_f16", Activation, id 2, dtype F16);
 part!(/// Activations in f16, converted by the device.
-    X_F16_NATIVE, "x_f16_native", Activation, id 2, dtype F16, needs f16);
+    X_F16_NATIVE, "x_f16_native", Activation, id 2, dtype F16, needs { f16: true });
 part!(/// Scales in f32.
     SCALE_F32, "scale_f32", Scale, id 1, dtype F32);
 part!(/// Scales in f16.
@@ -88,10 +88,24 @@ part!(/// The derivative of the sigmoid.
 part!(/// Reductions through workgroup memory.
     REDUCE_SHARED, "reduce_shared", Reduce);
 part!(/// Reductions by subgroup operations.
-    REDUCE_SUBGROUP, "reduce_subgroup", Reduce, needs subgroups);
+    REDUCE_SUBGROUP, "reduce_subgroup", Reduce, needs { subgroups: true });
 
 part!(/// A dense product by tiles, with its entry point.
     TILE_MATMUL, "tile_matmul", Library);
+part!(/// A product by tiles of cooperative matrices, with its entry point.
+    TILE_MATRIX, "tile_matrix", Library);
+part!(/// Cooperative matrices of 16 rows and columns.
+    MATRIX_16, "matrix_16", Matrix, needs { f16: true, subgroups: true, cooperative_matrix: Some(16) });
+part!(/// Cooperative matrices of 8 rows and columns.
+    MATRIX_8, "matrix_8", Matrix, needs { f16: true, subgroups: true, cooperative_matrix: Some(8) });
+
+/// Rows and columns that cooperative matrices may have.
+pub const MATRIX_SIDES: [u32; 2] = [16, 8];
+
+/// Cooperative matrices of one of [`MATRIX_SIDES`].
+pub fn matrix(side: u32) -> &'static Part {
+    if side == 8 { &MATRIX_8 } else { &MATRIX_16 }
+}
 
 /// Weights of a storage type.
 pub fn weight(dtype: Dtype) -> &'static Part {

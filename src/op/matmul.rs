@@ -2,6 +2,7 @@
 
 use super::activations::{Activations, Half, Input};
 use super::checks::{room, vector};
+use super::choose::Shape;
 use super::weight::{DenseWeight, GroupWeight};
 use super::{add_bias, cast, choose, matmul_backward, param};
 use crate::device::{Buffer, Recorder};
@@ -67,7 +68,9 @@ pub fn dense_into<'a>(
             let variant = choose::matvec(recorder.device().caps(), w.dtype(), x.dtype, x.rows);
             recorder.dispatch::<Matvec>(&params, variant, &buffers)?;
         } else {
-            recorder.dispatch::<Matmul>(&params, choose::matmul(w.dtype(), x.dtype), &buffers)?;
+            let shape = Shape { batch: x.rows, rows: part.rows.len(), cols: w.cols() };
+            let variant = choose::matmul(recorder.device().caps(), w.dtype(), x.dtype, shape);
+            recorder.dispatch::<Matmul>(&params, variant, &buffers)?;
         }
     }
     matmul_backward::keep_dense(recorder, x, w, y)
@@ -172,7 +175,9 @@ fn record_group(
             let variant = choose::matvec_group(recorder.device().caps(), w.scheme(), x.dtype, x.rows);
             recorder.dispatch::<MatvecGroup>(&params, variant, &buffers)?;
         } else {
-            recorder.dispatch::<MatmulGroup>(&params, choose::matmul_group(w.scheme(), x.dtype), &buffers)?;
+            let shape = Shape { batch: x.rows, rows: part.rows.len(), cols: w.cols() };
+            let variant = choose::matmul_group(recorder.device().caps(), w.scheme(), x.dtype, shape, group as usize);
+            recorder.dispatch::<MatmulGroup>(&params, variant, &buffers)?;
         }
     }
     matmul_backward::keep_group(recorder, x, w, y)

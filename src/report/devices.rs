@@ -46,6 +46,8 @@ pub struct DeviceReport {
     pub subgroups: Option<(u32, u32)>,
     /// Matrix products by four warps together, which CUDA cards of compute capability 9.x have.
     pub wgmma: bool,
+    /// Rows of the cooperative matrices that products use.
+    pub cooperative_matrix: Option<u32>,
     /// Instruction sets of a processor.
     pub simd: Vec<&'static str>,
     /// Largest storage binding.
@@ -78,6 +80,7 @@ impl DeviceReport {
             f16: caps.f16,
             subgroups: caps.subgroups,
             wgmma: caps.wgmma,
+            cooperative_matrix: caps.cooperative_matrix,
             simd,
             max_binding_bytes: caps.max_binding_bytes,
             max_buffer_bytes: caps.max_buffer_bytes,
@@ -108,8 +111,10 @@ impl fmt::Display for DeviceReport {
                 Some((least, most)) => format!("subgroups of {least} to {most}"),
                 None => "no subgroups".to_owned(),
             };
-            let (f16, wgmma) = (if self.f16 { "f16" } else { "no f16" }, if self.wgmma { ", wgmma" } else { "" });
-            line("shaders", format!("{f16}, {subgroups}{wgmma}"))?;
+            let f16 = if self.f16 { "f16" } else { "no f16" };
+            let wgmma = if self.wgmma { ", wgmma" } else { "" };
+            let matrices = self.cooperative_matrix.map(|side| format!(", cooperative matrices of {side}x{side}"));
+            line("shaders", format!("{f16}, {subgroups}{wgmma}{}", matrices.unwrap_or_default()))?;
             let (buffer, binding) = (bytes(self.max_buffer_bytes), bytes(self.max_binding_bytes));
             line("limits", format!("buffer {buffer}, binding {binding}"))?;
             let (memory, invocations) = (self.max_workgroup_bytes, self.max_invocations);

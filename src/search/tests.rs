@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::course::{Held, Limit, Search, used};
 use super::facts::{Facts, State};
 use super::history::History;
-use super::parts::Parts;
+use super::parts::{Counts, Parts};
 use super::sensitivity::sensitivity;
 use super::stage::Stage;
 use super::trials::{On, Trials};
@@ -95,7 +95,7 @@ fn observed(
 }
 
 fn trials(footprint: &Footprint<'_>, folder: &Path, config: &MixedPrecisionConfig) -> Trials {
-    let parts = Parts::of(&data(60), 2, 1).expect("enough");
+    let parts = Parts::of(&data(60), Counts { calibration: 2, evaluation: 1, further: 0 }).expect("enough");
     let facts = Facts::open(folder, false).expect("a place");
     pollster::block_on(Trials::new(Rc::new(model()), parts, config, &plan_of(footprint), facts)).expect("it reads")
 }

@@ -50,7 +50,8 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
         }
     }
     for variant in wanted(Matmul::SPEC) {
-        for (i, size) in DENSE.into_iter().enumerate() {
+        let sizes = if takes_matrices(&variant) { &DENSE[DENSE_MATRICES..] } else { &DENSE };
+        for (i, size) in sizes.iter().copied().enumerate() {
             cases.push(dense::<Matmul>(&variant, MATMUL_BATCHES[i % 2], size));
         }
     }
@@ -65,7 +66,8 @@ pub(super) fn cases(wanted: Wanted<'_>) -> Vec<Case> {
         }
     }
     for variant in wanted(MatmulGroup::SPEC) {
-        for (i, size) in GROUPS.into_iter().enumerate() {
+        let sizes = if takes_matrices(&variant) { &GROUPS[GROUPS_MATRICES..] } else { &GROUPS };
+        for (i, size) in sizes.iter().copied().enumerate() {
             let product = Product::new(&variant, MATMUL_BATCHES[i % 2], size);
             cases.push(product.biased(i % 2 == 1).case::<MatmulGroup>(&variant));
         }
@@ -90,8 +92,18 @@ fn long(variant: &Variant) -> Option<(usize, usize, Span, usize)> {
 /// Whether a variant is the one with bytes as zero points and scales in f16 of those that share entries with tiles of 64
 /// rows. Codes of 8 bits have no such entry.
 pub(super) fn takes_long(variant: &Variant) -> bool {
-    variant.get("BITS") < 8 && variant.dtype(Role::Scale) == Dtype::F16 && !is_symmetric(variant)
+    let usual = variant.dtype(Role::Scale) == Dtype::F16 && !is_symmetric(variant) && !takes_matrices(variant);
+    usual && variant.get("BITS") < 8
 }
+
+/// Whether a variant multiplies cooperative matrices. Its cases leave the smallest sizes out, which are all padding there.
+fn takes_matrices(variant: &Variant) -> bool {
+    variant.of(Role::Matrix).is_some()
+}
+
+/// The first of [`DENSE`] and of [`GROUPS`] for cooperative matrices.
+const DENSE_MATRICES: usize = 2;
+const GROUPS_MATRICES: usize = 2;
 
 /// Operands by rows or by columns, in turn; replacing or adding.
 fn strided(variant: &Variant, batch: usize, (rows, cols): (usize, usize), turn: usize) -> Case {

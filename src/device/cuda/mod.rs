@@ -275,6 +275,8 @@ fn caps(facts: &Facts) -> Caps {
         subgroups: Some((32, 32)),
         // What later capabilities have instead is another.
         wgmma: major == 9,
+        // Products on tensor cores are entries of their own here, see `Kernel::cuda`.
+        cooperative_matrix: None,
         // Kernels count in 32 bits.
         max_binding_bytes: u64::from(u32::MAX / 4 * 4),
         max_buffer_bytes: facts.memory,

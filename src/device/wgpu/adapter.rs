@@ -1,6 +1,8 @@
 //! Finding adapters and what they offer.
 
+use super::Matrices;
 use crate::device::caps::{Caps, DeviceKind};
+use crate::kernel::part::MATRIX_SIDES;
 
 /// All adapters of all interfaces: real GPUs first, discrete ones before integrated ones.
 pub(super) async fn adapters() -> Vec<wgpu::Adapter> {
@@ -23,8 +25,43 @@ pub(super) async fn adapters() -> Vec<wgpu::Adapter> {
 pub(super) const FEATURES: wgpu::Features =
     wgpu::Features::SHADER_F16.union(wgpu::Features::SUBGROUP).union(wgpu::Features::TIMESTAMP_QUERY);
 
-/// What an adapter offers, or a device made from it with these features and limits.
-pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Caps {
+/// The feature of cooperative matrices, which wgpu calls experimental.
+pub(super) const MATRICES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+
+/// The largest subgroup with which four share the workgroup of part `tile_matrix`. Where subgroups may be larger there can
+/// be too few of them, and wgpu cannot ask for a size.
+const MOST_SUBGROUP: u32 = 32;
+
+/// The cooperative matrices of an adapter that may be used.
+pub(super) fn offered(adapter: &wgpu::Adapter, matrices: Matrices) -> Vec<wgpu::CooperativeMatrixProperties> {
+    match matrices {
+        Matrices::OfAll => adapter.cooperative_matrix_properties(),
+        Matrices::OfGpus if adapter.get_info().device_type != wgpu::DeviceType::Cpu => {
+            adapter.cooperative_matrix_properties()
+        }
+        Matrices::OfGpus | Matrices::Off => Vec::new(),
+    }
+}
+
+/// The side of the cooperative matrices to use, of those that an adapter offers.
+pub(super) fn matrix_side(info: &wgpu::AdapterInfo, offered: &[wgpu::CooperativeMatrixProperties]) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let fits = |side: u32, of: &wgpu::CooperativeMatrixProperties| {
+        [of.m_size, of.n_size, of.k_size] == [side; 3] && (of.ab_type, of.cr_type) == (F16, F32)
+    };
+    let side = MATRIX_SIDES.into_iter().find(|side| offered.iter().any(|of| fits(*side, of)))?;
+    (info.subgroup_max_size <= MOST_SUBGROUP).then_some(side)
+}
+
+/// What an adapter offers, or a device made from it with these features and limits. `matrices` are the cooperative matrices
+/// of the adapter.
+pub(super) fn caps(
+    info: &wgpu::AdapterInfo,
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+    matrices: &[wgpu::CooperativeMatrixProperties],
+) -> Caps {
+    let all = MATRICES | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
     let subgroups = (info.subgroup_min_size, info.subgroup_max_size);
     Caps {
         name: info.name.clone(),
@@ -34,6 +71,7 @@ pub(super) fn caps(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &
         f16: features.contains(wgpu::Features::SHADER_F16),
         subgroups: features.contains(wgpu::Features::SUBGROUP).then_some(subgroups),
         wgmma: false,
+        cooperative_matrix: if features.contains(all) { matrix_side(info, matrices) } else { None },
         // Bindings are sized in whole words.
         max_binding_bytes: limits.max_storage_buffer_binding_size / 4 * 4,
         max_buffer_bytes: limits.max_buffer_size,

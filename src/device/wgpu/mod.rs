@@ -1,6 +1,7 @@
 //! Vulkan, Metal, DX12 and browser WebGPU through wgpu.
 
 mod adapter;
+mod experimental;
 mod faults;
 mod pipeline;
 mod prepared;
@@ -25,6 +26,17 @@ use prepared::Dispatches;
 pub use prepared::Prepared;
 pub use source::{assemble, assemble_for_browser};
 
+/// Whose cooperative matrices a device is opened to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matrices {
+    /// None.
+    Off,
+    /// A GPU's.
+    OfGpus,
+    /// Those of software too, for tests: they gain nothing there, and Mesa 26.2 crashes on them with subgroups of 16.
+    OfAll,
+}
+
 /// A wgpu device and its queue: opened here, or the caller's own.
 #[derive(Debug)]
 pub struct WgpuDevice {
@@ -40,12 +52,19 @@ pub struct WgpuDevice {
 impl WgpuDevice {
     /// What is installed: all adapters, the best first.
     pub async fn list() -> Vec<Caps> {
-        let describe = |a: &wgpu::Adapter| adapter::caps(&a.get_info(), a.features(), &a.limits());
+        let describe = |a: &wgpu::Adapter| {
+            adapter::caps(&a.get_info(), a.features(), &a.limits(), &adapter::offered(a, Matrices::OfGpus))
+        };
         adapter::adapters().await.iter().map(describe).collect()
     }
 
     /// Opens the adapter of this index in [`Self::list`].
     pub async fn open(index: usize) -> Result<Self> {
+        Self::open_with(index, Matrices::OfGpus).await
+    }
+
+    /// [`Self::open`] with a say in whether cooperative matrices are used.
+    pub async fn open_with(index: usize, matrices: Matrices) -> Result<Self> {
         let mut adapters = adapter::adapters().await;
         if index >= adapters.len() {
             let found = adapters.len();
@@ -56,10 +75,15 @@ impl WgpuDevice {
         }
         let adapter = adapters.swap_remove(index);
         let info = adapter.get_info();
+        let matrices = adapter::offered(&adapter, matrices);
+        let offered = adapter::caps(&info, adapter.features(), &adapter.limits(), &matrices);
+        let mut wanted = adapter::FEATURES;
+        wanted.set(adapter::MATRICES, offered.cooperative_matrix.is_some());
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("bitsmith"),
-                required_features: adapter.features() & adapter::FEATURES,
+                required_features: adapter.features() & wanted,
+                experimental_features: experimental::leave(wanted),
                 // The adapter's own limits: the defaults end a binding at 128 MiB.
                 required_limits: adapter.limits(),
                 ..Default::default()
@@ -67,7 +91,7 @@ impl WgpuDevice {
             .await
             .map_err(|e| Error::Device { device: info.name.clone(), detail: format!("cannot be opened: {e}") })?;
         let faults = Faults::callbacks(&device, &info.name);
-        Ok(Self::new(&info, device, queue, faults))
+        Ok(Self::new(&info, device, queue, faults, &matrices))
     }
 
     /// A device over the caller's own. `info` is what its adapter says of itself.
@@ -78,11 +102,27 @@ impl WgpuDevice {
     /// waiting, by the future itself whenever it is polled.
     pub fn from_parts(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let faults = Faults::scopes(&device);
-        Self::new(info, device, queue, faults)
+        Self::new(info, device, queue, faults, &[])
     }
 
-    fn new(info: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue, faults: Faults) -> Self {
-        let caps = adapter::caps(info, device.features(), &device.limits());
+    /// The same device with leave to use cooperative matrices: of the sizes and types that its adapter says it has
+    /// (`wgpu::Adapter::cooperative_matrix_properties`), and if it was made with the feature for them. A device over the
+    /// caller's own uses none without this, because a device does not tell what its adapter has.
+    #[must_use]
+    pub fn with_matrices(mut self, offered: &[wgpu::CooperativeMatrixProperties]) -> Self {
+        let (info, features) = (self.device.adapter_info(), self.device.features());
+        self.caps = adapter::caps(&info, features, &self.device.limits(), offered);
+        self
+    }
+
+    fn new(
+        info: &wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        faults: Faults,
+        matrices: &[wgpu::CooperativeMatrixProperties],
+    ) -> Self {
+        let caps = adapter::caps(info, device.features(), &device.limits(), matrices);
         let (pool, pipelines, submissions) = (Pool::new(), Pipelines::default(), AtomicU64::new(0));
         Self { device, queue, caps, pool, pipelines, submissions, faults }
     }

@@ -9,6 +9,9 @@ pub fn assemble(spec: &KernelSpec, variant: &Variant) -> String {
     if variant.needs().f16 {
         source.push_str("enable f16;\n");
     }
+    if variant.needs().cooperative_matrix.is_some() {
+        source.push_str("enable wgpu_cooperative_matrix;\n");
+    }
     source.push_str(spec.wgsl);
     for part in variant.parts() {
         source.push('\n');
@@ -17,7 +20,8 @@ pub fn assemble(spec: &KernelSpec, variant: &Variant) -> String {
     source
 }
 
-/// The WGSL of a kernel in one variant, as browsers take it: as the language asks, with every extension enabled.
+/// The WGSL of a kernel in one variant, as browsers take it: as the language asks, with every extension enabled. None takes
+/// a variant that needs cooperative matrices.
 ///
 /// ```
 /// use bitsmith::{device::wgpu::assemble_for_browser, kernel};
