@@ -114,10 +114,10 @@ fn main(
         }
         if column == 0u { w_scales[line] = scale; }
         let power = x_power(b, start, end, lane);
-        var sums0 = no_sums(0u);
-        var sums1 = no_sums(1u);
-        var sums2 = no_sums(2u);
-        var sums3 = no_sums(3u);
+        var sums0 = no_sums(team, 0u);
+        var sums1 = no_sums(team, 1u);
+        var sums2 = no_sums(team, 2u);
+        var sums3 = no_sums(team, 3u);
         for (var k = start; k < end; k += STEP) {
             for (var i = 0u; i < 8u; i++) {
                 let at = line * STRIDE + column + i;
