@@ -46,8 +46,8 @@ fn w_inside(row: u32, k: u32, end: u32, zero: f32) -> f32 {
 fn x_power(b: u32, start: u32, end: u32, lane: u32) -> f32 {
     if X_HALVES == 1u { return 1.0; }
     var most = 0.0;
-    for (var k = start + lane % SHARE * 8u; k < end; k += STEP) {
-        for (var i = 0u; i < 8u; i++) { most = max(most, abs(x_inside(b, k + i, end))); }
+    for (var k = start; k < end; k += STEP) {
+        for (var i = 0u; i < 8u; i++) { most = max(most, abs(x_inside(b, k + lane % SHARE * 8u + i, end))); }
     }
     largest[lane] = most;
     workgroupBarrier();
@@ -114,10 +114,10 @@ fn main(
         }
         if column == 0u { w_scales[line] = scale; }
         let power = x_power(b, start, end, lane);
-        var sums0 = no_sums(0u);
-        var sums1 = no_sums(1u);
-        var sums2 = no_sums(2u);
-        var sums3 = no_sums(3u);
+        var sums0 = no_sums(team, 0u);
+        var sums1 = no_sums(team, 1u);
+        var sums2 = no_sums(team, 2u);
+        var sums3 = no_sums(team, 3u);
         for (var k = start; k < end; k += STEP) {
             for (var i = 0u; i < 8u; i++) {
                 let at = line * STRIDE + column + i;
