@@ -91,8 +91,10 @@ fn product_trials(
     must: Option<u64>,
     open: impl Fn() -> bitsmith::Result<bitsmith::device::cuda::CudaDevice> + Clone + Send + 'static,
 ) -> Vec<Trial> {
-    let products =
-        check::all().into_iter().filter(|case| (case.kernel.product)(case.data().0, &case.variant).is_some());
+    // Variants for cooperative matrices are of shaders alone.
+    let own = |case: &Case| case.variant.needs().cooperative_matrix.is_none();
+    let product = |case: &Case| (case.kernel.product)(case.data().0, &case.variant).is_some();
+    let products = check::all().into_iter().filter(own).filter(product);
     let trial = |case: Case| {
         let (open, label) = (open.clone(), format!("{}/{name}/{}/{}", case.kernel.name, case.variant, case.size));
         Trial::test(label, move || {
