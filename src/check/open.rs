@@ -117,11 +117,11 @@ pub async fn open_card(index: usize) -> Result<(Device, super::SelfTest)> {
         Err(error) if device.caps().wgmma => error,
         Err(error) => return Err(error),
     };
+    tracing::warn!(%error, "this card is tried without its entries for compute capability 9.x");
     // What failed may have cost the card's context, which goes with its last device.
     drop(device);
     let device = Device::Cuda(CudaDevice::open(index)?.without_wgmma().into());
     let test = super::self_test(&device).await?;
-    tracing::warn!(%error, "this card is used without its entries for compute capability 9.x");
     Ok((device, test))
 }
 

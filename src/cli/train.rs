@@ -95,12 +95,7 @@ struct Output<'a, R> {
 
 impl Train {
     pub(super) async fn run(&self) -> Result<()> {
-        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let deploy = self.deploy.as_deref();
-        if deploy.is_some_and(|deploy| absolute(deploy) == absolute(&self.out)) {
-            return Err(Error::config("deploy", "this is the folder of --out; give another"));
-        }
-        let folders = [Some(("out", self.out.as_path())), deploy.map(|folder| ("deploy", folder))];
+        let folders = [Some(("out", self.out.as_path())), self.deploy.as_deref().map(|folder| ("deploy", folder))];
         let page = self.run.page(&folders.into_iter().flatten().collect::<Vec<_>>())?;
         match (&self.text, self.images.files()) {
             (Some(text), _) => self.language_model(text, page).await,

@@ -266,7 +266,12 @@ impl MixedPrecisionConfig {
         if ![weights.rtn, weights.upgrade, weights.disable, weights.noise].iter().all(|w| *w >= 0.0 && w.is_finite()) {
             return Err(Error::config("importance_weights", format!("{weights} are not numbers from 0 up")));
         }
+        if self.tune_samples.is_some() && !self.tunes() {
+            let detail = "nothing is tuned with --tune-iters 0, or with ternary in the ladder; leave one of them out";
+            return Err(Error::config("tune_samples", detail));
+        }
         let counts = [
+            ("tune_samples", self.tune_samples.unwrap_or(1)),
             ("calib_samples", self.calib_samples),
             ("evaluation_samples", self.evaluation_samples),
             ("batch_size", self.batch_size),

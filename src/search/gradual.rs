@@ -87,7 +87,10 @@ impl GradualQuantizer {
         let start = Instant::now();
         let ObserveJob { model, data, footprint, plan, fingerprint, progress, .. } = job;
         let model = Rc::new(model);
-        let parts = Parts::of(data, self.counts(data.seq_len()))?;
+        let counts = self.counts(data.seq_len());
+        // Of a text whose length the user chose, tuning takes all, unless they chose that too.
+        let all = counts.further > 0 && self.config.tune_samples.is_none();
+        let parts = Parts::of(data, Counts { further: if all { usize::MAX } else { counts.further }, ..counts })?;
         let size = footprint.size();
         let planned = plan.unwrap_or(&fingerprint.plan);
         progress.begin("reading with the original", 1);

@@ -16,7 +16,7 @@ pub(super) struct Counts {
     pub(super) calibration: usize,
     /// To measure whole models on.
     pub(super) evaluation: usize,
-    /// Further ones, for tuning alone.
+    /// Further ones, for tuning alone, at most.
     pub(super) further: usize,
 }
 
@@ -58,7 +58,8 @@ impl Parts {
         let share = usize::try_from(used as u128 * checked / wanted.max(1)).unwrap_or(used);
         let (rest, held_out) = stretches(data.sequences().to_vec(), share.clamp(1, used - 2));
         let calibration = used - held_out.len();
-        let (further, rest) = apart(rest, calibration);
+        let (mut further, rest) = apart(rest, calibration);
+        further.truncate(counts.further);
         let (learn, decide) = apart(rest, (calibration / DECIDING).max(1));
         let tune = learn.iter().cloned().chain(further).collect();
         let of = CalibrationDataset::from_sequences;

@@ -207,7 +207,7 @@ impl Trials {
         device.reserve(bytes).map_err(|error| {
             let what =
                 format!("tuning all blocks together, which takes {:.1} GB at once ({error})", bytes as f64 / 1e9);
-            let remedy = "leave it out (--tune-iters 0), or take fewer --tune-samples or a device with more memory";
+            let remedy = "leave it out (--tune-iters 0), or take fewer --tune-samples and --calib-samples, or a device with more memory";
             match self.facts.is_empty() {
                 true => Error::Unsupported { what, remedy: remedy.into() },
                 false => Error::Device {

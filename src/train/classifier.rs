@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::deploy::apart;
 use super::image_learner::ImageLearner;
 use super::language_model::name_of;
 use super::learner::Learner as _;
@@ -65,6 +66,7 @@ pub async fn train_classifier(
 ) -> Result<TrainedClassifier> {
     let origin = Origin::of(device, request)?;
     if let Some(folder) = &request.deploy {
+        apart(&request.out, folder)?;
         // Said before the work; the folder is made after it.
         drop(Staging::create(folder, request.force)?);
     }

@@ -104,6 +104,8 @@ impl Default for TrainConfig {
 const SEQ_LEN: usize = 512;
 /// One of so many steps belongs to the warm-up where none is asked for.
 const WARM_UP: u32 = 20;
+/// Sequences or images of a pass, and passes of a step, at most: their product is still a number.
+const MOST: usize = 1 << 20;
 
 impl TrainConfig {
     /// Checks the settings against each other.
@@ -119,6 +121,11 @@ impl TrainConfig {
         ] {
             if value == 0 {
                 return refuse(field, "0; take at least 1".into());
+            }
+        }
+        for (field, value) in [("batch_size", self.batch_size), ("accumulate", self.accumulate)] {
+            if value > MOST {
+                return refuse(field, format!("{value}; at most {MOST}"));
             }
         }
         if self.steps == u32::MAX {
@@ -191,6 +198,11 @@ impl TrainConfig {
         config.check()?;
         Ok(match self.weights() {
             WeightPrecision::Float if self.progressive.0.is_empty() => {
+                if self.granularity != usual.granularity {
+                    let detail =
+                        "the network's own file says it with its weights; name others with --weights, or leave it out";
+                    return Err(Error::config("granularity", detail));
+                }
                 let BitLinearConfig { weights, activations, granularity, .. } = own;
                 Self { weights, activations, granularity: GroupSize(granularity), ..config }
             }

@@ -1,5 +1,7 @@
 //! Weights as a training used them, packed.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::device::Recorder;
@@ -11,6 +13,18 @@ use crate::quant::{LayerJob, LayerQuantizer, QuantizedLayer, Quantizer, Task, Wa
 use crate::scheme::Scheme;
 
 use super::config::TrainConfig;
+
+/// An error where the folders of a training and of what is packed of it are not apart: the second to get its name would take
+/// the first away.
+pub(super) fn apart(out: &Path, deploy: &Path) -> Result<()> {
+    let [a, b] = [out, deploy].map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()));
+    if a.starts_with(&b) || b.starts_with(&a) {
+        let detail =
+            format!("{} and the folder of --out are one, or one lies in the other; give another", deploy.display());
+        return Err(Error::config("deploy", detail));
+    }
+    Ok(())
+}
 
 /// Gives each weight the codes that a training computed with.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::batches::Batches;
 use super::config::TrainConfig;
-use super::deploy::Deploy;
+use super::deploy::{Deploy, apart};
 use super::learner::Learner as _;
 use super::parameter::Parameter;
 use super::record::TrainRecord;
@@ -111,6 +111,7 @@ fn deployment(request: &TrainRequest) -> Result<Option<(Deploy, PathBuf)>> {
     let Some(deploy) = Deploy::of(&request.config) else {
         return Err(Error::config("deploy", "float weights are not packed; name others with --weights"));
     };
+    apart(&request.out, folder)?;
     // Said before the work; the folder is made after it.
     drop(Staging::create(folder, request.force)?);
     Ok(Some((deploy, folder.clone())))

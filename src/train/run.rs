@@ -131,12 +131,10 @@ impl<L: Learner> Run<'_, L> {
 
     async fn write(&self, rest: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let folder = self.staging.path();
+        // An earlier run may have ended between these files and the folder's name.
+        std::fs::remove_dir_all(folder).and_then(|()| std::fs::create_dir(folder)).map_err(|e| Error::io(folder, e))?;
         rest(folder)?;
         let path = folder.join(SINGLE_FILE);
-        if path.exists() {
-            // A run was killed between this file and the folder's name.
-            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
-        }
         let learner = self.trainer.learner();
         parameter::write(learner.device(), &path, learner.parameters(), &[]).await
     }

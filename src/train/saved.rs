@@ -105,8 +105,15 @@ impl State {
     /// # Errors
     /// [`Error::Config`] if that run was another, [`Error::Format`] if the file is not as it was written, [`Error::Io`].
     pub(super) fn find(staging: &Staging, now: &Fingerprint) -> Result<Option<Self>> {
-        let Recovered { head, mut entries, .. } = Journal::read::<Fingerprint, Self>(&staging.journal())?;
-        let (Some(head), Some(state)) = (head, entries.pop()) else { return Ok(None) };
+        let Recovered { head, mut entries, .. } = Journal::read::<Value, Self>(&staging.journal())?;
+        let Some(head) = head else { return Ok(None) };
+        let Ok(head) = serde_json::from_value::<Fingerprint>(head) else {
+            let left = staging.partial().display();
+            let detail =
+                format!("{left} is of other work, or of another version of bitsmith; leave this out to begin anew");
+            return Err(Error::config("resume", detail));
+        };
+        let Some(state) = entries.pop() else { return Ok(None) };
         if let Some(difference) = head.difference(now) {
             let detail = format!("{difference}; give what the unfinished run had, or leave this out to begin anew");
             return Err(Error::config("resume", detail));
@@ -183,5 +190,25 @@ fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Checksum, Staging};
+
+    /// As if there were nothing, its files would become part of what is trained.
+    #[test]
+    fn what_another_kind_of_work_left_is_refused() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(|e| Error::io("a temporary folder", e))?;
+        let staging = Staging::create(&folder.path().join("model"), false)?;
+        let now =
+            Fingerprint::new(&Device::cpu(), &TrainConfig::default(), (Checksum::of(b"{}"), Vec::new()), Vec::new());
+        assert_eq!(State::find(&staging, &now)?, None);
+        Journal::create::<State>(&staging.journal(), &serde_json::json!({"method": "rtn"}), &[])?;
+        let refused = State::find(&staging, &now).expect_err("of other work").to_string();
+        assert!(refused.contains("resume") && refused.contains("other work"), "{refused}");
+        Ok(())
     }
 }

@@ -32,11 +32,14 @@ fn what_cannot_be_used_is_named_by_its_flag() {
     let folder = folder();
     for (flags, words) in [
         ("--accumulate 0", &["--accumulate", "at least 1"][..]),
+        ("--accumulate 2000000", &["--accumulate", "at most 1048576"]),
         ("--weights 5", &["--weights", "ternary"]),
         ("--activations int8", &["--activations", "--weights"]),
         ("--progressive 8,x", &["--progressive", "`x`"]),
         ("--deploy {}/packed", &["--deploy", "--weights"]),
         ("--deploy {}/new --weights 4", &["--deploy", "--out"]),
+        ("--deploy {}/new/packed --weights 4", &["--deploy", "--out"]),
+        ("--deploy {} --weights 4", &["--deploy", "--out"]),
         ("--lr nan", &["--lr", "NaN"]),
         ("--noise 0.5", &["--noise"]),
         ("--report {}/new/page.html", &["--report"]),
@@ -114,6 +117,8 @@ fn a_classifier_is_trained_and_scored() {
         (format!("{other} --warmup 161"), &["--warmup", "160 steps"]),
         (format!("{other} --epochs 0").replacen("--epochs 20", "", 1), &["--epochs"]),
         (format!("{other} --deploy {{}}/p"), &["--deploy", "--weights"]),
+        (format!("{other} --deploy {{}}/other/p --weights 4"), &["--deploy", "--out"]),
+        (format!("{other} --granularity channel"), &["--granularity", "--weights"]),
         (format!("{other} --held-out 1"), &["--held-out"]),
         (format!("{other} --report {{}}/other/page.html"), &["--report"]),
         (format!("{other} --documents x"), &["required"]),

@@ -61,6 +61,10 @@ fn bad_usage_exits_with_2_and_writes_nothing() {
         ("--method learned --calib Cargo.toml --max-memory-mb 3", &["required"]),
         ("--method learned --calib Cargo.toml --seq-len 1000", &["--seq-len"]),
         ("--method learned --calib Cargo.toml --samples 0", &["--samples: 0"]),
+        (
+            "--method gradual --calib examples/tiny-llama/calibration.txt --tune-samples 5 --tune-iters 0",
+            &["--tune-samples", "--tune-iters 0"],
+        ),
         ("--device tpu", &["--device", "tpu"]),
         ("--format zip", &["--format", "zip"]),
         ("--shard-size big", &["--shard-size", "big"]),

@@ -98,12 +98,12 @@ impl Products {
             0 => Ok(None),
             bytes => workspace(bytes).map(Some),
         };
-        let run = |memory: Option<(Buffer, CUdeviceptr)>| {
-            let address = memory.as_ref().map_or(0, |(_, address)| *address);
-            library.run(known, [w, x, out], address)
+        // There may be room another time.
+        let Ok(memory) = memory.inspect_err(|why| tracing::debug!(?shape, "no workspace for cuBLASLt: {why}")) else {
+            return false;
         };
-        let done = memory.map_err(|error| error.to_string()).and_then(run);
-        match done {
+        let address = memory.as_ref().map_or(0, |(_, address)| *address);
+        match library.run(known, [w, x, out], address) {
             Ok(()) => drop(self.computed.fetch_add(1, Relaxed)),
             Err(why) => {
                 tracing::debug!(?shape, "cuBLASLt fails, its products of this shape are left to the kernel: {why}");
