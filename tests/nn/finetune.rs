@@ -9,6 +9,8 @@ use bitsmith::quant::{Outcome, QuantizeRequest, Rtn, RtnConfig, Ternary, Ternary
 use bitsmith::train::{Finetune, FinetuneConfig, quantize_finetuned};
 use bitsmith::{Device, Error, Result};
 
+use super::impatient::Impatient;
+
 const MODEL: &str = "examples/tiny-llama";
 /// Of the perplexity without a training: a few steps take the worst of the damage away.
 const RECOVERED: f64 = 0.5;
@@ -59,20 +61,6 @@ pub fn recovers() -> Result<()> {
     assert_eq!(record.sizes.original_bytes, plain.record.sizes.original_bytes);
     assert_eq!(record.layers[0].scheme.to_string(), "w1.58cs");
     Ok(())
-}
-
-/// Asks to stop after so many units.
-struct Impatient(u64);
-
-impl Progress for Impatient {
-    fn begin(&mut self, _: &str, _: u64) {}
-    fn advance(&mut self, units: u64, _: &str) {
-        self.0 = self.0.saturating_sub(units);
-    }
-    fn end(&mut self) {}
-    fn cancelled(&self) -> bool {
-        self.0 == 0
-    }
 }
 
 /// A run that is stopped in either half goes on to the same bytes.

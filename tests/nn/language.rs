@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use bitsmith::eval::{EvalRequest, evaluate, evaluate_folders};
 use bitsmith::model::Model;
 use bitsmith::nn::{InputPrecision, WeightPrecision, swap_linears};
-use bitsmith::progress::{Progress, Silent};
+use bitsmith::progress::Silent;
 use bitsmith::scheme::SkipList;
 use bitsmith::train::{TrainConfig, TrainRequest, Trained, train_model};
 use bitsmith::{Device, Error, Result};
 use serde_json::{Value, json};
+
+use super::impatient::Impatient;
 
 /// Losses of the first steps on two devices, in shares: sums in another order, before they had the time to drift apart.
 const FIRST: f64 = 1e-4;
@@ -66,20 +68,6 @@ pub fn learns(device: &Device) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Asks to stop after some steps.
-struct Impatient(u64);
-
-impl Progress for Impatient {
-    fn begin(&mut self, _: &str, _: u64) {}
-    fn advance(&mut self, units: u64, _: &str) {
-        self.0 = self.0.saturating_sub(units);
-    }
-    fn end(&mut self) {}
-    fn cancelled(&self) -> bool {
-        self.0 == 0
-    }
 }
 
 /// A training that is stopped and goes on gives the bytes of one that is not.

@@ -8,6 +8,7 @@ mod deployed;
 mod digits;
 mod digits_shared;
 mod finetune;
+mod impatient;
 mod language;
 mod saved;
 mod seeds;

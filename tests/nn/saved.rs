@@ -8,6 +8,8 @@ use bitsmith::progress::{Progress, Silent};
 use bitsmith::train::{ClassifierRequest, TrainConfig, score_classifier, train_classifier};
 use bitsmith::{Device, Error, Random, Recorder, Result};
 
+use super::impatient::Impatient;
+
 const MLP: &str = r#"{"model_type": "mlp", "layers": [16, 12, 3], "activation": "sigmoid", "linear": LINEAR}"#;
 const CNN: &str = r#"{"model_type": "cnn", "image": {"channels": 1, "height": 4, "width": 4}, "layers": [
     {"layer": "conv2d", "name": "conv1", "channels": 5, "kernel": 3},
@@ -138,20 +140,6 @@ pub fn classifier() -> Result<()> {
     }
     assert!(!path("no").exists());
     Ok(())
-}
-
-/// Asks to stop after some steps.
-struct Impatient(u64);
-
-impl Progress for Impatient {
-    fn begin(&mut self, _: &str, _: u64) {}
-    fn advance(&mut self, units: u64, _: &str) {
-        self.0 = self.0.saturating_sub(units);
-    }
-    fn end(&mut self) {}
-    fn cancelled(&self) -> bool {
-        self.0 == 0
-    }
 }
 
 /// A classifier's training that is stopped goes on to the bytes of one that is not, wherever in an epoch; batches added up are
